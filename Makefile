@@ -1,0 +1,45 @@
+# Everything a fresh machine needs: Python, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+JAX_VENV := .venv-jax
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+export TF_CPP_MIN_LOG_LEVEL ?= 1
+
+.PHONY: help demo test test-tensorflow test-jax lint format clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded real images
+	$(VENV)/bin/python examples/demo.py
+
+test: lint test-tensorflow test-jax ## all tests, on TensorFlow and on JAX without TensorFlow
+
+test-tensorflow: $(VENV)/.installed ## the tests on the main stack
+	$(VENV)/bin/python -m pytest --ignore=tests/jax
+
+test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
+
+lint: $(VENV)/.installed ## check style and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.installed ## mend style and format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean: ## remove the environments
+	rm -rf $(VENV) $(JAX_VENV)
+
+# The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
+$(VENV)/.installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[test,tflite]'
+	touch $@
+
+$(JAX_VENV)/.installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(JAX_VENV)
+	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) jax keras absl-py pytest
+	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
+	touch $@

@@ -1,0 +1,91 @@
+"""The whole way on real images: train a ResNet-20, evaluate it, export it, and check both exports.
+
+python examples/demo.py                                   # scikit-learn's scanned digits, no network needed
+python examples/demo.py --dataset=cifar10 --download      # CIFAR-10 from tensorflow-datasets, for hours
+python examples/demo.py --steps=2                         # a smoke run
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl import app, flags
+
+from keras_resnet import cli
+from keras_resnet import flags as config_flags
+from keras_resnet.config import PRESETS
+from keras_resnet.errors import InputError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", "runs/demo", "Folder of the run; an earlier demo's is replaced.")
+flags.DEFINE_enum("dataset", "digits", ["digits", "cifar10"], "Data set to train on.")
+flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; by default theirs.")
+flags.DEFINE_bool("download", False, "Download CIFAR-10 where it is missing.")
+flags.DEFINE_integer("steps", None, "Training steps; by default those of the preset.", lower_bound=1)
+
+
+def run_saved_model(path: pathlib.Path, images: np.ndarray) -> np.ndarray:
+    """Run a SavedModel with TensorFlow's `saved_model_cli`, the loader of TF Serving, without Keras."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(pathlib.Path(folder, "images.npy"), images)
+        command = [str(pathlib.Path(sys.executable).with_name("saved_model_cli")), "run", "--dir", str(path)]
+        command += ["--tag_set", "serve", "--signature_def", "serving_default"]
+        command += ["--inputs", f"images={folder}/images.npy", "--outdir", folder]
+        subprocess.run(command, check=True, capture_output=True)
+        return np.load(pathlib.Path(folder, "probabilities.npy"))
+
+
+def run_tflite(path: pathlib.Path, images: np.ndarray) -> np.ndarray:
+    """Run a TFLite file image by image with LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(path), num_threads=2).get_signature_runner("serving_default")
+    return np.concatenate([runner(images=image[None])["probabilities"] for image in images])
+
+
+def report(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
+    """Print how far two sets of probabilities are apart, and fail where it is more than `bound`."""
+    difference = np.abs(ours - theirs).max()
+    agree = np.mean(ours.argmax(-1) == theirs.argmax(-1))
+    print(f"{name}: max difference of probabilities {difference:.1e}, same class for {agree:.2%} of {len(ours)} images")
+    if not difference <= bound:
+        raise SystemExit(f"{name} differs by more than {bound}")
+
+
+def main(_):
+    cli.quiet()
+    from keras_resnet.data import datasets, pipeline
+    from keras_resnet.evaluation import classification
+    from keras_resnet.ops import image
+    from keras_resnet.serving import saved_model, tflite
+    from keras_resnet.training import loop
+
+    workdir = pathlib.Path(FLAGS.workdir)
+    if (workdir / "config.json").exists():
+        shutil.rmtree(workdir)
+    config = config_flags.override(PRESETS[f"{FLAGS.dataset}_resnet20"], FLAGS.flag_values_dict())
+    run = loop.train(config, workdir)
+
+    dataset = datasets.load(config.dataset, config.data_dir)
+    model = run.load()
+    errors = classification.evaluate(model.predict_on_batch, pipeline.evaluate(dataset, 256))
+    print(f"test error {errors.top1_error:.2f} % on {errors.count} held-out images")
+
+    facts = run.facts
+    saved_model.export(model, workdir / "saved_model", facts.mean, facts.std)
+    tflite.export(model, workdir / "model.tflite", facts.mean, facts.std)
+    images, _ = dataset.arrays("test")
+    ours = model.predict(image.normalize(images, facts.mean, facts.std), batch_size=256, verbose=0)
+    report("SavedModel", ours, run_saved_model(workdir / "saved_model", images), 1e-4)
+    report("TFLite", ours, run_tflite(workdir / "model.tflite", images), 1e-3)
+    print(f"see {workdir}/: " + ", ".join(sorted(path.name for path in workdir.iterdir())))
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except InputError as error:
+        sys.exit(f"demo: {error}")

@@ -1,0 +1,182 @@
+"""The command `keras-resnet`: train, evaluate, predict, export.
+
+keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
+keras-resnet evaluate --workdir=runs/r20
+keras-resnet predict --workdir=runs/r20 PHOTO...
+keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20/1
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+from absl import logging as absl_logging
+
+from keras_resnet import flags
+from keras_resnet.config import PRESETS
+from keras_resnet.errors import InputError, check_choice
+
+
+def _workdir_flag(values: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
+
+
+def _opened(values: absl_flags.FlagValues):
+    from keras_resnet.workdir import Workdir
+
+    return Workdir.open(_required(values, "workdir"))
+
+
+def _required(values: absl_flags.FlagValues, name: str) -> str:
+    if not values[name].value:
+        raise InputError(f"{name} must be given: --{name}=...")
+    return values[name].value
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train a network and write everything about the run to --workdir."""
+    values = absl_flags.FlagValues()
+    _workdir_flag(values)
+    absl_flags.DEFINE_string("preset", None, f"Start from a preset: {', '.join(PRESETS)}.", flag_values=values)
+    absl_flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
+    flags.define(values)
+    if not _parsed(values, arguments, train, positional=False):
+        return
+    config, workdir = flags.config(values), _required(values, "workdir")
+
+    from keras_resnet.training import loop
+
+    run = loop.train(config, workdir)
+    print(f"wrote {run.path}")
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Print the error of a run on a split of its data set."""
+    values = absl_flags.FlagValues()
+    _workdir_flag(values)
+    absl_flags.DEFINE_string("split", "test", "Split to evaluate on.", flag_values=values)
+    absl_flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1, flag_values=values)
+    if not _parsed(values, arguments, evaluate, positional=False):
+        return
+    run = _opened(values)
+
+    from keras_resnet.data import datasets, pipeline
+    from keras_resnet.evaluation import classification
+
+    dataset = datasets.load(run.config.dataset, run.config.data_dir)
+    model = run.load()
+    errors = classification.evaluate(
+        model.predict_on_batch, pipeline.evaluate(dataset, values.batch_size, values.split)
+    )
+    print(f"{run.config.model} on {run.config.dataset} {values.split}, {errors.count} images:")
+    print(f"top-1 error {errors.top1_error:.2f} %, top-5 error {errors.top5_error:.2f} %")
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Print the best classes of each image file."""
+    values = absl_flags.FlagValues()
+    _workdir_flag(values)
+    absl_flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1, flag_values=values)
+    photos = _parsed(values, arguments, predict)
+    if photos is None:
+        return
+    if not photos:
+        raise InputError("predict needs at least one image file.")
+    run = _opened(values)
+
+    import tensorflow as tf
+
+    from keras_resnet.models.predictions import decode_predictions
+    from keras_resnet.ops import image
+
+    model = run.load()
+    names = run.facts.class_names
+    for photo in photos:
+        pixels = tf.image.resize(image.read(photo)[None], run.facts.image_size, antialias=True)
+        scores = model.predict_on_batch(image.normalize(pixels, run.facts.mean, run.facts.std))
+        best = decode_predictions(scores, min(values.top, len(names)), names)[0]
+        print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Write a run's network as a SavedModel or a TFLite file."""
+    values = absl_flags.FlagValues()
+    _workdir_flag(values)
+    absl_flags.DEFINE_string("format", "saved_model", "saved_model or tflite.", flag_values=values)
+    absl_flags.DEFINE_string("out", None, "Folder or file to make; it must not exist.", flag_values=values)
+    if not _parsed(values, arguments, export, positional=False):
+        return
+    check_choice("format", values.format, ("saved_model", "tflite"))
+    out, run = _required(values, "out"), _opened(values)
+
+    from keras_resnet.serving import saved_model, tflite
+
+    exporter = {"saved_model": saved_model, "tflite": tflite}[values.format]
+    exporter.export(run.load(), out, run.facts.mean, run.facts.std)
+    print(f"wrote {out}")
+
+
+VERBS = {"train": train, "evaluate": evaluate, "predict": predict, "export": export}
+
+
+def _parsed(values, arguments, verb, positional: bool = True):
+    """Parse a verb's flags; return the positional arguments or True, or None where help was asked for and printed."""
+    if {"--help", "-h", "-help"} & set(arguments):
+        print(f"keras-resnet {verb.__name__}: {verb.__doc__}\n")
+        for name in values:
+            print(f"  --{name}: {values[name].help}")
+        return None
+    rest = flags.parse(values, [f"keras-resnet {verb.__name__}", *arguments])
+    if positional:
+        return rest
+    if rest:
+        raise InputError(f"{verb.__name__} takes flags only; got {rest}.")
+    return True
+
+
+def quiet() -> None:
+    """Keep TensorFlow's notes off the terminal; warnings and errors stay. To be called before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+
+
+def run(verb: str, arguments: Sequence[str]) -> int:
+    """Run one verb; a user's mistake is printed in one sentence.
+
+    Returns:
+        The exit code: 0, 1 for a user's mistake, 130 after Ctrl-C.
+    """
+    quiet()
+    try:
+        VERBS[verb](arguments)
+    except InputError as error:
+        print(f"keras-resnet {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"keras-resnet {verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console command."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        for name, verb in VERBS.items():
+            print(f"  {name:10} {verb.__doc__}")
+        print("\nkeras-resnet VERB --help lists the flags of a verb.")
+        return 0
+    if arguments[0] not in VERBS:
+        print(f"keras-resnet: the verb must be one of {', '.join(VERBS)}; got {arguments[0]!r}.", file=sys.stderr)
+        return 1
+    return run(arguments[0], arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Data sets by name, and pipelines that turn them into batches."""

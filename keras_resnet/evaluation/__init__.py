@@ -1,0 +1,1 @@
+"""Evaluation: exact errors over a data set."""

@@ -1,0 +1,80 @@
+"""Command-line flags: a dataclass becomes absl flags, and parsed flags become the dataclass again."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from keras_resnet.config import PRESETS, Config
+from keras_resnet.errors import InputError
+
+
+def define(values: flags.FlagValues, dataclass: type = Config) -> None:
+    """Define a flag for each field of `dataclass`; unset flags are None, so that a preset's values show through."""
+    types = typing.get_type_hints(dataclass)
+    for field in dataclasses.fields(dataclass):
+        kind = types[field.name]
+        kind = next((t for t in typing.get_args(kind) if t in (bool, int, float, str)), kind)
+        help = field.metadata["help"] + f" [{field.default}]"
+        arguments = {"default": None, "help": help, "flag_values": values}
+        if typing.get_origin(types[field.name]) is tuple:
+            flags.DEFINE_list(field.name, **arguments)
+        elif kind is bool:
+            flags.DEFINE_bool(field.name, **arguments)
+        elif kind is int:
+            flags.DEFINE_integer(field.name, **arguments)
+        elif kind is float:
+            flags.DEFINE_float(field.name, **arguments)
+        else:
+            flags.DEFINE_string(field.name, **arguments)
+
+
+def parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
+    """Parse `arguments` (the first one is the program's name); return the positional ones.
+
+    Raises:
+        ValueError: an unknown flag or a value of another type.
+    """
+    try:
+        return values(list(arguments))[1:]
+    except flags.Error as error:
+        raise InputError(str(error).replace("FATAL Flags parsing error:", "").strip()) from error
+
+
+def config(values: flags.FlagValues) -> Config:
+    """The configuration that flags, the preset or the config file, and the defaults give, in this order.
+
+    `values` has the flags of `define`, and `preset` and `config`.
+
+    Raises:
+        ValueError: an unknown preset, an unreadable file, or a value that is not allowed.
+    """
+    if values.preset and values.config:
+        raise InputError("preset and config exclude each other; give one of them.")
+    if values.preset and values.preset not in PRESETS:
+        raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {values.preset!r}.")
+    base = Config.from_file(values.config) if values.config else PRESETS.get(values.preset, Config())
+    return override(base, {field.name: getattr(values, field.name) for field in dataclasses.fields(Config)})
+
+
+def override(base: Config, values: Mapping[str, object]) -> Config:
+    """Return `base` with the fields that have a value other than None in `values`; other names are passed over.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+    changed = {}
+    for field in dataclasses.fields(Config):
+        value = values.get(field.name)
+        if value is None:
+            continue
+        if isinstance(field.default, tuple):
+            try:
+                value = tuple(int(item) for item in value if item)
+            except ValueError:
+                raise InputError(f"{field.name} must be a list of integers such as 1000,2000; got {value}.") from None
+        changed[field.name] = value
+    return dataclasses.replace(base, **changed)

@@ -1,0 +1,218 @@
+"""The networks of the paper as data: Table 1 (ImageNet), section 4.2 (CIFAR-10) and what each costs.
+
+`python -m keras_resnet.models.architectures` prints every network with its parameters and multiply-adds.
+Nothing here needs Keras: the numbers follow from the table alone, and the tests compare them with the built models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+IMAGENET = {
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
+}
+"""Depth -> (block, blocks of conv2_x .. conv5_x), the paper's Table 1."""
+
+CIFAR = {6 * n + 2: ("basic", (n, n, n)) for n in (3, 5, 7, 9, 18, 200)}
+"""Depth -> (block, blocks of conv2_x .. conv4_x), the paper's section 4.2: 6n + 2 layers."""
+
+PLAIN_IMAGENET = (18, 34)
+PLAIN_CIFAR = (20, 32, 44, 56, 110)
+
+LAYERS_PER_BLOCK = {"basic": 2, "bottleneck": 3}
+EXPANSION = {"basic": 1, "bottleneck": 4}
+"""Output channels of a block over its `filters`."""
+
+
+class Stage(NamedTuple):
+    """A run of equal blocks on maps of one size.
+
+    Attributes:
+        filters: filters of the block's 3x3 convolutions.
+        blocks: number of blocks, at least 1.
+        stride: stride of the first block.
+    """
+
+    filters: int
+    blocks: int
+    stride: int
+
+
+class Stem(NamedTuple):
+    """What comes before the first stage: one convolution, and for ImageNet a 3x3 max pool of stride 2."""
+
+    filters: int
+    kernel: int
+    stride: int
+    pool: bool
+
+    @property
+    def total_stride(self) -> int:
+        return self.stride * (2 if self.pool else 1)
+
+
+STEMS = {"imagenet": Stem(64, 7, 2, True), "cifar": Stem(16, 3, 1, False)}
+
+
+class Convolution(NamedTuple):
+    """One convolution (or the final fully connected layer, as 1x1) with what its cost depends on."""
+
+    name: str
+    kernel: int
+    channels: int
+    filters: int
+    height: int
+    width: int
+
+    @property
+    def parameters(self) -> int:
+        return self.kernel**2 * self.channels * self.filters
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.parameters * self.height * self.width
+
+
+def needs_projection(shortcut: str | None, changes: bool) -> bool:
+    """Whether a block's shortcut is a 1x1 projection by option A, B or C, given whether its dimensions change."""
+    return shortcut == "C" or (shortcut == "B" and changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """One network: its table row, and the defaults that the paper gives it.
+
+    Attributes:
+        name: constructor name, `ResNet50` or `PlainNet34`.
+        depth: weighted layers: the convolutions of the stem and the residual functions, and the classifier.
+        stem: key of `STEMS`; also the data set the net is made for.
+        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1), Figure 5.
+        stages: conv2_x and on.
+        shortcut: "A", "B" or "C"; None for a plain net.
+        input_size: side of the input in pixels.
+        classes: default number of classes.
+    """
+
+    name: str
+    depth: int
+    stem: str
+    block: str
+    stages: tuple[Stage, ...]
+    shortcut: str | None
+    input_size: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        layers = 2 + LAYERS_PER_BLOCK[self.block] * sum(stage.blocks for stage in self.stages)
+        if self.depth != layers:
+            raise AssertionError(f"{self.name} has {layers} layers by its stages, {self.depth} by its name")
+
+    def convolutions(
+        self,
+        shortcut: str | None = "default",
+        stride_in_1x1: bool = True,
+        input_size: int | None = None,
+        channels: int = 3,
+        classes: int | None = None,
+    ) -> Iterator[Convolution]:
+        """Yield every convolution and the classifier in order, named as the layers of the built model.
+
+        Args:
+            shortcut: "A", "B", "C" or None; by default the architecture's own.
+            stride_in_1x1: where the bottleneck's stride is: True for the first 1x1 (v1), False for the 3x3 (v1.5).
+            input_size: side of a square input in pixels; by default the architecture's own.
+            channels: channels of the input.
+            classes: outputs of the classifier; by default the architecture's own.
+        """
+        shortcut = self.shortcut if shortcut == "default" else shortcut
+        stem = STEMS[self.stem]
+        size = -(-(input_size or self.input_size) // stem.stride)
+        yield Convolution("conv1_conv", stem.kernel, channels, stem.filters, size, size)
+        size = -(-size // 2) if stem.pool else size
+        channels = stem.filters
+        for number, stage in enumerate(self.stages, start=2):
+            width = stage.filters
+            out = width * EXPANSION[self.block]
+            for block in range(1, stage.blocks + 1):
+                name = f"conv{number}_block{block}"
+                stride = stage.stride if block == 1 else 1
+                before, size = size, -(-size // stride)
+                if needs_projection(shortcut, changes=stride != 1 or channels != out):
+                    yield Convolution(f"{name}_0_conv", 1, channels, out, size, size)
+                if self.block == "basic":
+                    yield Convolution(f"{name}_1_conv", 3, channels, width, size, size)
+                    yield Convolution(f"{name}_2_conv", 3, width, out, size, size)
+                else:
+                    first = size if stride_in_1x1 else before
+                    yield Convolution(f"{name}_1_conv", 1, channels, width, first, first)
+                    yield Convolution(f"{name}_2_conv", 3, width, width, size, size)
+                    yield Convolution(f"{name}_3_conv", 1, width, out, size, size)
+                channels = out
+        yield Convolution("predictions", 1, channels, classes or self.classes, 1, 1)
+
+    def parameters(self, **options) -> int:
+        """Trainable parameters: convolutions without bias, batch norm's gamma and beta, the classifier with bias.
+
+        Args:
+            **options: as for `convolutions`.
+        """
+        return sum(
+            conv.parameters + conv.filters * (1 if conv.name == "predictions" else 2)
+            for conv in self.convolutions(**options)
+        )
+
+    def multiply_adds(self, **options) -> int:
+        """Multiply-adds of one image through the convolutions and the classifier, the paper's "FLOPs".
+
+        Args:
+            **options: as for `convolutions`.
+        """
+        return sum(conv.multiply_adds for conv in self.convolutions(**options))
+
+
+def _imagenet(kind: str, depth: int, shortcut: str | None) -> Architecture:
+    block, blocks = IMAGENET[depth]
+    stages = tuple(Stage(64 * 2**i, n, 1 if i == 0 else 2) for i, n in enumerate(blocks))
+    return Architecture(f"{kind}{depth}", depth, "imagenet", block, stages, shortcut, 224, 1000)
+
+
+def _cifar(kind: str, depth: int, shortcut: str | None) -> Architecture:
+    block, blocks = CIFAR[depth]
+    stages = tuple(Stage(16 * 2**i, n, 1 if i == 0 else 2) for i, n in enumerate(blocks))
+    return Architecture(f"{kind}{depth}", depth, "cifar", block, stages, shortcut, 32, 10)
+
+
+def _family() -> Iterator[Architecture]:
+    yield from (_imagenet("ResNet", depth, "B") for depth in IMAGENET)
+    yield from (_imagenet("PlainNet", depth, None) for depth in PLAIN_IMAGENET)
+    yield from (_cifar("ResNet", depth, "A") for depth in CIFAR)
+    yield from (_cifar("PlainNet", depth, None) for depth in PLAIN_CIFAR)
+
+
+ARCHITECTURES = {architecture.name: architecture for architecture in _family()}
+"""Constructor name -> architecture, every network of the paper."""
+
+
+def table(architectures: Sequence[Architecture] = tuple(ARCHITECTURES.values())) -> str:
+    """Return a Markdown table of networks with their blocks, parameters and multiply-adds."""
+    lines = [
+        "| network | input | block | blocks a stage | shortcut | parameters | multiply-adds |",
+        "|---|---|---|---|---|---:|---:|",
+    ]
+    for net in architectures:
+        blocks = ", ".join(str(stage.blocks) for stage in net.stages)
+        lines.append(
+            f"| {net.name} | {net.input_size} | {net.block} | {blocks} | {net.shortcut or 'none'} "
+            f"| {net.parameters():,} | {net.multiply_adds() / 1e9:.3f}e9 |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,107 @@
+"""The folder of a run: what is in it, and the network that it describes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+
+from keras_resnet.config import Config
+from keras_resnet.data.datasets import Facts
+from keras_resnet.errors import InputError, check_choice
+from keras_resnet.models import resnet, weights
+
+MODELS = {name.lower(): getattr(resnet, name) for name in resnet.__all__ if name != "ResNet"}
+"""Name in a config -> constructor."""
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a small file by rename, so that it is never seen half-written."""
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """Paths of a run's folder, its configuration and the facts of its data set.
+
+    Attributes:
+        path: the folder.
+        config: how it was trained.
+        facts: the data set it was trained on: classes, image size, mean.
+    """
+
+    path: pathlib.Path
+    config: Config
+    facts: Facts
+
+    @property
+    def weights(self) -> pathlib.Path:
+        """The weights with the lowest error so far."""
+        return self.path / "best.weights.h5"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """One JSON object a line for each evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves(self) -> pathlib.Path:
+        """The learning curves as a picture."""
+        return self.path / "curves.png"
+
+    def create(self) -> None:
+        """Make the folder and write `config.json`.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        values = {"config": dataclasses.asdict(self.config), "dataset": dataclasses.asdict(self.facts)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.path / "config.json", json.dumps(values, indent=2) + "\n")
+        except OSError as error:
+            reason = error.strerror
+            raise InputError(f"workdir must be a writable folder; {str(self.path)!r} is not: {reason}.") from error
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Workdir:
+        """Read the folder of an earlier run.
+
+        Raises:
+            ValueError: it has no readable `config.json`.
+        """
+        path = pathlib.Path(path)
+        config = Config.from_file(path / "config.json")
+        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return cls(path, config, Facts.from_dict(values["dataset"]))
+
+    def build(self, classifier_activation: str | None = "softmax") -> keras.Model:
+        """Build the network of the run with fresh weights, f32[B,H,W,3] normalised -> f32[B,K]."""
+        check_choice("model", self.config.model, MODELS)
+        return MODELS[self.config.model](
+            input_shape=(*self.facts.image_size, 3),
+            classes=len(self.facts.class_names),
+            classifier_activation=classifier_activation,
+            dtype=self.config.precision,
+        )
+
+    def load(self, classifier_activation: str | None = "softmax") -> keras.Model:
+        """Build the network and load the run's best weights.
+
+        Raises:
+            ValueError: the run has no weights yet, or they do not fit.
+        """
+        model = self.build(classifier_activation)
+        weights.load(model, self.weights)
+        return model

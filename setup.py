@@ -1,0 +1,40 @@
+"""Packaging. KERAS_RESNET_TENSORFLOW chooses the TensorFlow to require: tensorflow, tensorflow-cpu or none."""
+
+import os
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+here = pathlib.Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "keras_resnet/__init__.py").read_text(encoding="utf-8")).group(1)
+tensorflow = os.environ.get("KERAS_RESNET_TENSORFLOW", "tensorflow")
+
+setup(
+    name="keras-resnet-zoo",
+    version=version,
+    description="Deep residual learning for Keras: networks, training, evaluation and export of He et al. (2015)",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["keras_resnet", "keras_resnet.*"]),
+    package_data={"keras_resnet.models": ["imagenet_classes.csv"]},
+    entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli:main"]},
+    install_requires=[
+        *([] if tensorflow == "none" else [f"{tensorflow}>=2.21"]),
+        "keras>=3.15",
+        "absl-py",
+        "h5py",
+        "matplotlib",
+        "numpy",
+        "pillow",
+        "scikit-learn",
+        "tensorflow-datasets",
+        "tqdm",
+    ],
+    extras_require={
+        "tflite": ["ai-edge-litert"],
+        "test": ["ai-edge-litert", "pytest", "ruff"],
+    },
+)

@@ -1,0 +1,42 @@
+"""Shared by all tests: quiet TensorFlow, a fixed seed, and the folder of optional real data."""
+
+import importlib.util
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+import numpy as np
+import pytest
+
+DATA = pathlib.Path(os.environ.get("KERAS_RESNET_TEST_DATA", "../shared/data"))
+
+
+def pytest_configure():
+    """Split the CPU in two logical devices, for tests of replicas; TensorFlow allows it before its first use only."""
+    if importlib.util.find_spec("tensorflow"):
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture
+def two_replicas():
+    """A MirroredStrategy of two replicas on this machine's CPU."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real data sets; tests that want it are skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"needs the real data of KERAS_RESNET_TEST_DATA; {DATA} is absent")
+    return DATA

@@ -1,0 +1,142 @@
+"""The fused batch norm against Keras' own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.models.layers import BatchNormalization, IdentityShortcut
+
+TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
+
+
+def pair(random, dtype="float32", channels=5, **options):
+    """Our layer and Keras' with the same weights."""
+    layers = [
+        kind(momentum=0.8, epsilon=1e-5, dtype=f"mixed_{dtype}" if dtype != "float32" else dtype, **options)
+        for kind in (BatchNormalization, keras.layers.BatchNormalization)
+    ]
+    gamma, beta, mean = random.normal(size=(3, channels))
+    for layer in layers:
+        layer.build((None, None, None, channels))
+        layer.set_weights([gamma, beta, mean, np.abs(gamma) + 0.5])
+    return layers
+
+
+def run(layer, x, upstream, training):
+    """Output, gradients of input, gamma and beta, and moving statistics after one call in a graph."""
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+        return y, *tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+
+    outputs = [np.asarray(tf.cast(value, tf.float32)) for value in step(x)]
+    return [*outputs, layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_equals_keras(dtype, training, trainable, random):
+    ours, theirs = pair(random, dtype)
+    ours.trainable = theirs.trainable = trainable
+    x = tf.cast(random.normal(3, 2, size=(4, 6, 7, 5)), dtype)
+    upstream = random.normal(size=(4, 6, 7, 5)).astype("float32")
+    names = ("output", "input gradient", "gamma gradient", "beta gradient", "moving mean", "moving variance")
+    for name, a, b in zip(names, run(ours, x, upstream, training), run(theirs, x, upstream, training), strict=True):
+        scale = max(1.0, np.abs(b).max())
+        np.testing.assert_allclose(a / scale, b / scale, atol=TOLERANCE[dtype], err_msg=name)
+
+
+def test_output_keeps_half_precision(random):
+    ours, theirs = pair(random, "bfloat16")
+    x = tf.zeros((1, 2, 2, 5), tf.bfloat16)
+    assert ours(x).dtype == theirs(x).dtype == tf.bfloat16
+
+
+def test_moving_variance_is_the_biased_one(random):
+    """By hand: two values 1 and 3 have the biased variance 1; the unbiased one is 2."""
+    layer = BatchNormalization(momentum=0.0)
+    layer(tf.reshape([1.0, 3.0], (2, 1, 1, 1)), training=True)
+    np.testing.assert_allclose(layer.moving_mean, [2.0])
+    np.testing.assert_allclose(layer.moving_variance, [1.0])
+
+
+def test_one_value_a_channel_is_finite():
+    layer = BatchNormalization()
+    y = layer(tf.ones((1, 1, 1, 3)), training=True)
+    assert np.isfinite(y).all()
+    assert np.isfinite(layer.moving_variance).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 6, 5), (2, 3, 4, 5, 5)])
+def test_other_ranks_take_keras_way(shape, random):
+    ours, theirs = BatchNormalization(), keras.layers.BatchNormalization()
+    x = random.normal(size=shape).astype("float32")
+    np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"axis": 1}])
+def test_other_options_take_keras_way(options, random):
+    ours, theirs = BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    x = random.normal(size=(2, 3, 4, 5)).astype("float32")
+    np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-6)
+
+
+def test_weight_files_go_both_ways(tmp_path, random):
+    def model(kind):
+        inputs = keras.Input((8, 8, 3))
+        x = kind(name="norm")(keras.layers.Conv2D(4, 3)(inputs))
+        return keras.Model(inputs, kind()(keras.layers.Conv2D(5, 3)(x)))
+
+    images = random.normal(size=(2, 8, 8, 3)).astype("float32")
+    kinds = (BatchNormalization, keras.layers.BatchNormalization)
+    for number, (source, target) in enumerate((kinds, kinds[::-1])):
+        written, read = model(source), model(target)
+        written.set_weights([random.uniform(0.5, 1.5, size=w.shape) for w in written.get_weights()])
+        path = tmp_path / f"{number}.weights.h5"
+        written.save_weights(path)
+        read.load_weights(path)
+        np.testing.assert_allclose(read(images), written(images), rtol=1e-4)
+
+
+def test_config_round_trip():
+    layer = BatchNormalization(momentum=0.7, epsilon=1e-4, name="norm")
+    config = keras.saving.serialize_keras_object(layer)
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is BatchNormalization
+    assert again.get_config() == layer.get_config()
+    assert set(layer.get_config()) == set(keras.layers.BatchNormalization().get_config())
+
+
+def test_replicas_keep_one_set_of_statistics(two_replicas):
+    """By hand: replicas that see only 1s and only 3s both end with the mean of their means."""
+    with two_replicas.scope():
+        layer = BatchNormalization(momentum=0.0)
+        layer.build((None, None, None, 1))
+
+    @tf.function
+    def step():
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            layer(tf.fill((2, 2, 2, 1), 1.0 + 2.0 * tf.cast(number, tf.float32)), training=True)
+
+        two_replicas.run(replica)
+
+    step()
+    kept = [float(value[0]) for value in two_replicas.experimental_local_results(layer.moving_mean.value)]
+    assert kept == [2.0, 2.0]
+
+
+def test_identity_shortcut_by_hand():
+    x = np.arange(16, dtype="float32").reshape(1, 4, 4, 1)
+    halves = IdentityShortcut(4, 2)(x).numpy()
+    np.testing.assert_array_equal(halves[0, :, :, 1], [[0, 2], [8, 10]])
+    assert not halves[..., [0, 2, 3]].any()
+    after = IdentityShortcut(4, 2, "after")(x).numpy()
+    np.testing.assert_array_equal(after[0, :, :, 0], [[0, 2], [8, 10]])
+    assert not after[..., 1:].any()

@@ -1,0 +1,106 @@
+"""Weight files load whole or not at all."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet
+from keras_resnet.models import weights
+
+
+def net(blocks=1, shortcut="A", **options):
+    stages = [(16, blocks, 1), (32, blocks, 2)]
+    options = {"stem": "cifar", "input_shape": (8, 8, 3), "classes": 4, "shortcut": shortcut, **options}
+    return keras_resnet.ResNet(stages, block="basic", **options)
+
+
+def test_round_trip(tmp_path):
+    model = net()
+    weights.save(model, tmp_path / "a.weights.h5")
+    again = net(weights=tmp_path / "a.weights.h5")
+    for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_files_of_keras_load_too(tmp_path):
+    model = net()
+    model.save_weights(tmp_path / "keras.weights.h5")
+    np.testing.assert_array_equal(net(weights=tmp_path / "keras.weights.h5").get_weights()[0], model.get_weights()[0])
+
+
+def test_the_optimizer_state_stays_out(tmp_path):
+    model = net()
+    model.compile("adam", "mse")
+    model.train_on_batch(np.zeros((1, 8, 8, 3)), np.zeros((1, 4)))
+    model.save_weights(tmp_path / "whole.weights.h5")
+    weights.save(model, tmp_path / "bare.weights.h5")
+    assert os.path.getsize(tmp_path / "bare.weights.h5") < 0.6 * os.path.getsize(tmp_path / "whole.weights.h5")
+    for name in ("whole", "bare"):
+        net(weights=tmp_path / f"{name}.weights.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.weights.h5", "whole.weights.h5"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"blocks": 2}, {"shortcut": "B"}, {"classes": 5}, {"block": "bottleneck"}, {"include_top": False}]
+)
+def test_weights_of_another_net_leave_the_model_as_it_was(tmp_path, other):
+    if "block" in other:
+        source = keras_resnet.ResNet([(16, 1, 1), (32, 1, 2)], stem="cifar", input_shape=(8, 8, 3), classes=4)
+    else:
+        source = net(**other)
+    weights.save(source, tmp_path / "a.weights.h5")
+    model = net()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"weights file '.*a.weights.h5' does not fit resnet: ") as error:
+        weights.load(model, tmp_path / "a.weights.h5")
+    assert len(str(error.value).splitlines()) == 1
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_same_numbers_in_other_shapes_are_refused(tmp_path):
+    """A file whose count fits but whose layers do not: half of it could be assigned before the misfit shows."""
+
+    def model(first, second):
+        inputs = keras.Input((first,))
+        x = keras.layers.Dense(3, use_bias=False)(inputs)
+        return keras.Model(inputs, keras.layers.Dense(second, use_bias=False)(x))
+
+    model(3, 5).save_weights(tmp_path / "a.weights.h5")
+    target = model(5, 3)
+    before = target.get_weights()
+    with pytest.raises(ValueError, match="does not fit"):
+        weights.load(target, tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(target.get_weights()[1], before[1])
+
+
+@pytest.mark.parametrize("size", [0, 100, 5_000])
+def test_damaged_files_are_refused(tmp_path, size):
+    path = tmp_path / "a.weights.h5"
+    weights.save(net(), path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match="does not fit"):
+        net(weights=path)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.weights.h5"
+    model = net()
+    weights.save(model, path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        weights.save(model, path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_save_wants_the_suffix(tmp_path):
+    with pytest.raises(ValueError, match=r"path must end in \.weights\.h5"):
+        weights.save(net(), tmp_path / "a.h5")

@@ -1,0 +1,93 @@
+"""Configurations: JSON, validation, flags."""
+
+import dataclasses
+import json
+
+import pytest
+from absl import flags as absl_flags
+
+from keras_resnet import flags
+from keras_resnet.config import PRESETS, Config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_round_trip(name, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(PRESETS[name].to_json())
+    assert Config.from_file(path) == PRESETS[name]
+    path.write_text(json.dumps({"config": dataclasses.asdict(PRESETS[name])}))
+    assert Config.from_file(path) == PRESETS[name]
+
+
+def test_the_paper_recipe():
+    """Section 4.2."""
+    config = PRESETS["cifar10_resnet20"]
+    assert (config.batch_size, config.steps, config.decay_steps) == (128, 64_000, (32_000, 48_000))
+    assert (config.learning_rate, config.momentum, config.weight_decay) == (0.1, 0.9, 1e-4)
+    assert (config.pad, config.mirror) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"learning_rate": -0.1}, "learning_rate must not be negative; got -0.1"),
+        ({"decay_steps": (3, 2)}, r"decay_steps must increase; got \[3, 2\]"),
+        ({"precision": "int8"}, "precision must be one of 'float32', 'mixed_bfloat16', 'mixed_float16'; got 'int8'"),
+    ],
+)
+def test_bad_values(values, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**values)
+
+
+def test_unknown_fields_and_files(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown fields \['depth'\]"):
+        Config.from_dict({"depth": 20})
+    (tmp_path / "broken.json").write_text("{")
+    for name in ("broken.json", "missing.json"):
+        with pytest.raises(ValueError, match=f"config file '.*{name}' cannot be read"):
+            Config.from_file(tmp_path / name)
+
+
+def from_flags(*arguments):
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_string("preset", None, "", flag_values=values)
+    absl_flags.DEFINE_string("config", None, "", flag_values=values)
+    flags.define(values)
+    flags.parse(values, ["program", *arguments])
+    return flags.config(values)
+
+
+def test_every_field_has_a_flag_that_sets_it():
+    values = {
+        bool: lambda old: ("false" if old else "true", not old),
+        int: lambda old: (str(old + 1), old + 1),
+        float: lambda old: (str(old / 2 + 0.01), old / 2 + 0.01),
+        tuple: lambda old: ("7,9", (7, 9)),
+        str: lambda old: ("mixed_bfloat16", "mixed_bfloat16"),
+        type(None): lambda old: ("folder", "folder"),
+    }
+    for field in dataclasses.fields(Config):
+        text, expected = values[type(field.default)](field.default)
+        assert getattr(from_flags(f"--{field.name}={text}"), field.name) == expected
+
+
+def test_flags_override_the_preset():
+    config = from_flags("--preset=digits_resnet20", "--steps=5")
+    assert config == dataclasses.replace(PRESETS["digits_resnet20"], steps=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stepz=3"], "Unknown command line flag 'stepz'"),
+        (["--steps=many"], "steps"),
+        (["--decay_steps=1,x"], "decay_steps must be a list of integers"),
+        (["--preset=imagenet"], "preset must be one of cifar10_resnet20, digits_resnet20; got 'imagenet'"),
+        (["--preset=digits_resnet20", "--config=a.json"], "preset and config exclude each other"),
+    ],
+)
+def test_bad_flags(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        from_flags(*arguments)

@@ -1,0 +1,72 @@
+"""The layering: a module imports only from lower ranks and from its own folder."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "keras_resnet"
+RANKS = {
+    "compat": 0,
+    "config": 0,
+    "errors": 0,
+    "ops": 0,
+    "models": 1,
+    "data": 1,
+    "detection": 2,
+    "workdir": 2,
+    "training": 3,
+    "evaluation": 3,
+    "serving": 3,
+    "flags": 4,
+    "cli": 4,
+    "export": 5,
+    "examples": 5,
+    "benchmarks": 5,
+}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Dotted names that a file imports, wherever in it the import stands."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def unit(path: pathlib.Path) -> str:
+    """The folder or module of the package that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    own = unit(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] in ("export", "examples", "benchmarks", "tests"):
+            pytest.fail(f"{own} imports {name}")
+        if parts[0] != "keras_resnet" or len(parts) == 1:
+            continue
+        other = parts[1]
+        allowed = other == own or RANKS[other] < RANKS[own] or (RANKS[own] in (0, 4) and RANKS[other] == RANKS[own])
+        assert allowed, f"{own} (rank {RANKS[own]}) imports {name} (rank {RANKS[other]})"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if unit(p) in ("models", "config", "errors", "flags")], ids=str)
+def test_models_never_import_tensorflow_when_imported(path):
+    """They must work where TensorFlow is not installed; inside a function that only TensorFlow reaches it is fine."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        assert not any(name.split(".")[0] == "tensorflow" for name in names)
+
+
+def test_every_part_has_a_rank():
+    assert {unit(path) for path in MODULES} <= set(RANKS)

@@ -1,0 +1,28 @@
+"""The public names, and that using them costs nothing before they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import keras_resnet
+
+
+def test_public_names_exist():
+    for name in keras_resnet.__all__:
+        assert getattr(keras_resnet, name) is not None
+    assert set(keras_resnet.__all__) <= set(dir(keras_resnet))
+    with pytest.raises(AttributeError, match="no attribute 'ResNet21'"):
+        keras_resnet.ResNet21  # noqa: B018
+
+
+def test_import_starts_nothing():
+    code = "import sys, keras_resnet; print([m for m in ('keras', 'tensorflow', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_subpackages_are_attributes():
+    code = "import keras_resnet; print(keras_resnet.config.PRESETS['cifar10_resnet20'].dataset)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "cifar10\n"
+    )

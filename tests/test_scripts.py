@@ -1,0 +1,102 @@
+"""The command line and the scripts, run as a user runs them."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run(*command, code=0):
+    """Run Python with arguments from the repository's root; return what it printed, both streams together."""
+    result = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert result.returncode == code, result.stdout
+    assert "Traceback" not in result.stdout
+    return result.stdout
+
+
+def keras_resnet(*arguments, code=0):
+    return run("-m", "keras_resnet.cli", *arguments, code=code)
+
+
+@pytest.mark.slow
+def test_demo(tmp_path):
+    output = run("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo")
+    assert "on 599 held-out images" in output
+    assert "SavedModel: max difference" in output
+    assert "TFLite: max difference" in output
+    files = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert files == {
+        "best.weights.h5",
+        "config.json",
+        "curves.png",
+        "metrics.jsonl",
+        "model.tflite",
+        "saved_model",
+    }
+
+
+@pytest.mark.slow
+def test_train_evaluate_predict_export(tmp_path):
+    run_dir = tmp_path / "run"
+    output = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", "--eval_steps=2", f"--workdir={run_dir}")
+    assert "resnet20: 269,722 parameters, 40.6e6 multiply-adds" in output
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [2, 4]
+    best = min(record["val_top1_error"] for record in records)
+
+    output = keras_resnet("evaluate", f"--workdir={run_dir}")
+    assert "599 images" in output
+    assert f"top-1 error {best:.2f} %" in output
+
+    photo = tmp_path / "a photo.png"
+    Image.fromarray(np.zeros((50, 40, 3), "uint8")).save(photo)
+    assert f"{photo}: " in keras_resnet("predict", f"--workdir={run_dir}", photo)
+    assert "is not a JPEG" in keras_resnet("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
+    assert "no image file" in keras_resnet("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
+
+    for script, out in (("to_saved_model", "model"), ("to_tflite", "model.tflite")):
+        arguments = [f"export/{script}.py", f"--workdir={run_dir}", f"--out={tmp_path}/{out}"]
+        run(*arguments)
+        assert (tmp_path / out).exists()
+        assert "that does not exist yet" in run(*arguments, code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "the verb must be one of train, evaluate, predict, export; got 'trian'"),
+        (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
+        (["train", "--steps=x"], "steps"),
+        (["train", "--preset=digits_resnet20"], "workdir must be given"),
+        (["train", "extra"], r"takes flags only"),
+        (["evaluate", "--workdir=/no/such"], "config file '/no/such/config.json' cannot be read"),
+        (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits' or a name"),
+        (["train", "--dataset=digits", "--model=resnet21", "--workdir=unused"], "model must be one of"),
+        (["train", "--dataset=digits", "--workdir=/proc/none"], "workdir must be a writable folder"),
+        (["train", "--dataset=digits", "--batch_size=5000", "--workdir=unused"], "batch_size must be from 1 to"),
+    ],
+)
+def test_mistakes_exit_with_one_sentence(arguments, message, tmp_path):
+    arguments = [argument.replace("unused", str(tmp_path / "unused")) for argument in arguments]
+    lines = [line for line in keras_resnet(*arguments, code=1).splitlines() if line.startswith("keras-resnet")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (tmp_path / "unused").exists()
+
+
+def test_help():
+    assert "evaluate" in keras_resnet("--help")
+    assert "--learning_rate: Initial learning rate." in keras_resnet("train", "--help")
+
+
+def test_the_benchmark_runs():
+    output = run("benchmarks/train_step.py", "--dtype=float32", "--size=32", "--batch_size=2", "--runs=1", "--steps=1")
+    assert "float32 ratio of medians:" in output
