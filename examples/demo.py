@@ -71,14 +71,13 @@ def main(_):
 
     dataset = datasets.load(config.dataset, config.data_dir)
     model = run.load()
-    errors = classification.evaluate(model.predict_on_batch, pipeline.evaluate(dataset, 256))
+    errors = classification.evaluate(model.predict_on_batch, pipeline.evaluate(dataset, 256, run.eval_view()))
     print(f"test error {errors.top1_error:.2f} % on {errors.count} held-out images")
 
-    facts = run.facts
-    saved_model.export(model, workdir / "saved_model", facts.mean, facts.std)
-    tflite.export(model, workdir / "model.tflite", facts.mean, facts.std)
-    images, _ = dataset.arrays("test")
-    ours = model.predict(image.normalize(images, facts.mean, facts.std), batch_size=256, verbose=0)
+    saved_model.export(model, workdir / "saved_model", run.mean, run.std)
+    tflite.export(model, workdir / "model.tflite", run.mean, run.std)
+    images = dataset.examples("test").images
+    ours = model.predict(image.normalize(images, run.mean, run.std), batch_size=256, verbose=0)
     report("SavedModel", ours, run_saved_model(workdir / "saved_model", images), 1e-4)
     report("TFLite", ours, run_tflite(workdir / "model.tflite", images), 1e-3)
     print(f"see {workdir}/: " + ", ".join(sorted(path.name for path in workdir.iterdir())))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -37,21 +38,28 @@ def _required(values: absl_flags.FlagValues, name: str) -> str:
     return values[name].value
 
 
-def train(arguments: Sequence[str]) -> None:
-    """Train a network and write everything about the run to --workdir."""
+def train(arguments: Sequence[str]) -> int:
+    """Train a network and write everything about the run to --workdir; the same command again goes on with it."""
     values = absl_flags.FlagValues()
     _workdir_flag(values)
     absl_flags.DEFINE_string("preset", None, f"Start from a preset: {', '.join(PRESETS)}.", flag_values=values)
     absl_flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
     flags.define(values)
     if not _parsed(values, arguments, train, positional=False):
-        return
+        return 0
     config, workdir = flags.config(values), _required(values, "workdir")
 
-    from keras_resnet.training import loop
+    from keras_resnet.training import checkpoints, loop
 
-    run = loop.train(config, workdir)
+    try:
+        run = loop.train(config, workdir)
+    except checkpoints.Stopped as stopped:
+        print(f"keras-resnet train: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except FloatingPointError as error:
+        raise InputError(str(error)) from error
     print(f"wrote {run.path}")
+    return 0
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -69,9 +77,10 @@ def evaluate(arguments: Sequence[str]) -> None:
 
     dataset = datasets.load(run.config.dataset, run.config.data_dir)
     model = run.load()
-    errors = classification.evaluate(
-        model.predict_on_batch, pipeline.evaluate(dataset, values.batch_size, values.split)
+    batches = pipeline.evaluate(
+        dataset, values.batch_size, run.eval_view(), split=values.split, max_pixels=run.config.max_pixels
     )
+    errors = classification.evaluate(model.predict_on_batch, batches)
     print(f"{run.config.model} on {run.config.dataset} {values.split}, {errors.count} images:")
     print(f"top-1 error {errors.top1_error:.2f} %, top-5 error {errors.top5_error:.2f} %")
 
@@ -88,16 +97,13 @@ def predict(arguments: Sequence[str]) -> None:
         raise InputError("predict needs at least one image file.")
     run = _opened(values)
 
-    import tensorflow as tf
-
     from keras_resnet.models.predictions import decode_predictions
     from keras_resnet.ops import image
 
-    model = run.load()
+    model, view = run.load(), run.photo_view()
     names = run.facts.class_names
     for photo in photos:
-        pixels = tf.image.resize(image.read(photo)[None], run.facts.image_size, antialias=True)
-        scores = model.predict_on_batch(image.normalize(pixels, run.facts.mean, run.facts.std))
+        scores = model.predict_on_batch(view.batch(image.read(photo, view.decode)[None]))
         best = decode_predictions(scores, min(values.top, len(names)), names)[0]
         print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
 
@@ -116,7 +122,7 @@ def export(arguments: Sequence[str]) -> None:
     from keras_resnet.serving import saved_model, tflite
 
     exporter = {"saved_model": saved_model, "tflite": tflite}[values.format]
-    exporter.export(run.load(), out, run.facts.mean, run.facts.std)
+    exporter.export(run.load(), out, run.mean, run.std)
     print(f"wrote {out}")
 
 
@@ -149,18 +155,24 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb; a user's mistake is printed in one sentence.
 
     Returns:
-        The exit code: 0, 1 for a user's mistake, 130 after Ctrl-C.
+        The exit code: 0, 1 for a user's mistake, 128 and the signal's number after SIGTERM (143) or Ctrl-C (130).
     """
     quiet()
     try:
-        VERBS[verb](arguments)
+        return VERBS[verb](arguments) or 0
     except InputError as error:
         print(f"keras-resnet {verb}: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        # An error that a pipeline raised inside TensorFlow comes back as one of TensorFlow's, with its text in it.
+        said = re.search(r"InputError:\]? ?\[?(.+?)\]*$", str(error).replace("'\\n'", ""), re.MULTILINE)
+        if not said or not type(error).__module__.startswith("tensorflow"):
+            raise
+        print(f"keras-resnet {verb}: {said.group(1)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"keras-resnet {verb}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,31 +18,72 @@ def option(default, help: str):
 class Config:
     """Everything that decides the result of a run. Each field is a command-line flag of the same name."""
 
-    dataset: str = option("cifar10", "digits, or an image classification set of tensorflow-datasets such as cifar10.")
+    dataset: str = option("cifar10", "digits, folder:PATH, synthetic:HxWxCLASSES or a name of tensorflow-datasets.")
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default theirs.")
     download: bool = option(False, "Download and prepare the data set where it is missing.")
+    train_split: str = option("train", "Split to train on, or a part of one: train[:45000].")
+    eval_split: str = option("test", "Split to evaluate on during training: test, validation, train[45000:].")
+    cache: str = option("", "Keep encoded images in memory ('memory') or in this file; empty for neither.")
+    threads: int = option(0, "Threads of the input pipeline; 0 for TensorFlow's own.")
+    deterministic: bool = option(True, "Keep the order of images, so that runs repeat exactly.")
+    max_broken: float = option(0.001, "Share of training files that may fail to decode before the run stops.")
+    max_pixels: int = option(50_000_000, "Images of more pixels are refused before they are decoded.")
+    exif: bool = option(False, "Turn JPEGs as their EXIF orientation says.")
+    image_size: int = option(0, "Side of the network's input; 0 for that of the data set, or 224.")
+    resize: int = option(0, "Shorter side before the centre crop of evaluation; 0 for 256/224 of image_size.")
+    pixel_mean: bool = option(False, "Subtract the mean of each pixel instead of each channel.")
     model: str = option("resnet20", "Network: resnet20, resnet50, plainnet20, ...")
     batch_size: int = option(128, "Images in a training step.")
     steps: int = option(64_000, "Training steps.")
     learning_rate: float = option(0.1, "Initial learning rate.")
+    warmup_steps: int = option(0, "Steps at warmup_rate before learning_rate.")
+    warmup_rate: float = option(0.01, "Learning rate of the warm-up; section 4.2 has 0.01 for 110 layers.")
+    label_smoothing: float = option(0.0, "Share of each label that is spread over all classes.")
     decay_steps: tuple[int, ...] = option((32_000, 48_000), "Steps at which the learning rate is divided by 10.")
     momentum: float = option(0.9, "Momentum of SGD.")
     weight_decay: float = option(1e-4, "Coupled L2 decay, in the gradient and under the momentum.")
-    pad: int = option(4, "Pixels of zero padding a side before the random crop; 0 for none.")
+    crop: str = option("pad", "Training view: pad (section 4.2), scale (section 3.4), inception or center.")
+    pad: int = option(4, "Pixels of zero padding a side, for crop=pad.")
+    scales: tuple[int, ...] = option((256, 480), "Range of the shorter side, for crop=scale.")
+    color: float = option(0.0, "Standard deviation of AlexNet's colour noise, 0.1 in the paper.")
+    rand_augment: float = option(0.0, "Magnitude of RandAugment, from 0 to 1.")
+    erase: float = option(0.0, "Share of images of which a part is erased.")
+    mixup: float = option(0.0, "Alpha of MixUp.")
+    cutmix: float = option(0.0, "Alpha of CutMix.")
+    antialias: bool = option(False, "Antialias training crops of files, slower.")
     mirror: bool = option(True, "Mirror half of the training images.")
     precision: str = option("float32", "Dtype policy: float32, mixed_bfloat16 or mixed_float16.")
+    op_determinism: bool = option(False, "Use TensorFlow's deterministic kernels: runs repeat bit by bit, slower.")
     seed: int = option(0, "Seed of initialisation, shuffling and augmentation.")
-    eval_steps: int = option(1_000, "Steps between evaluations on the test split.")
+    eval_steps: int = option(1_000, "Steps between evaluations on eval_split.")
+    checkpoint_steps: int = option(500, "Steps between checkpoints; there is one at each evaluation too.")
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "eval_steps"):
+        for name in ("batch_size", "steps", "eval_steps", "checkpoint_steps", "max_pixels"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
-        for name in ("learning_rate", "momentum", "weight_decay", "pad", "seed"):
+        for name in (
+            "warmup_steps",
+            "warmup_rate",
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+            "pad",
+            "seed",
+            "threads",
+            "max_broken",
+            "image_size",
+            "resize",
+        ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative; got {getattr(self, name)}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1); got {self.label_smoothing}.")
+        if self.decay_steps and self.warmup_steps >= self.decay_steps[0]:
+            raise InputError(f"warmup_steps must be below the first of decay_steps; got {self.warmup_steps}.")
         if list(self.decay_steps) != sorted(set(self.decay_steps)):
             raise InputError(f"decay_steps must increase; got {list(self.decay_steps)}.")
+        check_choice("crop", self.crop, ("pad", "scale", "inception", "center"))
         check_choice("precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
 
     def to_json(self) -> str:
@@ -68,8 +109,19 @@ class Config:
             raise InputError(f"config file {os.fspath(path)!r} cannot be read: {error}.") from error
 
 
+def _cifar10() -> dict[str, Config]:
+    """Section 4.2: all networks by one recipe; 110 layers and more warm up for about 400 steps."""
+    names = [f"resnet{depth}" for depth in (20, 32, 44, 56, 110, 1202)] + [
+        f"plainnet{depth}" for depth in (20, 32, 44, 56)
+    ]
+    deep = {"warmup_steps": 400}
+    return {
+        f"cifar10_{name}": Config(model=name, **(deep if name in ("resnet110", "resnet1202") else {})) for name in names
+    }
+
+
 PRESETS = {
-    "cifar10_resnet20": Config(),
     "digits_resnet20": Config(dataset="digits", steps=300, decay_steps=(200, 260), mirror=False, pad=3, eval_steps=50),
+    **_cifar10(),
 }
 """Name -> configuration, `dataset_model`."""

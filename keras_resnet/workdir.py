@@ -8,9 +8,11 @@ import os
 import pathlib
 
 import keras
+import numpy as np
 
 from keras_resnet.config import Config
-from keras_resnet.data.datasets import Facts
+from keras_resnet.data.examples import Facts
+from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import resnet, weights
 
@@ -46,9 +48,69 @@ class Workdir:
     facts: Facts
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels."""
+        side = self.config.image_size
+        return (side, side) if side else self.facts.image_size or (224, 224)
+
+    @property
+    def pixel_mean(self) -> pathlib.Path:
+        """The mean of each pixel, f64[H,W,3], of a run that subtracts it."""
+        return self.path / "pixel_mean.npy"
+
+    @property
+    def mean(self):
+        """What is subtracted from the pixels: the mean of each channel, or of each pixel."""
+        return np.load(self.pixel_mean) if self.config.pixel_mean else self.facts.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """What the pixels are divided by, for each channel."""
+        return self.facts.std
+
+    def eval_view(self, mean=None, std=None) -> EvalView:
+        """The run's view for testing; a mean and std other than the run's own may be given."""
+        size = self.image_size
+        fixed = self.facts.image_size == size or size[0] != size[1]
+        resize = 0 if fixed else self.config.resize or round(size[0] * 256 / 224)
+        mean, std = (self.mean, self.std) if mean is None else (mean, std)
+        return EvalView(size, mean, std, resize, self.config.exif)
+
+    def photo_view(self) -> EvalView:
+        """The view of a photo of any size, also for a data set whose own images all have the network's size."""
+        view = self.eval_view()
+        return view if view.resize else dataclasses.replace(view, resize=max(view.size))
+
+    def train_view(self) -> TrainView:
+        """The run's view for training."""
+        config = self.config
+        return TrainView(
+            self.image_size,
+            self.mean,
+            self.std,
+            crop=config.crop,
+            pad=config.pad,
+            scales=config.scales,
+            mirror=config.mirror,
+            color=config.color,
+            rand_augment=config.rand_augment,
+            erase=config.erase,
+            mixup=config.mixup,
+            cutmix=config.cutmix,
+            classes=len(self.facts.class_names),
+            exif=config.exif,
+            antialias=config.antialias,
+        )
+
+    @property
     def weights(self) -> pathlib.Path:
         """The weights with the lowest error so far."""
         return self.path / "best.weights.h5"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Folder of the checkpoints that an interrupted run goes on from."""
+        return self.path / "checkpoints"
 
     @property
     def metrics(self) -> pathlib.Path:
@@ -90,7 +152,7 @@ class Workdir:
         """Build the network of the run with fresh weights, f32[B,H,W,3] normalised -> f32[B,K]."""
         check_choice("model", self.config.model, MODELS)
         return MODELS[self.config.model](
-            input_shape=(*self.facts.image_size, 3),
+            input_shape=(*self.image_size, 3),
             classes=len(self.facts.class_names),
             classifier_activation=classifier_activation,
             dtype=self.config.precision,

@@ -65,11 +65,14 @@ def test_every_field_has_a_flag_that_sets_it():
         int: lambda old: (str(old + 1), old + 1),
         float: lambda old: (str(old / 2 + 0.01), old / 2 + 0.01),
         tuple: lambda old: ("7,9", (7, 9)),
-        str: lambda old: ("mixed_bfloat16", "mixed_bfloat16"),
+        str: lambda old: ("something", "something"),
         type(None): lambda old: ("folder", "folder"),
     }
+    choices = {"crop": "scale", "precision": "mixed_bfloat16"}
     for field in dataclasses.fields(Config):
         text, expected = values[type(field.default)](field.default)
+        if field.name in choices:
+            text = expected = choices[field.name]
         assert getattr(from_flags(f"--{field.name}={text}"), field.name) == expected
 
 
@@ -84,7 +87,7 @@ def test_flags_override_the_preset():
         (["--stepz=3"], "Unknown command line flag 'stepz'"),
         (["--steps=many"], "steps"),
         (["--decay_steps=1,x"], "decay_steps must be a list of integers"),
-        (["--preset=imagenet"], "preset must be one of cifar10_resnet20, digits_resnet20; got 'imagenet'"),
+        (["--preset=imagenet"], r"preset must be one of digits_resnet20, cifar10_resnet20, .*; got 'imagenet'"),
         (["--preset=digits_resnet20", "--config=a.json"], "preset and config exclude each other"),
     ],
 )

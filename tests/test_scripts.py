@@ -35,6 +35,7 @@ def test_demo(tmp_path):
     files = {path.name for path in (tmp_path / "demo").iterdir()}
     assert files == {
         "best.weights.h5",
+        "checkpoints",
         "config.json",
         "curves.png",
         "metrics.jsonl",
@@ -51,6 +52,11 @@ def test_train_evaluate_predict_export(tmp_path):
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [2, 4]
     best = min(record["val_top1_error"] for record in records)
+
+    again = keras_resnet("train", f"--config={run_dir}/config.json", f"--workdir={run_dir}")
+    assert "going on from step 4" in again
+    other = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", f"--workdir={run_dir}", code=1)
+    assert "holds a run with another config: eval_steps 2 there, 50 here." in other
 
     output = keras_resnet("evaluate", f"--workdir={run_dir}")
     assert "599 images" in output
@@ -78,7 +84,10 @@ def test_train_evaluate_predict_export(tmp_path):
         (["train", "--preset=digits_resnet20"], "workdir must be given"),
         (["train", "extra"], r"takes flags only"),
         (["evaluate", "--workdir=/no/such"], "config file '/no/such/config.json' cannot be read"),
-        (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits' or a name"),
+        (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits', 'folder:PATH'"),
+        (["train", "--dataset=folder:/no/such", "--workdir=unused"], "dataset must name an existing folder"),
+        (["train", "--dataset=digits", "--eval_split=val", "--workdir=unused"], "split must be one of 'train', 'test'"),
+        (["train", "--dataset=digits", "--image_size=16", "--resize=8", "--workdir=unused"], "resize must be at least"),
         (["train", "--dataset=digits", "--model=resnet21", "--workdir=unused"], "model must be one of"),
         (["train", "--dataset=digits", "--workdir=/proc/none"], "workdir must be a writable folder"),
         (["train", "--dataset=digits", "--batch_size=5000", "--workdir=unused"], "batch_size must be from 1 to"),
@@ -90,6 +99,40 @@ def test_mistakes_exit_with_one_sentence(arguments, message, tmp_path):
     assert len(lines) == 1
     assert message in lines[0]
     assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_with_143(tmp_path):
+    arguments = ["train", "--dataset=synthetic:8x8x4", "--eval_steps=20", f"--workdir={tmp_path}/run"]
+    command = [sys.executable, "-m", "keras_resnet.cli", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "step 20/" not in process.stderr.readline() + process.stdout.readline():
+        assert process.poll() is None
+    process.terminate()
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "keras-resnet train: stopped by SIGTERM at step" in errors
+    assert "Traceback" not in output + errors
+    step = int(errors.split("at step ")[1].split(",")[0])
+    assert (tmp_path / "run" / "checkpoints" / f"ckpt-{step}.index").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_with_a_broken_file(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / "foto s" / f"class {number % 2}" / f"{number} ü.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 50, 3)).astype("uint8")).save(path)
+    arguments = ["train", f"--dataset=folder:{tmp_path}/foto s", "--image_size=32", "--steps=2", "--batch_size=6"]
+    arguments += ["--eval_split=train", "--crop=inception", f"--workdir={tmp_path}/run"]
+    assert "wrote" in keras_resnet(*arguments)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]["mean"][0] > 100
+    path.write_bytes(b"broken")
+    output = keras_resnet(*arguments, f"--workdir={tmp_path}/other", code=1)
+    assert f"keras-resnet train: 1 files cannot be decoded, more than max_broken allows (0): {path}." in output
+    output = keras_resnet("evaluate", f"--workdir={tmp_path}/run", "--split=train", code=1)
+    assert f"keras-resnet evaluate: {path} cannot be decoded as a JPEG, PNG, GIF, BMP or WebP image." in output
 
 
 def test_help():

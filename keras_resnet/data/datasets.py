@@ -1,82 +1,65 @@
-"""Data sets by name: their facts, and their examples as arrays."""
+"""Data sets by name: embedded digits, folders of images, tensorflow-datasets, and random images for benchmarks."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import pathlib
+import re
 
 import numpy as np
+import tensorflow as tf
 
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.data.examples import Dataset, Facts, Files, Images, Stream
+from keras_resnet.errors import InputError
 
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What is known of a data set before an image is read.
-
-    Attributes:
-        name: the data set.
-        class_names: names of the classes in the order of the labels.
-        image_size: height and width in pixels of every image.
-        splits: number of examples of each split.
-        mean: mean of each RGB channel over the training split, in [0, 255].
-        std: standard deviation of each channel.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    splits: dict[str, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def from_dict(cls, values: dict) -> Facts:
-        """Rebuild facts from JSON's types."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A data set: `facts`, and `arrays(split)` -> images u8[N,H,W,3] and labels i32[N]."""
-
-    facts: Facts
-    read: Callable[[str], tuple[np.ndarray, np.ndarray]]
-
-    def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return all images u8[N,H,W,3] and labels i32[N] of a split."""
-        check_choice("split", split, self.facts.splits)
-        return self.read(split)
-
-
-# Published per-channel statistics of the training split, on the [0, 255] scale.
+# Mean and standard deviation of each channel over the training split, in [0, 255].
 STATISTICS = {
     "cifar10": ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
     "cifar100": ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
+    "imagenet2012": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
+
+IN_MEMORY_BYTES = 1 << 30
+"""Sets of tensorflow-datasets with images of one size are decoded into memory up to this size of a split."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+
+FOLDER_SPLITS = ("train", "val", "test")
 
 
 def load(name: str, data_dir: str | None = None, download: bool = False) -> Dataset:
     """Find a data set by name.
 
     Args:
-        name: "digits" (scikit-learn's 1,797 scanned digits, embedded) or a set of tensorflow-datasets.
+        name: one of
+            * "digits": scikit-learn's 1,797 scanned digits, embedded; every third one is held out for testing;
+            * "folder:/path": images in one subfolder a class, the whole under `train/`, `val/` and `test/` or, without
+              these, all in the split "train";
+            * "synthetic" or "synthetic:224x224x1000": random images of this height, width and number of classes;
+            * a set of tensorflow-datasets with images and labels, such as "cifar10" or "imagenet2012".
         data_dir: folder of prepared tensorflow-datasets; by default theirs.
-        download: download and prepare the set where it is missing.
+        download: download and prepare a set of tensorflow-datasets where it is missing.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: no such data set, or it is not prepared and `download` is False.
+        ValueError: no such data set, a folder without images, or a set that is not prepared while `download` is False.
     """
-    return _digits() if name == "digits" else _tensorflow_datasets(name, data_dir, download)
+    kind, _, rest = name.partition(":")
+    if name == "digits":
+        return _digits()
+    if kind == "folder":
+        return _folder(rest)
+    if kind == "synthetic":
+        return _synthetic(name, rest or "224x224x1000")
+    return _tensorflow_datasets(name, data_dir, download)
 
 
 @functools.cache
 def _digits() -> Dataset:
-    """scikit-learn's digits, 8x8 grey, enlarged to 32x32 RGB; every third one is held out for testing."""
+    """scikit-learn's digits, 8x8 grey, enlarged to 32x32 RGB."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -86,19 +69,63 @@ def _digits() -> Dataset:
     images = np.repeat(large[..., None], 3, axis=-1)
     labels = digits.target.astype("int32")
     held_out = np.arange(len(labels)) % 3 == 2
-    arrays = {"train": (images[~held_out], labels[~held_out]), "test": (images[held_out], labels[held_out])}
-    pixels = arrays["train"][0][..., 0].astype("float64")
+    splits = {"train": Images(images[~held_out], labels[~held_out]), "test": Images(images[held_out], labels[held_out])}
     return Dataset(
         Facts(
             "digits",
             tuple(map(str, digits.target_names)),
             (32, 32),
-            {split: len(value[1]) for split, value in arrays.items()},
-            (float(pixels.mean()),) * 3,
-            (float(pixels.std()),) * 3,
+            {split: examples.count for split, examples in splits.items()},
+            (float(splits["train"].images.mean()),) * 3,
+            (float(splits["train"].images.std()),) * 3,
         ),
-        arrays.__getitem__,
+        splits.__getitem__,
     )
+
+
+def _synthetic(name: str, shape: str) -> Dataset:
+    """Random images of a given size, 1,024 for training and 256 for testing, for benchmarks."""
+    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", shape)
+    if not match or 0 in (numbers := tuple(map(int, match.groups()))):
+        raise InputError(f"a synthetic dataset must be named synthetic:HEIGHTxWIDTHxCLASSES; got {name!r}.")
+    height, width, classes = numbers
+    counts = {"train": 1024, "test": 256}
+
+    @functools.cache
+    def read(split):
+        random = np.random.default_rng(list(counts).index(split))
+        images = random.integers(0, 256, (counts[split], height, width, 3), dtype=np.uint8)
+        return Images(images, random.integers(0, classes, counts[split], dtype=np.int32))
+
+    names = tuple(map(str, range(classes)))
+    return Dataset(Facts(name, names, (height, width), counts, (127.5,) * 3, (73.9,) * 3), read)
+
+
+def _folder(path: str) -> Dataset:
+    """Images in one subfolder a class."""
+    root = pathlib.Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise InputError(f"dataset must name an existing folder after 'folder:'; got {path!r}.")
+    roots = {split: root / split for split in FOLDER_SPLITS if (root / split).is_dir()} or {"train": root}
+    first = next(iter(roots.values()))
+    class_names = tuple(sorted(entry.name for entry in first.iterdir() if entry.is_dir()))
+    if not class_names:
+        raise InputError(f"dataset folder {str(first)!r} must have one subfolder for each class; it has none.")
+    splits = {}
+    for split, base in roots.items():
+        extra = sorted(entry.name for entry in base.iterdir() if entry.is_dir() and entry.name not in class_names)
+        if extra:
+            raise InputError(f"dataset folder {str(base)!r} has classes {extra} that {str(first)!r} does not have.")
+        paths, labels = [], []
+        for label, name in enumerate(class_names):
+            found = sorted(str(file) for file in (base / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+            if not found and (base == first or not (base / name).is_dir()):
+                raise InputError(f"class folder {str(base / name)!r} must hold images ({', '.join(SUFFIXES)}).")
+            paths += found
+            labels += [label] * len(found)
+        splits[split] = Files(np.array(paths), np.array(labels, "int32"))
+    counts = {split: examples.count for split, examples in splits.items()}
+    return Dataset(Facts(f"folder:{root}", class_names, None, counts), splits.__getitem__)
 
 
 def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dataset:
@@ -107,39 +134,63 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
-        raise InputError(f"dataset must be 'digits' or a name of tensorflow-datasets; got {name!r}.") from error
+        raise InputError(
+            "dataset must be 'digits', 'folder:PATH', 'synthetic:HxWxCLASSES' or a name of tensorflow-datasets; "
+            f"got {name!r}."
+        ) from error
     if download:
         builder.download_and_prepare()
     features = builder.info.features
     if not builder.info.splits:
         raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download, or data_dir.")
-    if not {"image", "label"} <= set(features or {}) or features["image"].shape[0] is None:
-        raise InputError(f"dataset must have images of one size and labels; {name!r} has {features}.")
+    if not {"image", "label"} <= set(features or {}):
+        raise InputError(f"dataset must have images with one label each; {name!r} has {sorted(features or {})}.")
+    shape = features["image"].shape
+    size = None if None in shape[:2] else tuple(shape[:2])
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    classes = features["label"].num_classes
 
+    @functools.cache
     def read(split):
-        images, labels = [], []
-        for example in tfds.as_numpy(builder.as_dataset(split=split)):
-            images.append(example["image"])
-            labels.append(example["label"])
-        images = np.stack(images)
-        if images.shape[-1] == 1:
-            images = np.repeat(images, 3, axis=-1)
-        return images, np.asarray(labels, "int32")
+        if size is not None and counts[split] * size[0] * size[1] * 3 <= IN_MEMORY_BYTES:
+            batches = builder.as_dataset(split=split).batch(1024)
+            pairs = [(batch["image"], batch["label"]) for batch in tfds.as_numpy(batches)]
+            images, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
+            if images.shape[-1] == 1:
+                images = np.repeat(images, 3, axis=-1)
+            return Images(images, _checked_labels(labels, classes, name))
+        records = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}).map(
+            lambda example: (example["image"], example["label"]), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        return Stream(f"{name}/{split}", records, counts[split])
 
-    read = functools.cache(read)
-    if name in STATISTICS:
-        mean, std = STATISTICS[name]
-    else:
-        pixels = read("train")[0].astype("float32")
-        mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
-    return Dataset(
-        Facts(
-            name,
-            tuple(features["label"].names),
-            tuple(features["image"].shape[:2]),
-            {split: info.num_examples for split, info in builder.info.splits.items()},
-            tuple(map(float, mean)),
-            tuple(map(float, std)),
-        ),
-        read,
-    )
+    mean, std = STATISTICS.get(name, (None, None))
+    return Dataset(Facts(name, tuple(features["label"].names), size, counts, mean, std), read)
+
+
+def _checked_labels(labels: np.ndarray, classes: int, name: str) -> np.ndarray:
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        worst = labels.max() if labels.max() >= classes else labels.min()
+        raise InputError(f"labels of {name!r} must be from 0 to {classes - 1}; one is {worst}.")
+    return labels.astype("int32")
+
+
+def from_arrays(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str = "arrays") -> Dataset:
+    """Make a data set of one split, "train", of images u8[N,H,W,3] and labels i32[N] in memory.
+
+    Raises:
+        ValueError: shapes, type or labels are not these.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        got = f"{images.dtype}{list(images.shape)} and {list(labels.shape)}"
+        raise InputError(f"images must be uint8[N,H,W,3] and labels [N]; got {got}.")
+    examples = Images(images, _checked_labels(labels, len(class_names), name))
+    facts = Facts(name, tuple(class_names), images.shape[1:3], {"train": examples.count})
+    return Dataset(facts, {"train": examples}.__getitem__)
+
+
+def with_statistics(dataset: Dataset, mean, std) -> Dataset:
+    """Return the data set with its mean and standard deviation of each channel stated in its facts."""
+    facts = dataclasses.replace(dataset.facts, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+    return Dataset(facts, dataset.read)

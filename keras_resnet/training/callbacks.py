@@ -1,21 +1,28 @@
-"""Callbacks that record a run; each also works in a user's own `model.fit`."""
+"""Callbacks that record and show a run; each also works in a user's own `model.fit`."""
 
 from __future__ import annotations
 
 import json
 import os
 import pathlib
+import time
 
 import keras
+from tqdm import tqdm
 
 from keras_resnet.models import weights
 
 
+def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate of the next step."""
+    return float(optimizer.learning_rate)
+
+
 class MetricsLog(keras.callbacks.Callback):
-    """Append one JSON object a line for each epoch: step, losses, top-1 errors in percent, learning rate.
+    """Append one JSON object a line for each evaluation: step, losses, errors in percent, learning rate.
 
     Args:
-        path: the `.jsonl` file; an older one is replaced.
+        path: the `.jsonl` file; records of steps that a resumed run takes again are dropped.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -23,17 +30,25 @@ class MetricsLog(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def on_train_begin(self, logs=None):
-        self.path.write_text("", encoding="utf-8")
+        step = int(self.model.optimizer.iterations)
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step] if self.path.exists() else []
+        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def on_epoch_end(self, epoch, logs=None):
         record = {"step": int(self.model.optimizer.iterations)}
-        for name, value in (logs or {}).items():
-            if name.endswith("accuracy"):
-                name, value = name.replace("accuracy", "top1_error"), 100 * (1 - value)
-            record[name] = round(float(value), 6)
-        record["learning_rate"] = float(self.model.optimizer.learning_rate)
+        record |= {name: round(float(value), 6) for name, value in (logs or {}).items()}
+        record["learning_rate"] = current_rate(self.model.optimizer)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict]:
+    """Read what a `MetricsLog` wrote; a last line that a kill cut short is left out."""
+    records = []
+    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            records.append(json.loads(line))
+    return records
 
 
 class Curves(keras.callbacks.Callback):
@@ -41,7 +56,7 @@ class Curves(keras.callbacks.Callback):
 
     Args:
         metrics: the `.jsonl` file.
-        path: the picture, redrawn at each epoch.
+        path: the picture, redrawn at each evaluation.
     """
 
     def __init__(self, metrics: str | os.PathLike, path: str | os.PathLike):
@@ -52,12 +67,12 @@ class Curves(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         from matplotlib.figure import Figure
 
-        records = [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        records = read_metrics(self.metrics)
         figure = Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
-        steps = [record["step"] for record in records]
-        axes.plot(steps, [record["top1_error"] for record in records], "--", label="training")
-        axes.plot(steps, [record["val_top1_error"] for record in records], "-", label="test")
+        for name, style, label in (("top1_error", "--", "training"), ("val_top1_error", "-", "test")):
+            points = [(record["step"], record[name]) for record in records if name in record]
+            axes.plot(*zip(*points, strict=True), style, label=label)
         axes.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None), title=self.model.name)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -69,14 +84,59 @@ class BestWeights(keras.callbacks.Callback):
 
     Args:
         path: a `.weights.h5` file, replaced by rename.
+        best: variable that holds the lowest error so far, such as that of `Checkpoints`.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, best):
         super().__init__()
         self.path = path
-        self.best = 0.0
+        self.best = best
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs["val_accuracy"] >= self.best:
-            self.best = logs["val_accuracy"]
+        if logs["val_top1_error"] <= float(self.best):
             weights.save(self.model, self.path)
+            self.best.assign(logs["val_top1_error"])
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar with loss, error, learning rate, images/s and time left on a terminal; a line for each evaluation anywhere.
+
+    Args:
+        steps: steps of the whole run.
+        batch_size: images in a step.
+    """
+
+    def __init__(self, steps: int, batch_size: int):
+        super().__init__()
+        self.steps = steps
+        self.batch_size = batch_size
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        done = int(self.model.optimizer.iterations)
+        self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=None, dynamic_ncols=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start, self.taken = time.perf_counter(), 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.taken += 1
+        self.seconds = time.perf_counter() - self.start
+        if not self.bar.disable:
+            rate = current_rate(self.model.optimizer)
+            shown = f"loss {logs['loss']:.3f}, error {logs['top1_error']:.1f} %, rate {rate:g}, {self._speed()}"
+            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.update()
+
+    def _speed(self) -> str:
+        return f"{self.taken * self.batch_size / self.seconds:.0f} images/s"
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        self.bar.write(
+            f"step {step}/{self.steps}: training loss {logs['loss']:.4f}, error {logs['top1_error']:.2f} %; "
+            f"test loss {logs['val_loss']:.4f}, error {logs['val_top1_error']:.2f} %; {self._speed()}"
+        )
+
+    def on_train_end(self, logs=None):
+        self.bar.close()

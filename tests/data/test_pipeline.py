@@ -1,51 +1,418 @@
-"""Batches."""
+"""Batches: exact, repeatable, and unmoved by broken files."""
 
+import hashlib
 import itertools
+import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
-from keras_resnet.data import datasets, pipeline
+from keras_resnet.data import datasets, pipeline, statistics
+from keras_resnet.data.examples import Dataset, Files
+from keras_resnet.data.views import EvalView, TrainView
+from tests.data.test_datasets import store
+
+MEAN, STD = (100.0,) * 3, (50.0,) * 3
+EVERYTHING = {
+    "color": 0.1,
+    "rand_augment": 0.5,
+    "erase": 0.5,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "classes": 10,
+}
 
 
-def batches(count, **options):
+def photos(folder, count, classes=2, side=40):
+    """A folder of small photo-like files, each told from the others by its grey."""
+    random = np.random.default_rng(1)
+    for number in range(count):
+        path = folder / f"class{number % classes}" / f"{number:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((side + number % 7, side + 3, 3), number % 200, "uint8")
+        Image.fromarray(pixels + random.integers(0, 9, pixels.shape, dtype="uint8")).save(path)
+    return datasets.load(f"folder:{folder}")
+
+
+def take(batches, count):
+    return [tuple(part.numpy() for part in batch) for batch in itertools.islice(batches, count)]
+
+
+def same(one, two):
+    return all(np.array_equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return photos(tmp_path_factory.mktemp("photos"), 50)
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tfds")
+    random = np.random.default_rng(2)
+    images = [random.integers(0, 256, (40 + i % 9, 45, 3)).astype("uint8") for i in range(50)]
+    store(root, "stream_set", images, np.arange(50) % 10, 10, (None, None, 3))
+    return datasets.load("stream_set", data_dir=str(root))
+
+
+@pytest.fixture(params=["digits", "folder", "stream", "cached folder", "cached stream"])
+def source(request, folder, stream):
+    """A data set of each form, and the options of its pipeline."""
+    dataset = {"digits": datasets.load("digits"), "folder": folder, "stream": stream}[request.param.split()[-1]]
+    return dataset, {"cache": "memory"} if "cached" in request.param else {}
+
+
+def test_batches_have_static_shapes_and_types(source):
+    dataset, options = source
+    for view, labels in (
+        (TrainView((32, 32), MEAN, STD), (16,)),
+        (TrainView((32, 32), MEAN, STD, mixup=0.2, classes=10), (16, 10)),
+        (TrainView((24, 24), MEAN, STD, crop="inception"), (16,)),
+        (TrainView((32, 32), MEAN, STD, crop="scale", scales=(33, 48)), (16,)),
+    ):
+        batches = pipeline.train(dataset, 16, view, **options)
+        image_spec, label_spec = batches.element_spec
+        assert image_spec.shape == (16, *view.size, 3)
+        assert label_spec.shape == labels
+        images, label = next(iter(batches))
+        assert images.dtype == tf.float32
+        assert np.isfinite(images).all()
+        if len(labels) == 2:
+            np.testing.assert_allclose(label.numpy().sum(1), 1, atol=1e-5)
+
+
+TEN_STEPS = (0, 1, 2, 3, 5, 6, 7, 12, 17, 22)
+"""Within the first of epochs of six and a quarter batches, at its end, and in later ones."""
+
+
+def starts_anywhere(dataset, view, steps, **options):
+    whole = take(pipeline.train(dataset, 8, view, seed=3, **options), max(steps) + 2)
+    for k in steps:
+        assert same(take(pipeline.train(dataset, 8, view, seed=3, start_step=k, **options), 2), whole[k : k + 2]), k
+    other = take(pipeline.train(dataset, 8, view, seed=4, **options), 1)
+    assert not same(other, whole[:1])
+
+
+def test_a_pipeline_can_start_at_any_step(source):
+    dataset, options = source
+    starts_anywhere(dataset, TrainView((32, 32), MEAN, STD, crop="inception", color=0.1), TEN_STEPS, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", "folder"])
+def test_a_pipeline_can_start_at_any_step_with_all_augmentations_on(name, folder):
+    dataset = folder if name == "folder" else datasets.load("digits")
+    starts_anywhere(dataset, TrainView((32, 32), MEAN, STD, **EVERYTHING), TEN_STEPS)
+
+
+def test_two_processes_yield_the_same_batches():
+    code = (
+        "import hashlib, itertools; from keras_resnet.data import datasets, pipeline;"
+        "from keras_resnet.data.views import TrainView;"
+        f"view = TrainView((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
+        "batches = pipeline.train(datasets.load('digits'), 64, view, seed=9);"
+        "parts = [part.numpy().tobytes() for batch in itertools.islice(batches, 25) for part in batch];"
+        "print(hashlib.sha256(b''.join(parts)).hexdigest())"
+    )
+    outputs = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(outputs) == 1
+    assert len(next(iter(outputs)).strip()) == hashlib.sha256().digest_size * 2
+
+
+def test_each_epoch_is_a_permutation_of_the_split(source):
+    """Batches run on over the end of an epoch; every image comes once before one comes twice."""
+    dataset, options = source
+    count = dataset.count("train")
+    places = lambda step: step * 7 + tf.range(7, dtype=tf.int64)  # noqa: E731
+    if dataset.facts.name == "digits":
+        positions = tf.range(3 * count, dtype=tf.int64)
+        index = np.concatenate([pipeline._index(part, count, 5, True) for part in tf.split(positions, 2 * 3)])
+    else:
+        records = pipeline._records(dataset.examples("train"), places, 7, 0, 5, True, options.get("cache", ""))
+        names = np.concatenate([batch[3].numpy() for batch in records.take(3 * count // 7 + 1)])
+        index = names[: 3 * count]
+    epochs = [index[i * count : (i + 1) * count] for i in range(3)]
+    assert all(len(set(epoch)) == count for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert not np.array_equal(epochs[0], sorted(epochs[0]))
+
+
+def test_shuffling_is_uniform_enough():
+    """The first place of an epoch holds each of ten images about as often."""
+    first = [int(pipeline._index(tf.constant([e * 10], tf.int64), 10, 1, True)[0]) for e in range(2000)]
+    counts = np.bincount(first, minlength=10)
+    assert ((counts - 200) ** 2 / 200).sum() < 27.9  # chi-squared, 9 degrees of freedom, 0.1 %
+
+
+def test_evaluation_sees_each_image_once(source):
+    dataset, _ = source
+    count = dataset.count("train")
+    view = EvalView((32, 32), MEAN, STD, 0 if dataset.facts.image_size else 36)
+    for size in (1, 16, count + 1):
+        for pad in (False, True):
+            batches = take(
+                pipeline.evaluate(dataset, size, view, split="train", pad_batches=pad, with_index=True), None
+            )
+            index = np.concatenate([batch[-1] for batch in batches])
+            weights = np.concatenate([batch[2] for batch in batches]) if pad else np.ones(len(index))
+            np.testing.assert_array_equal(index[weights > 0], np.arange(count))
+            if pad:
+                assert len(index) == -(-count // size) * size
+
+
+def test_10000_images_on_replicas_and_workers(two_replicas):
+    """128 a batch: 10,000 distinct indices on one replica, two replicas, and two workers."""
+    images = np.zeros((10_000, 2, 2, 3), "uint8")
+    dataset = datasets.from_arrays(images, np.zeros(10_000, int), ("a",))
+    view = EvalView((2, 2), MEAN, STD)
+
+    def evaluate(context=None):
+        return pipeline.evaluate(dataset, 128, view, split="train", with_index=True, context=context)
+
+    one = np.concatenate([batch[-1].numpy() for batch in evaluate()])
+    distributed = two_replicas.experimental_distribute_dataset(evaluate())
+    parts = [two_replicas.experimental_local_results(batch[-1]) for batch in distributed]
+    two = np.concatenate([part.numpy() for batch in parts for part in batch])
+    workers = []
+    for worker in range(2):
+        batches = list(evaluate(tf.distribute.InputContext(2, worker, 2)))
+        assert len(batches) == 79
+        workers += [index.numpy()[weight.numpy() > 0] for _, _, weight, index in batches]
+    for index in (one, two, np.concatenate(workers)):
+        assert len(index) == 10_000
+        assert set(index) == set(range(10_000))
+
+
+def test_cifar10_test_images_on_replicas_and_workers(real_data, two_replicas):
+    dataset = datasets.load("cifar10", data_dir=str(real_data / "tfds"))
+    view = EvalView((32, 32), dataset.facts.mean, dataset.facts.std)
+    batches = pipeline.evaluate(dataset, 128, view, with_index=True)
+    distributed = two_replicas.experimental_distribute_dataset(batches)
+    parts = [two_replicas.experimental_local_results(batch[-1]) for batch in distributed]
+    two = np.concatenate([part.numpy() for batch in parts for part in batch])
+    workers = [
+        index.numpy()[weight.numpy() > 0]
+        for worker in range(2)
+        for _, _, weight, index in pipeline.evaluate(
+            dataset, 128, view, with_index=True, context=tf.distribute.InputContext(2, worker, 2)
+        )
+    ]
+    one = np.concatenate([batch[-1].numpy() for batch in batches])
+    for index in (one, two, np.concatenate(workers)):
+        assert len(index) == len(set(index)) == 10_000
+
+
+def test_workers_share_the_batches_of_one(source):
+    dataset, options = source
+    view = TrainView((32, 32), MEAN, STD, pad=0, mirror=False)
+    whole = take(pipeline.train(dataset, 8, view, seed=1, start_step=4, **options), 3)
+    parts = [
+        take(
+            pipeline.train(
+                dataset, 8, view, seed=1, start_step=4, context=tf.distribute.InputContext(2, w, 2), **options
+            ),
+            3,
+        )
+        for w in range(2)
+    ]
+    joined = [tuple(np.concatenate(pair) for pair in zip(*both, strict=True)) for both in zip(*parts, strict=True)]
+    assert same(whole, joined)
+
+
+def test_the_papers_view_by_hand(folder):
+    """Without augmentation, a training image of a folder is the file resized, normalised."""
+    view = TrainView((32, 32), MEAN, STD, crop="center", mirror=False, antialias=True)
+    images, labels = take(pipeline.train(folder, 1, view, shuffle=False), 1)[0]
+    path = folder.examples("train").paths[0]
+    picture = Image.open(path)
+    width, height = (side * 32 // min(picture.size) for side in picture.size)
+    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), "float32")
+    top, left = round((height - 32) / 2), round((width - 32) / 2)
+    expected = (resized[top : top + 32, left : left + 32] - 100) / 50
+    assert np.abs(images[0] - expected).mean() < 0.04
+    assert labels.tolist() == [0]
+
+
+def test_exif_orientation_is_a_switch(tmp_path):
+    pixels = np.zeros((32, 32, 3), "uint8")
+    pixels[:16] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "1.jpg", exif=exif)
+    dataset = datasets.load(f"folder:{tmp_path}")
+    for exif, bright in ((False, np.s_[:12]), (True, np.s_[:, 20:])):
+        train = TrainView((32, 32), MEAN, STD, crop="center", mirror=False, exif=exif)
+        for image in (
+            take(pipeline.train(dataset, 1, train), 1)[0][0][0],
+            take(pipeline.evaluate(dataset, 1, EvalView((32, 32), MEAN, STD, 32, exif), split="train"), 1)[0][0][0],
+        ):
+            assert image[bright].min() > 1.5
+
+
+def planted(folder, broken, count, seed=0):
+    """Overwrite some files of a folder with a cut JPEG, text, or nothing."""
+    paths = np.random.default_rng(seed).choice(folder.examples("train").paths, count, replace=False)
+    for number, path in enumerate(paths):
+        with open(path, "rb") as file:
+            contents = file.read()
+        with open(path, "wb") as file:
+            file.write((contents[: len(contents) // 2], b"junk", b"")[number % 3])
+    broken.update(paths)
+
+
+@pytest.mark.slow
+def test_100_broken_files_of_10000(tmp_path, caplog):
+    dataset = photos(tmp_path / "many", 10_000, side=16)
+    expected = set()
+    planted(dataset, expected, 100)
+    view = TrainView((16, 16), MEAN, STD)
+    broken = pipeline.BrokenFiles(10_000, 0.01)
+    with caplog.at_level(logging.WARNING):
+        for images, _ in pipeline.train(dataset, 500, view, broken=broken).take(20):  # one epoch
+            assert images.shape == (500, 16, 16, 3)
+    assert broken.names == expected
+    assert sum("cannot be decoded" in record.message for record in caplog.records) == 100
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"11 files cannot be decoded, more than max_broken allows"
+    ):
+        for _ in pipeline.train(dataset, 10, view, max_broken=0.001).take(1000):
+            pass
+
+
+def test_in_place_of_a_broken_file_stands_another_of_its_batch(tmp_path):
+    dataset = photos(tmp_path, 8)
+    expected = set()
+    planted(dataset, expected, 3)
+    view = TrainView((32, 32), MEAN, STD, crop="center", mirror=False)
+    images, _ = take(pipeline.train(dataset, 8, view, max_broken=1.0), 1)[0]
+    assert len({image.tobytes() for image in images}) == 5
+    again = take(pipeline.train(dataset, 8, view, max_broken=1.0), 1)[0]
+    np.testing.assert_array_equal(images, again[0])
+
+
+def test_no_image_of_a_batch(tmp_path):
+    dataset = photos(tmp_path, 2)
+    planted(dataset, set(), 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no image of a batch can be decoded"):
+        take(pipeline.train(dataset, 2, TrainView((32, 32), MEAN, STD), max_broken=1.0), 1)
+
+
+def test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it(tmp_path):
+    dataset = photos(tmp_path, 9)
+    paths = dataset.examples("train").paths
+    view = EvalView((32, 32), MEAN, STD, 36)
+    with open(paths[4], "wb") as file:
+        file.write(b"\xff\xd8\xff")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{paths[4]} cannot be decoded"):
+        take(pipeline.evaluate(dataset, 4, view, split="train"), None)
+    (tmp_path / paths[4]).unlink()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{paths[4]} cannot be decoded"):
+        take(pipeline.evaluate(dataset, 4, view, split="train"), None)
+
+
+def test_large_images_count_as_broken(folder):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be decoded"):
+        take(pipeline.evaluate(folder, 4, EvalView((32, 32), MEAN, STD, 36), split="train", max_pixels=100), 1)
+
+
+def test_an_image_smaller_than_the_crop_is_an_error(folder):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be decoded"):
+        take(pipeline.evaluate(folder, 4, EvalView((64, 64), MEAN, STD), split="train"), 1)
+
+
+def test_labels_out_of_range_are_an_error(folder):
+    examples = folder.examples("train")
+    wrong = Files(examples.paths, examples.labels + 1)
+    dataset = Dataset(folder.facts, lambda _: wrong)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be from 0 to 1; one is"):
+        take(pipeline.train(dataset, 8, TrainView((32, 32), MEAN, STD)), 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 1199}, "batch_size must be from 1 to the 1198 images of 'train'; got 1199"),
+        ({"batch_size": 0}, "batch_size must be from 1"),
+        (
+            {"batch_size": 9, "context": tf.distribute.InputContext(2, 0, 2)},
+            "batch_size must be a multiple of the 2 workers; got 9",
+        ),
+        ({"batch_size": 9, "split": "val"}, "split must be one of 'train', 'test'; got 'val'"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.train(datasets.load("digits"), view=TrainView((32, 32), MEAN, STD), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": "random"}, "crop must be one of 'pad', 'scale', 'inception', 'center'; got 'random'"),
+        (
+            {"crop": "scale", "scales": (200, 480)},
+            r"scales must increase from at least the crop, 224; got \(200, 480\)",
+        ),
+        ({"rand_augment": 2.0}, "rand_augment must be from 0 to 1; got 2.0"),
+        ({"mixup": -1.0}, "mixup must not be negative"),
+        ({"mixup": 1.0}, "classes must be at least 1 where labels are mixed"),
+    ],
+)
+def test_bad_views(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainView((224, 224), MEAN, STD, **options)
+
+
+def test_resize_must_hold_the_crop():
+    with pytest.raises(ValueError, match="resize must be at least the crop, 224, or 0; got 200"):
+        EvalView((224, 224), MEAN, STD, 200)
+
+
+def test_statistics(folder):
     dataset = datasets.load("digits")
-    return [(x.numpy(), y.numpy()) for x, y in itertools.islice(pipeline.train(dataset, 100, **options), count)]
+    images = dataset.examples("train").images.astype("float64")
+    mean, std = statistics.pixel_statistics(dataset, EvalView((32, 32), MEAN, STD), progress=False)
+    np.testing.assert_allclose(mean, images.mean(0), atol=1e-3)
+    np.testing.assert_allclose(std, images.std((0, 1, 2)), atol=1e-3)
+    mean, std = statistics.pixel_statistics(folder, EvalView((32, 32), MEAN, STD, 32), progress=False)
+    assert mean.shape == (32, 32, 3)
+    assert 0 < std[0] < 100
 
 
-def test_training_batches():
-    for images, labels in batches(3):
-        assert images.shape == (100, 32, 32, 3)
-        assert images.dtype == np.float32
-        assert labels.shape == (100,)
-        assert labels.dtype == np.int32
+@pytest.mark.parametrize(
+    "name", ["color", "rand_augment", "erase", "mixup", "cutmix", "pad", "mirror", "scales", "antialias"]
+)
+def test_every_switch_of_the_view_does_something(name, folder):
+    base = {"pad": 0, "mirror": False, "classes": 2}
+    on = {
+        "color": {"color": 0.1},
+        "rand_augment": {"rand_augment": 0.5},
+        "erase": {"erase": 1.0},
+        "mixup": {"mixup": 0.5},
+        "cutmix": {"cutmix": 1.0},
+        "pad": {"pad": 4},
+        "mirror": {"mirror": True},
+        "scales": {"crop": "scale", "scales": (32, 64)},
+        "antialias": {"antialias": True},
+    }[name]
+    plain = take(pipeline.train(folder, 16, TrainView((24, 24), MEAN, STD, **base)), 1)
+    other = take(pipeline.train(folder, 16, TrainView((24, 24), MEAN, STD, **{**base, **on})), 1)
+    assert not np.array_equal(plain[0][0], other[0][0])
 
 
-def test_same_seed_same_batches():
-    one, two, other = batches(15, seed=1), batches(15, seed=1), batches(15, seed=2)
-    assert all(np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in zip(one, two, strict=True))
-    assert not np.array_equal(one[0][1], other[0][1])
-
-
-def test_without_augmentation_an_epoch_is_the_split():
-    dataset = datasets.load("digits")
-    images, _ = dataset.arrays("train")
-    normal = (images - np.float32(dataset.facts.mean)) / np.float32(dataset.facts.std)
-    seen = np.concatenate([x for x, _ in batches(11, pad=0, mirror=False)])
-    keys = {image.tobytes() for image in normal.round(3)}
-    found = {image.tobytes() for image in seen.round(3)}
-    assert len(found) == 1100
-    assert len(found & keys) > 1080  # all but what rounding parts
-
-
-def test_evaluation_sees_each_image_once():
-    dataset = datasets.load("digits")
-    labels = dataset.arrays("test")[1]
-    for size in (1, 100, 599, 1000):
-        seen = [y.numpy() for _, y in pipeline.evaluate(dataset, size)]
-        np.testing.assert_array_equal(np.concatenate(seen), labels)
-
-
-def test_batch_size_is_checked():
-    with pytest.raises(ValueError, match="batch_size must be from 1 to the 1198 images of 'train'; got 1199"):
-        pipeline.train(datasets.load("digits"), 1199)
+def test_mixing_by_hand():
+    """The grey of each image is that of its label's mixture; CutMix rounds its window to pixels after its label."""
+    images = np.stack([np.full((16, 16, 3), 10 * i, "uint8") for i in range(8)])
+    dataset = datasets.from_arrays(images, np.arange(8), tuple("abcdefgh"))
+    for options, tolerance in (({"mixup": 1.0}, 0.01), ({"cutmix": 1.0}, 5.0)):
+        view = TrainView((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, classes=8, **options)
+        mixed, labels = take(pipeline.train(dataset, 8, view), 1)[0]
+        np.testing.assert_allclose(mixed.mean((1, 2, 3)), labels @ (10.0 * np.arange(8)), atol=tolerance)
+        assert (np.count_nonzero(labels, axis=1) <= 2).all()

@@ -1,8 +1,13 @@
-"""Pixel functions against NumPy, eagerly and inside tf.data."""
+"""Pixel functions against NumPy and Pillow, eagerly and inside tf.data."""
+
+import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from keras_resnet.ops import image
 
@@ -11,15 +16,38 @@ def both_ways(function, images):
     """Results of calling eagerly and of mapping a pipeline of one element; they must be the same."""
     eager = function(tf.constant(images)).numpy()
     mapped = next(tf.data.Dataset.from_tensors(images).map(function).as_numpy_iterator())
-    np.testing.assert_array_equal(eager, mapped)
+    np.testing.assert_allclose(eager, mapped, atol=1e-3)
     return eager
 
 
-def test_normalize(random):
+def encoded(pixels, format, **options):
+    """A file of pixels, u8[H,W,3], or of a Pillow image."""
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def smooth(height, width):
+    """A photo-like image: waves of a few pixels' length in three colours."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 5) + np.cos(y / 7), np.sin((x + y) / 11), np.cos(x / 13 - y / 3)]
+    return np.uint8(127 + 60 * np.stack(waves, axis=-1))
+
+
+# Batches
+
+
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("pixel_mean", [False, True])
+def test_normalize(noise, pixel_mean, random):
     images = random.integers(0, 256, (2, 4, 5, 3)).astype("uint8")
-    mean, std = (10.0, 20.0, 30.0), (2.0, 3.0, 4.0)
-    result = both_ways(lambda x: image.normalize(x, mean, std), images)
-    np.testing.assert_allclose(result, (images.astype("float64") - mean) / std, rtol=1e-6)
+    mean = random.uniform(0, 255, (4, 5, 3)) if pixel_mean else np.array([10.0, 20.0, 30.0])
+    added = random.normal(size=(2, 3)).astype("float32") if noise else None
+    std = (2.0, 3.0, 4.0)
+    result = both_ways(lambda x: image.normalize(x, mean, std, added), images)
+    expected = (images + (added[:, None, None] if noise else 0) - mean) / std
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_random_crop_cuts_windows_of_the_padded_image(random):
@@ -43,16 +71,273 @@ def test_random_mirror(random):
     assert 70 < sum(mirrored) < 130
 
 
+def test_color_noise_has_the_covariance_of_the_components():
+    noise = image.color_noise(200_000, 0.1, tf.constant([1, 2])).numpy()
+    vectors, values = np.array(image.PCA_EIGENVECTORS), np.array(image.PCA_EIGENVALUES)
+    expected = (25.5**2) * vectors @ np.diag(values**2) @ vectors.T
+    np.testing.assert_allclose(np.cov(noise.T), expected, atol=0.4)
+
+
 def test_draws_are_functions_of_the_seed(random):
     images = tf.constant(random.normal(size=(16, 6, 6, 3)))
-    for function in (lambda seed: image.random_crop(images, 2, seed), lambda seed: image.random_mirror(images, seed)):
+    size = tf.constant([300, 400])
+    for function in (
+        lambda seed: image.random_crop(images, 2, seed),
+        lambda seed: image.random_mirror(images, seed),
+        lambda seed: image.color_noise(3, 0.1, seed),
+        lambda seed: image.scale_window(size, 224, (256, 480), seed),
+        lambda seed: image.inception_window(size, seed),
+    ):
         np.testing.assert_array_equal(function([1, 2]), function([1, 2]))
         assert np.any(function([1, 2]) != function([1, 3]))
 
 
+# Windows
+
+
+def test_scale_window_has_the_papers_distribution():
+    """The side of the window is 224 of a shorter side uniform in [256, 480]; every place is reached."""
+    draw = tf.function(lambda i: image.scale_window(tf.constant([300, 400]), 224, (256, 480), tf.stack([5, i])))
+    windows = np.array([draw(tf.constant(i)).numpy() for i in range(2000)])
+    short = 224 * 300 / windows[:, 2]
+    assert 255 < short.min() < 258
+    assert 476 < short.max() < 484
+    assert abs(short.mean() - 368) < 6
+    assert (windows[:, 2] == windows[:, 3]).all()
+    assert (windows[:, 0] >= 0).all()
+    assert (windows[:, 0] + windows[:, 2] <= 300).all()
+    assert (windows[:, 1] + windows[:, 3] <= 400).all()
+    assert (windows[:, 1] + windows[:, 3]).max() == 400
+    assert windows[:, :2].min(axis=0).tolist() == [0, 0]
+
+
+def test_inception_window_stays_inside_and_in_range():
+    draw = tf.function(lambda size, i: image.inception_window(size, tf.stack([7, i])))
+    for height, width in ((300, 400), (40, 900), (1, 1), (5, 2000)):
+        for i in range(50):
+            top, left, h, w = draw(tf.constant([height, width]), tf.constant(i)).numpy()
+            assert h >= 1
+            assert w >= 1
+            assert top >= 0
+            assert left >= 0
+            assert top + h <= height
+            assert left + w <= width
+    areas = [np.prod(draw(tf.constant([300, 400]), tf.constant(i)).numpy()[2:]) / 120_000 for i in range(500)]
+    assert 0.07 < min(areas) < 0.15
+    assert max(areas) > 0.9
+
+
+@pytest.mark.parametrize("size", [(300, 400), (401, 333), (224, 224), (97, 1000)])
+def test_center_view_equals_pillow(size):
+    """Resize by torchvision's rule and crop the centre: within a grey level of Pillow, on average well below."""
+    pixels = smooth(*size)
+    short = min(size)
+    height, width = (side * 256 // short for side in size)
+    resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    top, left = round((height - 224) / 2), round((width - 224) / 2)
+    expected = resized[top : top + 224, left : left + 224].astype("float32")
+    window = image.center_window(tf.constant(size), 224, 256)
+    result = both_ways(lambda x: image.resize_window(x, window, (224, 224)), pixels)
+    difference = np.abs(result - expected)
+    assert difference.mean() < 0.5
+    assert difference.max() <= 2.1  # Pillow rounds to whole grey levels twice
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_decoding_a_window_equals_decoding_all(format, antialias, mirror):
+    contents = encoded(smooth(300, 400), format)
+    pixels = image.decode(contents)
+    for window in ([0, 0, 300, 300], [31, 77, 200, 150], [200, 300, 100, 100]):
+        part = image.decode_window(
+            contents, [300, 400], window, (64, 64), antialias=antialias, mirror=tf.constant(mirror)
+        )
+        if antialias:
+            whole = image.resize_window(pixels, tf.constant(window), (64, 64)).numpy()
+        else:
+            top, left, height, width = window
+            whole = tf.image.resize(pixels[top : top + height, left : left + width], (64, 64)).numpy()
+        np.testing.assert_allclose(part, whole[:, ::-1] if mirror else whole, atol=0.05)
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_scaled_decoding_is_close_to_the_full_decode(ratio):
+    """The bound that docs/data.md states, on waves of a few pixels after shrinking."""
+    side = 64 * ratio
+    large = np.asarray(Image.fromarray(smooth(96, 96)).resize((96 * ratio, 96 * ratio), Image.Resampling.BICUBIC))
+    contents = encoded(large, "JPEG", quality=95)
+    size, window = [96 * ratio] * 2, [10 * ratio, 20 * ratio, side, side]
+    full = image.decode_window(contents, size, window, (64, 64))
+    scaled = image.decode_window(contents, size, window, (64, 64), scaled_decoding=True)
+    assert np.any(full != scaled)
+    assert np.abs(full - scaled).mean() < 2.0
+
+
+def test_scaled_decoding_on_photographs(real_data):
+    differences = []
+    for path in sorted((real_data / "imagenet_sample").iterdir()):
+        contents = path.read_bytes()
+        size = image.dimensions(contents)
+        window = image.center_window(size, 64, 64)
+        full = image.decode_window(contents, size, window, (64, 64))
+        scaled = image.decode_window(contents, size, window, (64, 64), scaled_decoding=True)
+        differences.append(np.abs(full - scaled).mean())
+    assert np.mean(differences) < 2.0
+    assert np.max(differences) < 5.0
+
+
+# Files
+
+
+FORMATS = {
+    "JPEG": ("JPEG", "RGB", {}),
+    "progressive JPEG": ("JPEG", "RGB", {"progressive": True}),
+    "grey JPEG": ("JPEG", "L", {}),
+    "CMYK JPEG": ("JPEG", "CMYK", {}),
+    "PNG": ("PNG", "RGB", {}),
+    "grey PNG": ("PNG", "L", {}),
+    "1-bit PNG": ("PNG", "1", {}),
+    "palette PNG": ("PNG", "P", {}),
+    "grey PNG with alpha": ("PNG", "LA", {}),
+    "PNG with alpha": ("PNG", "RGBA", {}),
+    "GIF": ("GIF", "P", {}),
+    "BMP": ("BMP", "RGB", {}),
+    "BMP with alpha": ("BMP", "RGBA", {}),
+    "palette BMP": ("BMP", "P", {}),
+    "grey BMP": ("BMP", "L", {}),
+    "lossless WebP": ("WEBP", "RGB", {"lossless": True}),
+    "lossy WebP": ("WEBP", "RGB", {}),
+    "WebP with metadata": ("WEBP", "RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_read_as_pillow_reads_them(name):
+    format, mode, options = FORMATS[name]
+    contents = encoded(Image.fromarray(smooth(37, 53)).convert(mode), format, **options)
+    assert image.dimensions(contents).numpy().tolist() == [37, 53]
+    result = both_ways(image.decode, contents).astype(int)
+    expected = np.asarray(Image.open(io.BytesIO(contents)).convert("RGB")).astype(int)
+    assert result.shape == (37, 53, 3)
+    assert np.abs(result - expected).mean() < (1.5 if format == "JPEG" else 0.01)
+
+
+def test_alpha_is_dropped_and_not_blended():
+    pixels = np.dstack([smooth(8, 8), np.zeros((8, 8), "uint8")])
+    np.testing.assert_array_equal(image.decode(encoded(pixels, "PNG")), pixels[..., :3])
+
+
+def test_16_bit_values_keep_their_high_byte():
+    values = (np.arange(64).reshape(8, 8) * 1000).astype("uint16")
+    np.testing.assert_array_equal(image.decode(encoded(Image.fromarray(values), "PNG"))[..., 0], values >> 8)
+
+
+def test_animations_give_their_first_frame():
+    frames = [Image.fromarray(smooth(20, 30) // divisor) for divisor in (1, 2, 3)]
+    contents = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    expected = np.asarray(Image.open(io.BytesIO(contents)).convert("RGB"))
+    np.testing.assert_array_equal(image.decode(contents), expected)
+
+
+def test_names_do_not_matter(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(smooth(8, 9), "PNG"))
+    np.testing.assert_array_equal(image.read(str(path)), smooth(8, 9))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    contents = encoded(smooth(37, 53), "JPEG", exif=exif, quality=95)
+    assert int(image.exif_orientation(contents)) == orientation
+    result = image.exif_orient(image.decode(contents), image.exif_orientation(contents)).numpy().astype(int)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(contents)))).astype(int)
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).mean() < 1.5
+    # It is ignored where nobody asks for it.
+    assert image.decode(contents).shape == (37, 53, 3)
+
+
+def test_files_without_exif_are_upright():
+    assert int(image.exif_orientation(encoded(smooth(8, 8), "JPEG"))) == 1
+    assert int(image.exif_orientation(encoded(smooth(8, 8), "PNG"))) == 1
+    assert int(image.exif_orientation(b"\xff\xd8\xffExif\x00\x00II")) == 1
+
+
 def test_read_says_what_is_wrong(tmp_path):
     (tmp_path / "text.jpg").write_text("not an image")
-    with pytest.raises(ValueError, match="is not a JPEG, PNG"):
-        image.read(str(tmp_path / "text.jpg"))
+    (tmp_path / "cut.jpg").write_bytes(encoded(smooth(100, 100), "JPEG")[:800])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for name in ("text.jpg", "cut.jpg", "empty.jpg"):
+        with pytest.raises(ValueError, match=rf"{name}' is not a readable JPEG, PNG, GIF, BMP or WebP image: \w+"):
+            image.read(str(tmp_path / name))
     with pytest.raises(ValueError, match="there is no image file"):
         image.read(str(tmp_path / "missing.jpg"))
+
+
+def test_too_many_pixels_are_refused():
+    contents = encoded(smooth(40, 50), "PNG")
+    assert image.decode(contents, max_pixels=2000).shape == (40, 50, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have from 1 to 1999 pixels"):
+        image.decode(contents, max_pixels=1999)
+
+
+def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
+    """100 megapixels in 300 KB: in under 50 ms, and 20 MB of memory; in a process of its own, to see its peak."""
+    bomb = encoded(Image.new("RGB", (10_000, 10_000)), "PNG")
+    assert len(bomb) < 400_000
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    (tmp_path / "small.png").write_bytes(encoded(smooth(10, 10), "PNG"))
+    code = """
+import resource, sys, time
+from keras_resnet.ops import image
+import tensorflow as tf
+decode = tf.function(image.decode, input_signature=[tf.TensorSpec([], tf.string)])
+small, bomb = (open(path, "rb").read() for path in sys.argv[1:])
+decode(tf.constant(small))
+for _ in range(3):
+    try:
+        decode(tf.constant(b"junk"))
+    except tf.errors.InvalidArgumentError:
+        pass
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+try:
+    decode(tf.constant(bomb))
+except tf.errors.InvalidArgumentError as error:
+    seconds = time.perf_counter() - start
+    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, image.first_line(error))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "small.png"), str(tmp_path / "bomb.png")]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seconds, mib, message = output.split(" ", 2)
+    assert "must have from 1 to 50000000 pixels" in message
+    assert float(seconds) < 0.05
+    assert float(mib) < 20
+
+
+@pytest.mark.slow
+def test_20000_mutated_files_only_raise_the_documented_error(random):
+    pixels = smooth(24, 31)
+    sources = [encoded(pixels, format) for format in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
+    decode = tf.function(image.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    decoded = 0
+    for number in range(20_000):
+        data = bytearray(sources[number % len(sources)])
+        for _ in range(random.integers(1, 6)):
+            kind, place = random.integers(0, 4), random.integers(0, max(1, len(data)))
+            if kind == 0:
+                data[place : place + 1] = bytes([random.integers(0, 256)])
+            elif kind == 1:
+                del data[place : place + random.integers(1, 20)]
+            elif kind == 2:
+                data[place:place] = random.bytes(random.integers(1, 20))
+            else:
+                del data[place:]
+        try:
+            assert decode(tf.constant(bytes(data))).shape[-1] == 3
+            decoded += 1
+        except tf.errors.InvalidArgumentError:
+            pass
+    assert 500 < decoded < 19_500

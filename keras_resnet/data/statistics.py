@@ -1,0 +1,50 @@
+"""Mean and standard deviation of a data set, computed once with a progress bar and kept in the run's folder."""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm import tqdm
+
+from keras_resnet.data import pipeline
+from keras_resnet.data.examples import Dataset
+from keras_resnet.data.views import EvalView
+
+
+def pixel_statistics(
+    dataset: Dataset,
+    view: EvalView,
+    split: str = "train",
+    batch_size: int = 256,
+    progress: bool = True,
+    broken: pipeline.BrokenFiles | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the mean of each pixel over a split, and the standard deviation of each channel.
+
+    Args:
+        dataset: where the images come from.
+        view: how images of other sizes come to one size; its mean and std are not used.
+        split: which examples.
+        batch_size: images read at a time.
+        broken: counter of files that cannot be decoded and are left out; without, the first one is an error.
+        progress: whether to show a progress bar, on a terminal.
+
+    Returns:
+        f64[H,W,3], the mean of each pixel, whose own mean over H and W is that of each channel, and f64[3], both in
+        [0, 255].
+    """
+    plain = EvalView(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
+    total = np.zeros((*view.size, 3))
+    squares = np.zeros(3)
+    count = 0
+    bar = tqdm(total=dataset.count(split), unit="image", desc="mean", disable=None if progress else True)
+    with bar:
+        for images, labels in pipeline.evaluate(dataset, batch_size, plain, split=split, broken=broken):
+            images = images.numpy().astype("float64")
+            total += images.sum(0)
+            squares += np.square(images).sum((0, 1, 2))
+            count += len(labels)
+            bar.update(len(labels))
+    mean = total / count
+    channel_mean = mean.mean((0, 1))
+    variance = squares / (count * mean.shape[0] * mean.shape[1]) - channel_mean**2
+    return mean, np.sqrt(np.maximum(variance, 0))

@@ -1,0 +1,148 @@
+"""Checkpoints that survive kill -9 and a full disk, and callbacks that stop a run with one.
+
+Keras' own saving overwrites its only file in place. `tf.train.CheckpointManager` writes a new checkpoint beside the old
+ones, renames it, and then replaces the pointer file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import signal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.errors import InputError
+
+
+class Stopped(Exception):
+    """A run ended by a signal, after it saved a checkpoint.
+
+    Attributes:
+        signal: the signal's number; command lines exit with 128 more.
+        step: the step that was saved.
+    """
+
+    def __init__(self, number: int, step: int):
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name} at step {step}, which is saved; run the same command again to go on.")
+        self.signal = number
+        self.step = step
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Save weights, optimizer, step and best error every so many steps, and restore the newest.
+
+    A step whose loss is not finite ends the run, and variables that are not finite are never written.
+
+    Args:
+        model: a compiled model.
+        folder: where to keep the checkpoints.
+        every: steps between checkpoints.
+        keep: how many to keep.
+    """
+
+    def __init__(self, model: keras.Model, folder: str | os.PathLike, every: int, keep: int = 3):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.every = every
+        self.optimizer = model.optimizer
+        self.optimizer.build(model.trainable_variables)
+        self.best = tf.Variable(math.inf, trainable=False, name="best_error")
+        self.variables = [*model.variables, *self.optimizer.variables]
+        self.checkpoint = tf.train.Checkpoint(model=model, optimizer=self.optimizer, best=self.best)
+        self.manager = tf.train.CheckpointManager(self.checkpoint, str(self.folder), max_to_keep=keep)
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return int(self.optimizer.iterations)
+
+    def restore(self) -> int:
+        """Restore the newest checkpoint, if there is one, and remove what a killed save left behind.
+
+        Returns:
+            The step to go on from; 0 without a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint is of another network or optimizer, or damaged.
+        """
+        for leftover in self.folder.glob("*_temp*"):
+            if leftover.is_dir():
+                tf.io.gfile.rmtree(str(leftover))
+            else:
+                leftover.unlink()
+        newest = self.manager.latest_checkpoint
+        if newest is None:
+            return 0
+        try:
+            self.checkpoint.restore(newest).assert_existing_objects_matched()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise InputError(f"checkpoint {newest!r} does not fit this run: {str(error).splitlines()[0]}") from error
+        return self.step
+
+    def save(self) -> None:
+        """Write a checkpoint of the current step.
+
+        Raises:
+            FloatingPointError: a variable is not finite.
+            ValueError: the disk is full or the folder is not writable; older checkpoints are as they were.
+        """
+        for variable in self.variables:
+            if not np.isfinite(np.asarray(variable)).all():
+                raise FloatingPointError(f"{variable.path} is not finite at step {self.step}; nothing was saved.")
+        try:
+            self.manager.save(checkpoint_number=self.step)
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"the checkpoint of step {self.step} cannot be written to {str(self.folder)!r}, older ones are as they "
+                f"were: {error.message.splitlines()[0]}"
+            ) from error
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {self.step}; nothing was saved after it.")
+        if self.step % self.every == 0 and batch + 1 < self.params["steps"]:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """On SIGTERM or SIGINT, finish the step, save a checkpoint and raise `Stopped`.
+
+    Args:
+        checkpoints: what saves.
+    """
+
+    def __init__(self, checkpoints: Checkpoints):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.received = None
+        self.before = {}
+
+    def on_train_begin(self, logs=None):
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _note(self, number, frame):
+        self.received = number
+
+    def restore_handlers(self) -> None:
+        """Give the signals back to whom they belonged."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.received is not None:
+            self.restore_handlers()
+            self.checkpoints.save()
+            raise Stopped(self.received, self.checkpoints.step)
+
+    def on_train_end(self, logs=None):
+        self.restore_handlers()

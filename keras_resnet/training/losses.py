@@ -1,0 +1,52 @@
+"""The loss of classifiers, from labels or from mixtures of labels."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_resnet import compat
+
+
+def is_index(labels, scores) -> bool:
+    """Whether labels are class indices, [B] or [B,1], and not distributions [B,K] like the scores."""
+    return len(labels.shape) == 1 or (labels.shape[-1] == 1 and scores.shape[-1] != 1)
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class CrossEntropy(keras.losses.Loss):
+    """Softmax cross-entropy of logits f32[B,K] with labels i32[B], or with distributions f32[B,K] of mixed images.
+
+    Args:
+        label_smoothing: share of each label that is spread over all classes (Szegedy et al., 2015), in [0, 1).
+    """
+
+    def __init__(self, label_smoothing=0.0, name="cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        if is_index(y_true, y_pred):
+            y_true = compat.one_hot(compat.cast(compat.reshape(y_true, [-1]), "int32"), y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            compat.cast(y_true, y_pred.dtype), y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class Top1Error(keras.metrics.MeanMetricWrapper):
+    """Share of images whose best class is not the label, in percent; of a mixture, its largest part counts."""
+
+    def __init__(self, name="top1_error", dtype=None):
+        super().__init__(_top1_error, name=name, dtype=dtype)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+def _top1_error(y_true, y_pred):
+    index = compat.reshape(y_true, [-1]) if is_index(y_true, y_pred) else compat.argmax(y_true, -1)
+    wrong = compat.cast(index, "int32") != compat.cast(compat.argmax(y_pred, -1), "int32")
+    return 100 * compat.cast(wrong, "float32")

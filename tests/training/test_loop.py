@@ -1,0 +1,251 @@
+"""Runs: evaluated when they should be, resumed bit by bit, unharmed by kills, signals, full disks and NaN."""
+
+import dataclasses
+import os
+import random as python_random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.config import Config
+from keras_resnet.models import resnet
+from keras_resnet.training import checkpoints, loop
+from keras_resnet.training.callbacks import read_metrics
+
+# Tiny images, and everything on that could make a resumed run differ.
+CONFIG = Config(
+    dataset="synthetic:8x8x4",
+    batch_size=16,
+    steps=12,
+    learning_rate=0.01,
+    decay_steps=(9,),
+    warmup_steps=2,
+    eval_steps=5,
+    checkpoint_steps=3,
+    eval_split="test[:64]",
+    pad=1,
+    color=0.1,
+    mixup=0.2,
+    label_smoothing=0.1,
+    precision="mixed_bfloat16",
+    op_determinism=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    """A one-block network in the place of ResNet-20, so that a run takes seconds."""
+    from keras_resnet import workdir
+
+    def build(**options):
+        return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
+
+    monkeypatch.setitem(workdir.MODELS, "resnet20", build)
+
+
+def weights_of(run):
+    """Every variable of the newest checkpoint, by name."""
+    reader = tf.train.load_checkpoint(str(run.checkpoints))
+    return {
+        name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "CHECKPOINTABLE" not in name
+    }
+
+
+def assert_equal(one, two):
+    assert one.keys() == two.keys()
+    for name in one:
+        if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE":
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The run that no one disturbed; the checks of the others are against it."""
+    from keras_resnet import workdir
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            workdir.MODELS, "resnet20", lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)
+        )
+        return loop.train(CONFIG, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_evaluations_and_files(undisturbed):
+    records = read_metrics(undisturbed.metrics)
+    assert [record["step"] for record in records] == [5, 10, 12]
+    assert [round(record["learning_rate"], 6) for record in records] == [0.01, 0.001, 0.001]
+    best = min(record["val_top1_error"] for record in records)
+    model = undisturbed.load()
+    dataset = loop.datasets.load(CONFIG.dataset)
+    tests = loop.pipeline.evaluate(dataset, 64, undisturbed.eval_view(), split="test[:64]")
+    images, labels = next(iter(tests))
+    error = 100 * np.mean(model.predict_on_batch(images).argmax(1) != labels.numpy())
+    assert abs(error - best) < 1e-3
+    assert undisturbed.curves.read_bytes()[:4] == b"\x89PNG"
+    assert len(list(undisturbed.checkpoints.glob("*.index"))) == 3
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 9, 11])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, undisturbed, tmp_path, monkeypatch):
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def send(self, batch, logs=None):
+        if self.checkpoints.step == step and not resumed:
+            os.kill(os.getpid(), number)
+        original(self, batch, logs)
+
+    resumed = False
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
+    before = signal.getsignal(number)
+    with pytest.raises(checkpoints.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"):
+        loop.train(CONFIG, tmp_path)
+    assert signal.getsignal(number) is before
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith(f"ckpt-{step}")
+    resumed = True
+    run = loop.train(CONFIG, tmp_path)
+    assert_equal(weights_of(run), weights_of(undisturbed))
+    strip = ("loss", "top1_error")  # averages over the steps since the run went on
+    ours, theirs = (
+        [{k: v for k, v in record.items() if k not in strip} for record in read_metrics(r.metrics)]
+        for r in (run, undisturbed)
+    )
+    assert ours == theirs
+    assert run.weights.exists()
+
+
+def test_a_finished_run_stays_as_it_is(undisturbed):
+    before = weights_of(undisturbed)
+    records = read_metrics(undisturbed.metrics)
+    loop.train(CONFIG, undisturbed.path)
+    assert_equal(weights_of(undisturbed), before)
+    assert read_metrics(undisturbed.metrics) == records
+
+
+def test_another_config_in_the_same_folder(undisturbed):
+    other = dataclasses.replace(CONFIG, learning_rate=0.2, seed=3)
+    with pytest.raises(ValueError, match=r"another config: learning_rate 0.01 there, 0.2 here; seed 0 there, 3 here"):
+        loop.train(other, undisturbed.path)
+
+
+def test_not_a_number_never_reaches_the_disk(tmp_path, monkeypatch):
+    """Weights that become NaN in step 4 are not in any checkpoint, whether the loss or the weights show it first."""
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def plant(self, batch, logs=None):
+        if self.checkpoints.step == 4:
+            kernel = self.model.trainable_weights[0]
+            kernel.assign(kernel * np.nan)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", plant)
+    for every in (1, 2, 50):
+        config = dataclasses.replace(CONFIG, checkpoint_steps=every, eval_steps=12)
+        with pytest.raises(FloatingPointError, match=r"at step \d+; nothing was saved"):
+            loop.train(config, tmp_path / str(every))
+        newest = tf.train.latest_checkpoint(tmp_path / str(every) / "checkpoints")
+        assert newest is None or newest.endswith(f"ckpt-{3 if every == 1 else 2}")
+
+
+def test_a_checkpoint_of_another_network(tmp_path, undisturbed):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    saver = checkpoints.Checkpoints(model, undisturbed.checkpoints, 1)
+    with pytest.raises(ValueError, match=r"checkpoint '.*ckpt-12' does not fit this run"):
+        saver.restore()
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+    """A limit on the size of files stands for a full disk: the kernel refuses the write in the middle of a save."""
+    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(2000)])
+    model.compile("sgd", "mse")
+    saver = checkpoints.Checkpoints(model, tmp_path, 1)
+    saver.save()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for step in range(1, 21):
+            model.optimizer.iterations.assign(step)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 + 70_000 * step, before[1]))
+            with pytest.raises(
+                ValueError, match=f"the checkpoint of step {step} cannot be written to .* older ones are"
+            ):
+                saver.save()
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert all((tmp_path / name).read_bytes() == contents for name, contents in kept.items())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert saver.restore() == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+TRAIN = """
+import sys
+sys.path.insert(0, ".")
+from keras_resnet import workdir
+from keras_resnet.config import Config
+from keras_resnet.models import resnet
+from keras_resnet.training import loop
+workdir.MODELS["resnet20"] = lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)
+loop.train(Config.from_file(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(tmp_path):
+    """Killed soon after its first save, four times: each start goes on, and the end is that of an undisturbed run.
+
+    It saves at each step, so that many kills come inside of a save.
+    """
+    config = dataclasses.replace(CONFIG, steps=60, checkpoint_steps=1, eval_steps=20)
+    (tmp_path / "config.json").write_text(config.to_json())
+    moments = python_random.Random(0)
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "config.json"), str(tmp_path / "run")]
+    reached = [0]
+    for _ in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and newest_step(tmp_path / "run") == reached[-1]:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        reached.append(newest_step(tmp_path / "run"))
+    assert reached == sorted(set(reached))
+    assert reached[-1] < 60
+    subprocess.run(command, check=True, capture_output=True)
+    whole = loop.train(config, tmp_path / "whole")
+    run = loop.Workdir.open(tmp_path / "run")
+    assert_equal(weights_of(run), weights_of(whole))
+    assert [record["step"] for record in read_metrics(run.metrics)] == [20, 40, 60]
+
+
+def newest_step(run):
+    """The step of a run's newest checkpoint; 0 without one."""
+    newest = tf.train.latest_checkpoint(run / "checkpoints")
+    return int(newest.rsplit("-", 1)[1]) if newest else 0
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "every", "expected"),
+    [
+        (0, 12, 5, [(0, 10, 2), (10, 12, 1)]),
+        (0, 10, 5, [(0, 10, 2)]),
+        (3, 12, 5, [(3, 5, 1), (5, 10, 1), (10, 12, 1)]),
+        (10, 12, 5, [(10, 12, 1)]),
+        (11, 12, 5, [(11, 12, 1)]),
+        (12, 12, 5, []),
+        (0, 3, 5, [(0, 3, 1)]),
+        (2, 3, 5, [(2, 3, 1)]),
+    ],
+)
+def test_segments(start, steps, every, expected):
+    assert list(loop.segments(start, steps, every)) == expected

@@ -1,0 +1,53 @@
+"""Loss, metric and schedule against NumPy and numbers worked by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnet.config import Config
+from keras_resnet.training.losses import CrossEntropy, Top1Error
+from keras_resnet.training.schedules import learning_rate
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["indices", "column", "distributions"])
+def test_cross_entropy(kind, smoothing, random):
+    logits = random.normal(size=(5, 4)).astype("float32")
+    index = np.array([0, 3, 2, 1, 1])
+    labels = {"indices": index, "column": index[:, None], "distributions": np.float32(np.eye(4)[index])}[kind]
+    target = np.eye(4)[index] * (1 - smoothing) + smoothing / 4
+    log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -(target * log_softmax).sum(1).mean()
+    np.testing.assert_allclose(CrossEntropy(smoothing)(labels, logits), expected, rtol=1e-5)
+
+
+def test_top1_error_by_hand():
+    metric = Top1Error()
+    scores = np.float32([[1, 2, 0], [3, 0, 0], [0, 0, 1]])
+    metric.update_state(np.array([1, 1, 2]), scores)
+    assert abs(float(metric.result()) - 100 / 3) < 1e-4
+    metric.update_state(np.float32([[0.4, 0.6, 0]]), scores[:1])
+    assert float(metric.result()) == 25.0
+
+
+def test_they_survive_serialisation():
+    for thing in (CrossEntropy(0.2), Top1Error()):
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(thing))
+        assert again.get_config() == thing.get_config()
+
+
+def test_the_papers_schedule():
+    """0.1, divided by ten when 32,000 and 48,000 steps are taken; 110 layers start with 400 steps at 0.01."""
+    rate = learning_rate(Config(warmup_steps=400))
+    for step, expected in (
+        (0, 0.01),
+        (399, 0.01),
+        (400, 0.1),
+        (31_999, 0.1),
+        (32_000, 0.01),
+        (47_999, 0.01),
+        (48_000, 0.001),
+        (63_999, 0.001),
+    ):
+        assert abs(float(rate(step)) - expected) < 1e-8, step
+    assert learning_rate(Config(decay_steps=())) == 0.1
