@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 
@@ -33,15 +34,21 @@ class Config:
     resize: int = option(0, "Shorter side before the centre crop of evaluation; 0 for 256/224 of image_size.")
     pixel_mean: bool = option(False, "Subtract the mean of each pixel instead of each channel.")
     model: str = option("resnet20", "Network: resnet20, resnet50, plainnet20, ...")
+    shortcut: str = option("", "Shortcuts A, B or C; empty for the network's own.")
     batch_size: int = option(128, "Images in a training step.")
     steps: int = option(64_000, "Training steps.")
+    optimizer: str = option("sgd", "sgd (the paper's), sgdw (decoupled decay), adamw or lamb.")
+    schedule: str = option("piecewise", "piecewise (divided by 10 at decay_steps) or cosine.")
     learning_rate: float = option(0.1, "Initial learning rate.")
     warmup_steps: int = option(0, "Steps at warmup_rate before learning_rate.")
     warmup_rate: float = option(0.01, "Learning rate of the warm-up; section 4.2 has 0.01 for 110 layers.")
     label_smoothing: float = option(0.0, "Share of each label that is spread over all classes.")
     decay_steps: tuple[int, ...] = option((32_000, 48_000), "Steps at which the learning rate is divided by 10.")
-    momentum: float = option(0.9, "Momentum of SGD.")
-    weight_decay: float = option(1e-4, "Coupled L2 decay, in the gradient and under the momentum.")
+    momentum: float = option(0.9, "Momentum of SGD, first beta of AdamW and LAMB.")
+    nesterov: bool = option(False, "Nesterov's momentum, for SGD.")
+    weight_decay: float = option(1e-4, "Weight decay; for sgd in the gradient and under the momentum, as in the paper.")
+    decay_norm: bool = option(True, "Decay batch norm's variables and biases too, as the original does.")
+    clip_norm: float = option(0.0, "Largest norm of all gradients together; 0 for no limit.")
     crop: str = option("pad", "Training view: pad (section 4.2), scale (section 3.4), inception or center.")
     pad: int = option(4, "Pixels of zero padding a side, for crop=pad.")
     scales: tuple[int, ...] = option((256, 480), "Range of the shorter side, for crop=scale.")
@@ -67,6 +74,7 @@ class Config:
             "warmup_rate",
             "learning_rate",
             "momentum",
+            "clip_norm",
             "weight_decay",
             "pad",
             "seed",
@@ -79,11 +87,16 @@ class Config:
                 raise InputError(f"{name} must not be negative; got {getattr(self, name)}.")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1); got {self.label_smoothing}.")
-        if self.decay_steps and self.warmup_steps >= self.decay_steps[0]:
+        if self.schedule == "piecewise" and self.decay_steps and self.warmup_steps >= self.decay_steps[0]:
             raise InputError(f"warmup_steps must be below the first of decay_steps; got {self.warmup_steps}.")
         if list(self.decay_steps) != sorted(set(self.decay_steps)):
             raise InputError(f"decay_steps must increase; got {list(self.decay_steps)}.")
+        check_choice("optimizer", self.optimizer, ("sgd", "sgdw", "adamw", "lamb"))
+        check_choice("schedule", self.schedule, ("piecewise", "cosine"))
+        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
+            raise InputError(f"warmup_steps must be below steps, {self.steps}; got {self.warmup_steps}.")
         check_choice("crop", self.crop, ("pad", "scale", "inception", "center"))
+        check_choice("shortcut", self.shortcut, ("", "A", "B", "C"))
         check_choice("precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
 
     def to_json(self) -> str:
@@ -120,8 +133,30 @@ def _cifar10() -> dict[str, Config]:
     }
 
 
+def _imagenet() -> dict[str, Config]:
+    """Section 3.4: batch 256, 60e4 steps; the paper divides the rate when the error plateaus, here every 16e4 steps."""
+    recipe = Config(
+        dataset="imagenet2012",
+        eval_split="validation",
+        batch_size=256,
+        steps=600_000,
+        decay_steps=(160_000, 320_000, 480_000),
+        crop="scale",
+        color=0.1,
+        eval_steps=5_000,
+        checkpoint_steps=1_000,
+    )
+    names = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)] + ["plainnet18", "plainnet34"]
+    presets = {f"imagenet_{name}": dataclasses.replace(recipe, model=name) for name in names}
+    for depth, option_name in itertools.product((18, 34), "AC"):
+        name = f"imagenet_resnet{depth}_{option_name.lower()}"
+        presets[name] = dataclasses.replace(recipe, model=f"resnet{depth}", shortcut=option_name)
+    return presets
+
+
 PRESETS = {
     "digits_resnet20": Config(dataset="digits", steps=300, decay_steps=(200, 260), mirror=False, pad=3, eval_steps=50),
     **_cifar10(),
+    **_imagenet(),
 }
 """Name -> configuration, `dataset_model`."""

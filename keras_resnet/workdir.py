@@ -151,11 +151,15 @@ class Workdir:
     def build(self, classifier_activation: str | None = "softmax") -> keras.Model:
         """Build the network of the run with fresh weights, f32[B,H,W,3] normalised -> f32[B,K]."""
         check_choice("model", self.config.model, MODELS)
+        options = {"shortcut": self.config.shortcut} if self.config.shortcut else {}
+        if options and self.config.model.startswith("plainnet"):
+            raise InputError(f"shortcut must be empty for a plain network; got {self.config.shortcut!r}.")
         return MODELS[self.config.model](
             input_shape=(*self.image_size, 3),
             classes=len(self.facts.class_names),
             classifier_activation=classifier_activation,
             dtype=self.config.precision,
+            **options,
         )
 
     def load(self, classifier_activation: str | None = "softmax") -> keras.Model:

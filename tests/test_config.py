@@ -33,6 +33,10 @@ def test_the_paper_recipe():
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"learning_rate": -0.1}, "learning_rate must not be negative; got -0.1"),
         ({"decay_steps": (3, 2)}, r"decay_steps must increase; got \[3, 2\]"),
+        ({"optimizer": "adam"}, "optimizer must be one of 'sgd', 'sgdw', 'adamw', 'lamb'; got 'adam'"),
+        ({"schedule": "cosine", "steps": 5, "warmup_steps": 5}, "warmup_steps must be below steps, 5; got 5"),
+        ({"warmup_steps": 40_000}, "warmup_steps must be below the first of decay_steps; got 40000"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\); got 1.0"),
         ({"precision": "int8"}, "precision must be one of 'float32', 'mixed_bfloat16', 'mixed_float16'; got 'int8'"),
     ],
 )
@@ -68,7 +72,13 @@ def test_every_field_has_a_flag_that_sets_it():
         str: lambda old: ("something", "something"),
         type(None): lambda old: ("folder", "folder"),
     }
-    choices = {"crop": "scale", "precision": "mixed_bfloat16"}
+    choices = {
+        "crop": "scale",
+        "precision": "mixed_bfloat16",
+        "optimizer": "lamb",
+        "schedule": "cosine",
+        "shortcut": "C",
+    }
     for field in dataclasses.fields(Config):
         text, expected = values[type(field.default)](field.default)
         if field.name in choices:

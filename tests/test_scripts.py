@@ -45,6 +45,21 @@ def test_demo(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("train_cifar", ["--dataset=digits"]),
+        ("train_imagenet", ["--dataset=synthetic:40x40x4", "--image_size=32", "--batch_size=8", "--eval_split=test"]),
+    ],
+)
+def test_examples(script, arguments, tmp_path):
+    weights = tmp_path / "trained.weights.h5"
+    output = run(f"examples/{script}.py", "--steps=2", f"--weights={weights}", *arguments)
+    assert "val_top1_error" in output
+    assert weights.stat().st_size > 100_000
+
+
+@pytest.mark.slow
 def test_train_evaluate_predict_export(tmp_path):
     run_dir = tmp_path / "run"
     output = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", "--eval_steps=2", f"--workdir={run_dir}")

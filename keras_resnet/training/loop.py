@@ -17,10 +17,10 @@ from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES
+from keras_resnet.training import optimizers
 from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, read_metrics
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 from keras_resnet.training.losses import CrossEntropy, Top1Error
-from keras_resnet.training.optimizers import SGD
 from keras_resnet.training.schedules import learning_rate
 from keras_resnet.workdir import Workdir
 
@@ -55,7 +55,15 @@ def train(config: Config, workdir: str | os.PathLike) -> Workdir:
         run = _with_statistics(run, dataset)
     model = run.build(classifier_activation=None)
     model.compile(
-        SGD(learning_rate(config), config.momentum, l2=config.weight_decay),
+        optimizers.make(
+            config.optimizer,
+            learning_rate(config),
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            decay_norm=config.decay_norm,
+            clip_norm=config.clip_norm,
+        ),
         CrossEntropy(config.label_smoothing),
         metrics=[Top1Error()],
         # Without XLA: on CPUs it is slower for these networks.
@@ -168,8 +176,9 @@ def _facts(run: Workdir, images: int) -> str:
     """What follows from the configuration, for the first line of the log."""
     config, facts = run.config, run.facts
     architecture = {name.lower(): net for name, net in ARCHITECTURES.items()}[config.model]
-    cost = architecture.multiply_adds(input_size=run.image_size[0], classes=len(facts.class_names))
-    parameters = architecture.parameters(classes=len(facts.class_names))
+    options = {"classes": len(facts.class_names), "shortcut": config.shortcut or "default"}
+    cost = architecture.multiply_adds(input_size=run.image_size[0], **options)
+    parameters = architecture.parameters(**options)
     passes = config.steps * config.batch_size / images
     return (
         f"{config.model}: {parameters:,} parameters, {cost / 1e6:.1f}e6 multiply-adds an image; "

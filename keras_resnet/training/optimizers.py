@@ -1,10 +1,14 @@
-"""SGD as the paper means it: L2 decay in the gradient, under the momentum."""
+"""Optimizers by name: SGD as the paper means it, and those of Keras."""
 
 from __future__ import annotations
 
 import keras
 
 from keras_resnet.compat import cast
+from keras_resnet.errors import check_choice
+
+NO_DECAY = ("gamma", "beta", "bias")
+"""Names of the variables that `decay_norm=False` keeps from weight decay: those of batch norm and the biases."""
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -17,7 +21,7 @@ class SGD(keras.optimizers.SGD):
     Args:
         learning_rate: rate or schedule.
         momentum: momentum, in [0, 1).
-        l2: coefficient of the coupled decay.
+        l2: coefficient of the coupled decay; `exclude_from_weight_decay` holds for it too.
         **kwargs: as for `keras.optimizers.SGD`.
     """
 
@@ -26,9 +30,60 @@ class SGD(keras.optimizers.SGD):
         self.l2 = l2
 
     def update_step(self, gradient, variable, *args, **kwargs):
-        if self.l2:
+        if self.l2 and self._use_weight_decay(variable):
             gradient = gradient + self.l2 * cast(variable, gradient.dtype)
         return super().update_step(gradient, variable, *args, **kwargs)
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
+
+
+def _sgd(rate, momentum, nesterov, decay, **options):
+    return SGD(rate, momentum, l2=decay, nesterov=nesterov, **options)
+
+
+def _sgdw(rate, momentum, nesterov, decay, **options):
+    return keras.optimizers.SGD(rate, momentum, nesterov, weight_decay=decay or None, **options)
+
+
+def _adamw(rate, momentum, nesterov, decay, **options):
+    return keras.optimizers.AdamW(rate, beta_1=momentum, weight_decay=decay, **options)
+
+
+def _lamb(rate, momentum, nesterov, decay, **options):
+    return keras.optimizers.Lamb(rate, beta_1=momentum, weight_decay=decay or None, **options)
+
+
+OPTIMIZERS = {"sgd": _sgd, "sgdw": _sgdw, "adamw": _adamw, "lamb": _lamb}
+
+
+def make(
+    name: str,
+    learning_rate,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    decay_norm: bool = True,
+    clip_norm: float = 0.0,
+) -> keras.optimizers.Optimizer:
+    """Make an optimizer by name.
+
+    Args:
+        name: "sgd" (the paper's, decay in the gradient), "sgdw" (decoupled decay; Loshchilov and Hutter, 2017),
+            "adamw", or "lamb" (You et al., 2019).
+        learning_rate: rate or schedule.
+        momentum: momentum, or the first beta of AdamW and LAMB.
+        nesterov: Nesterov's momentum, for SGD.
+        weight_decay: coefficient of the decay.
+        decay_norm: whether batch norm's variables and biases decay too, as in the original; False is common today.
+        clip_norm: largest norm of all gradients together; 0 for no limit.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    check_choice("optimizer", name, OPTIMIZERS)
+    optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, global_clipnorm=clip_norm or None)
+    if not decay_norm:
+        optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
+    return optimizer

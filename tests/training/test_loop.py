@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet.config import Config
+from keras_resnet.config import PRESETS, Config
 from keras_resnet.models import resnet
 from keras_resnet.training import checkpoints, loop
 from keras_resnet.training.callbacks import read_metrics
@@ -154,6 +154,65 @@ def test_not_a_number_never_reaches_the_disk(tmp_path, monkeypatch):
         assert newest is None or newest.endswith(f"ckpt-{3 if every == 1 else 2}")
 
 
+@pytest.mark.parametrize("name", ["sgdw", "adamw", "lamb"])
+def test_other_recipes_run_and_resume(name, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, optimizer=name, schedule="cosine", decay_norm=False, clip_norm=1.0)
+    whole = loop.train(config, tmp_path / "whole")
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def send(self, batch, logs=None):
+        if self.checkpoints.step == 7 and not resumed:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batch, logs)
+
+    resumed = False
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
+    with pytest.raises(checkpoints.Stopped):
+        loop.train(config, tmp_path / "parts")
+    resumed = True
+    assert_equal(weights_of(loop.train(config, tmp_path / "parts")), weights_of(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["digits_resnet20", "cifar10_resnet110", "cifar10_plainnet20", "imagenet_resnet50", "imagenet_resnet18_a"]
+)
+def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monkeypatch):
+    """A one-block network on random images through the code path of a preset: two steps, then two more."""
+    from keras_resnet import workdir
+
+    config = dataclasses.replace(
+        PRESETS[name],
+        dataset="synthetic:40x40x4",
+        image_size=32,
+        resize=36,
+        eval_split="test[:64]",
+        batch_size=8,
+        steps=4,
+        eval_steps=2,
+        checkpoint_steps=2,
+        scales=(32, 60) if PRESETS[name].crop == "scale" else PRESETS[name].scales,
+    )
+
+    def build(shortcut="A", **options):
+        return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
+
+    monkeypatch.setitem(workdir.MODELS, config.model, build)
+    original = checkpoints.Checkpoints.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if self.step == 2:
+            raise checkpoints.Stopped(signal.SIGTERM, 2)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "on_epoch_end", stop)
+    with pytest.raises(checkpoints.Stopped):
+        loop.train(config, tmp_path)
+    run = loop.train(config, tmp_path)
+    assert [record["step"] for record in read_metrics(run.metrics)] == [2, 4]
+    assert run.load().output_shape == (None, 4)
+
+
 def test_a_checkpoint_of_another_network(tmp_path, undisturbed):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse")
@@ -192,7 +251,7 @@ TRAIN = """
 import sys
 sys.path.insert(0, ".")
 from keras_resnet import workdir
-from keras_resnet.config import Config
+from keras_resnet.config import PRESETS, Config
 from keras_resnet.models import resnet
 from keras_resnet.training import loop
 workdir.MODELS["resnet20"] = lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)

@@ -51,3 +51,11 @@ def test_the_papers_schedule():
     ):
         assert abs(float(rate(step)) - expected) < 1e-8, step
     assert learning_rate(Config(decay_steps=())) == 0.1
+
+
+def test_the_cosine_by_hand():
+    rate = learning_rate(Config(schedule="cosine", steps=110, warmup_steps=10, warmup_rate=0.0, learning_rate=0.4))
+    for step, expected in ((0, 0.0), (5, 0.2), (10, 0.4), (60, 0.2), (85, 0.4 * (1 - 2**-0.5) / 2), (110, 0.0)):
+        assert abs(float(rate(step)) - expected) < 1e-6, step
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate))
+    assert again.get_config() == rate.get_config()

@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import pytest
 
+from keras_resnet.training import optimizers
 from keras_resnet.training.optimizers import SGD
 
 
@@ -27,3 +29,32 @@ def test_config_round_trip():
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(again) is SGD
     assert again.get_config() == optimizer.get_config()
+
+
+def one_step(name, **options):
+    """Change of a kernel and a gamma of value 1 with gradient 0 after one step at rate 1: what decay alone does."""
+    kernel, gamma = keras.Variable([1.0], name="kernel"), keras.Variable([1.0], name="gamma")
+    optimizer = optimizers.make(name, 1.0, weight_decay=0.25, **options)
+    optimizer.build([kernel, gamma])
+    optimizer.apply([keras.ops.zeros(1), keras.ops.zeros(1)])
+    return float(kernel[0]) - 1, float(gamma[0]) - 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw"])
+def test_which_variables_decay(name):
+    np.testing.assert_allclose(one_step(name), (-0.25, -0.25), atol=1e-6)
+    np.testing.assert_allclose(one_step(name, decay_norm=False), (-0.25, 0), atol=1e-6)
+
+
+def test_clipping_is_over_all_gradients():
+    """By hand: the gradients 3 and 4 have the norm 5; clipped to 1 they are 0.6 and 0.8."""
+    variables = [keras.Variable([0.0]), keras.Variable([0.0])]
+    optimizer = optimizers.make("sgd", 1.0, momentum=0.0, clip_norm=1.0)
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.array([3.0]), keras.ops.array([4.0])])
+    np.testing.assert_allclose([float(v[0]) for v in variables], [-0.6, -0.8], atol=1e-6)
+
+
+def test_unknown_optimizer():
+    with pytest.raises(ValueError, match="optimizer must be one of 'sgd', 'sgdw', 'adamw', 'lamb'; got 'adam'"):
+        optimizers.make("adam", 0.1)
