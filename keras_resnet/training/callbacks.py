@@ -72,7 +72,7 @@ class Curves(keras.callbacks.Callback):
         axes = figure.subplots()
         for name, style, label in (("top1_error", "--", "training"), ("val_top1_error", "-", "test")):
             points = [(record["step"], record[name]) for record in records if name in record]
-            axes.plot(*zip(*points, strict=True), style, label=label)
+            axes.plot([step for step, _ in points], [error for _, error in points], style, label=label)
         axes.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None), title=self.model.name)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -173,14 +173,19 @@ def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:
 
 
 def _facts(run: Workdir, images: int) -> str:
-    """What follows from the configuration, for the first line of the log."""
+    """What follows from the configuration, for the first lines of the log."""
     config, facts = run.config, run.facts
     architecture = {name.lower(): net for name, net in ARCHITECTURES.items()}[config.model]
     options = {"classes": len(facts.class_names), "shortcut": config.shortcut or "default"}
     cost = architecture.multiply_adds(input_size=run.image_size[0], **options)
     parameters = architecture.parameters(**options)
     passes = config.steps * config.batch_size / images
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    falls = f"divided by 10 at {', '.join(map(str, config.decay_steps)) or 'no step'}"
+    falls = "falling on a cosine" if config.schedule == "cosine" else falls
+    device = f"{len(devices)} {devices[0].device_type}"
     return (
-        f"{config.model}: {parameters:,} parameters, {cost / 1e6:.1f}e6 multiply-adds an image; "
-        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {config.dataset}"
+        f"{config.model}: {parameters:,} parameters, {cost / 1e6:.1f}e6 multiply-adds an image\n"
+        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {images} of {facts.name}\n"
+        f"{config.optimizer}, rate {config.learning_rate:g} {falls}; {config.precision} on {device}"
     )
