@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
 import re
@@ -188,9 +187,3 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, 
     examples = Images(images, _checked_labels(labels, len(class_names), name))
     facts = Facts(name, tuple(class_names), images.shape[1:3], {"train": examples.count})
     return Dataset(facts, {"train": examples}.__getitem__)
-
-
-def with_statistics(dataset: Dataset, mean, std) -> Dataset:
-    """Return the data set with its mean and standard deviation of each channel stated in its facts."""
-    facts = dataclasses.replace(dataset.facts, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
-    return Dataset(facts, dataset.read)

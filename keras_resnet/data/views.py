@@ -123,11 +123,6 @@ class TrainView:
         if (self.mixup or self.cutmix) and self.classes < 1:
             raise InputError(f"classes must be at least 1 where labels are mixed; got {self.classes}.")
 
-    @property
-    def mixes(self) -> bool:
-        """Whether labels become distributions f32[B,K]."""
-        return bool(self.mixup or self.cutmix)
-
     def window(self, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The window i32[4] or f32[4] of a file's image, given its i32[2] height and width."""
         if self.crop == "scale":
