@@ -16,7 +16,7 @@ demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded r
 test: lint test-tensorflow test-jax ## all tests, on TensorFlow and on JAX without TensorFlow
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
-	$(VENV)/bin/python -m pytest --ignore=tests/jax
+	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2
 
 test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax

@@ -30,11 +30,12 @@ setup(
         "numpy",
         "pillow",
         "scikit-learn",
+        "tensorboard",
         "tensorflow-datasets",
         "tqdm",
     ],
     extras_require={
         "tflite": ["ai-edge-litert"],
-        "test": ["ai-edge-litert", "pytest", "ruff"],
+        "test": ["ai-edge-litert", "pytest", "pytest-xdist", "ruff"],
     },
 )

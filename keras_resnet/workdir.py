@@ -85,7 +85,7 @@ class Workdir:
         """The run's view for training."""
         config = self.config
         return TrainView(
-            self.image_size,
+            (config.train_size, config.train_size) if config.train_size else self.image_size,
             self.mean,
             self.std,
             crop=config.crop,
@@ -94,6 +94,7 @@ class Workdir:
             mirror=config.mirror,
             color=config.color,
             rand_augment=config.rand_augment,
+            rand_augment_ops=config.rand_augment_ops,
             erase=config.erase,
             mixup=config.mixup,
             cutmix=config.cutmix,
@@ -116,6 +117,11 @@ class Workdir:
     def metrics(self) -> pathlib.Path:
         """One JSON object a line for each evaluation."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """Folder of TensorBoard's events."""
+        return self.path / "tensorboard"
 
     @property
     def curves(self) -> pathlib.Path:
@@ -148,17 +154,33 @@ class Workdir:
         values = json.loads((path / "config.json").read_text(encoding="utf-8"))
         return cls(path, config, Facts.from_dict(values["dataset"]))
 
-    def build(self, classifier_activation: str | None = "softmax") -> keras.Model:
-        """Build the network of the run with fresh weights, f32[B,H,W,3] normalised -> f32[B,K]."""
-        check_choice("model", self.config.model, MODELS)
-        options = {"shortcut": self.config.shortcut} if self.config.shortcut else {}
-        if options and self.config.model.startswith("plainnet"):
-            raise InputError(f"shortcut must be empty for a plain network; got {self.config.shortcut!r}.")
-        return MODELS[self.config.model](
-            input_shape=(*self.image_size, 3),
+    def build(
+        self,
+        classifier_activation: str | None = "softmax",
+        image_size: tuple[int | None, int | None] | None = None,
+    ) -> keras.Model:
+        """Build the network of the run with fresh weights, f32[B,H,W,3] normalised -> f32[B,K].
+
+        Args:
+            classifier_activation: None for logits.
+            image_size: height and width of the input, None where they are free; by default the run's.
+
+        Raises:
+            ValueError: the configuration asks for what the network does not have.
+        """
+        config = self.config
+        check_choice("model", config.model, MODELS)
+        options = {"shortcut": config.shortcut} if config.shortcut else {}
+        if config.zero_init_residual:
+            options["zero_init_residual"] = True
+        if options and config.model.startswith("plainnet"):
+            raise InputError(f"{' and '.join(options)} must be left out for a plain network.")
+        return MODELS[config.model](
+            input_shape=(*(image_size or self.image_size), 3),
             classes=len(self.facts.class_names),
             classifier_activation=classifier_activation,
-            dtype=self.config.precision,
+            stride_in_1x1=config.stride_in_1x1,
+            dtype=config.precision,
             **options,
         )
 

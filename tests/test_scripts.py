@@ -41,6 +41,7 @@ def test_demo(tmp_path):
         "metrics.jsonl",
         "model.tflite",
         "saved_model",
+        "tensorboard",
     }
 
 

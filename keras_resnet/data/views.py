@@ -84,6 +84,7 @@ class TrainView:
         mirror: mirror half of the images.
         color: standard deviation of AlexNet's colour noise, 0.1 in the paper; 0 for none.
         rand_augment: magnitude of `keras.layers.RandAugment` in [0, 1]; 0 for none.
+        rand_augment_ops: its operations on each image.
         erase: share of images of which `keras.layers.RandomErasing` erases a part; 0 for none.
         mixup: alpha of `keras.layers.MixUp`; 0 for none.
         cutmix: alpha of `keras.layers.CutMix`; 0 for none. With both, each batch gets one of them.
@@ -101,6 +102,7 @@ class TrainView:
     mirror: bool = True
     color: float = 0.0
     rand_augment: float = 0.0
+    rand_augment_ops: int = 2
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -112,7 +114,7 @@ class TrainView:
         check_choice("crop", self.crop, CROPS)
         if self.crop == "scale" and not max(self.size) <= self.scales[0] <= self.scales[1]:
             raise InputError(f"scales must increase from at least the crop, {max(self.size)}; got {self.scales}.")
-        if (self.crop == "scale" or self.crop in ("pad", "center")) and self.size[0] != self.size[1]:
+        if self.size[0] != self.size[1]:
             check_choice("crop for a view that is not square", self.crop, ("pad", "inception", "center"))
         for name in ("rand_augment", "erase"):
             if not 0 <= getattr(self, name) <= 1:
@@ -186,7 +188,8 @@ class TrainView:
         noise = image.color_noise(tf.shape(images)[0], self.color, seeds[0]) if self.color else None
         if self.rand_augment:
             images = tf.cast(images, tf.float32) + (0.0 if noise is None else noise[:, None, None])
-            images, noise = _rand_augment(self.rand_augment)(tf.clip_by_value(images, 0, 255), seeds[1]), None
+            augment = _rand_augment(self.rand_augment, self.rand_augment_ops)
+            images, noise = augment(tf.clip_by_value(images, 0, 255), seeds[1]), None
         # Normalised before padding, so that the zeros of the padding are the mean.
         images = image.normalize(images, self.mean, self.std, noise)
         if self.crop == "pad" and self.pad:
@@ -246,8 +249,9 @@ def _seeded(layer: keras.layers.Layer):
 
 # A view is made once and traced several times; the layers' own dtype keeps them from the global policy.
 @functools.cache
-def _rand_augment(magnitude: float):
-    return _seeded(keras.layers.RandAugment(value_range=(0, 255), factor=magnitude, seed=0, dtype="float32"))
+def _rand_augment(magnitude: float, count: int):
+    layer = keras.layers.RandAugment(value_range=(0, 255), num_ops=count, factor=magnitude, seed=0, dtype="float32")
+    return _seeded(layer)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -30,12 +31,16 @@ class MetricsLog(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def on_train_begin(self, logs=None):
-        step = int(self.model.optimizer.iterations)
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step] if self.path.exists() else []
+        self._drop_after(int(self.model.optimizer.iterations))
+
+    def _drop_after(self, step: int) -> None:
+        """Keep only the records of steps up to this one."""
+        kept = [record for record in read_metrics(self.path) if record["step"] <= step] if self.path.exists() else []
         self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def on_epoch_end(self, epoch, logs=None):
         record = {"step": int(self.model.optimizer.iterations)}
+        self._drop_after(record["step"] - 1)
         record |= {name: round(float(value), 6) for name, value in (logs or {}).items()}
         record["learning_rate"] = current_rate(self.model.optimizer)
         with open(self.path, "a", encoding="utf-8") as file:
@@ -85,17 +90,48 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         path: a `.weights.h5` file, replaced by rename.
         best: variable that holds the lowest error so far, such as that of `Checkpoints`.
+        average: a `WeightAverage` whose weights are kept in the place of the model's own.
     """
 
-    def __init__(self, path: str | os.PathLike, best):
+    def __init__(self, path: str | os.PathLike, best, average=None):
         super().__init__()
         self.path = path
         self.best = best
+        self.average = average
 
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_top1_error"] <= float(self.best):
-            weights.save(self.model, self.path)
+            with self.average.applied() if self.average else contextlib.nullcontext():
+                weights.save(self.model, self.path)
             self.best.assign(logs["val_top1_error"])
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Write each evaluation's numbers as TensorBoard events over steps, in `train` and `validation`.
+
+    `keras.callbacks.TensorBoard` counts epochs from 0 in each call of `fit`, so that a resumed run starts anew.
+
+    Args:
+        folder: for TensorBoard's `--logdir`.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.writers = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf
+
+        step = int(self.model.optimizer.iterations)
+        for name, value in {**(logs or {}), "learning_rate": current_rate(self.model.optimizer)}.items():
+            part, name = ("validation", name[4:]) if name.startswith("val_") else ("train", name)
+            if part not in self.writers:
+                self.writers[part] = tf.summary.create_file_writer(str(self.folder / part))
+            with self.writers[part].as_default():
+                tf.summary.scalar(name, value, step=step)
+        for writer in self.writers.values():
+            writer.flush()
 
 
 class Progress(keras.callbacks.Callback):
@@ -103,7 +139,7 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         steps: steps of the whole run.
-        batch_size: images in a step.
+        batch_size: images in a batch.
     """
 
     def __init__(self, steps: int, batch_size: int):
@@ -117,19 +153,19 @@ class Progress(keras.callbacks.Callback):
         self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=None, dynamic_ncols=True)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.start, self.taken = time.perf_counter(), 0
+        self.start = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.taken += 1
+        self.batches = batch + 1
         self.seconds = time.perf_counter() - self.start
         if not self.bar.disable:
             rate = current_rate(self.model.optimizer)
             shown = f"loss {logs['loss']:.3f}, error {logs['top1_error']:.1f} %, rate {rate:g}, {self._speed()}"
             self.bar.set_postfix_str(shown, refresh=False)
-            self.bar.update()
+            self.bar.update(int(self.model.optimizer.iterations) - self.bar.n)
 
     def _speed(self) -> str:
-        return f"{self.taken * self.batch_size / self.seconds:.0f} images/s"
+        return f"{self.batches * self.batch_size / self.seconds:.0f} images/s"
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.optimizer.iterations)

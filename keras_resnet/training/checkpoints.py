@@ -43,23 +43,40 @@ class Checkpoints(keras.callbacks.Callback):
         folder: where to keep the checkpoints.
         every: steps between checkpoints.
         keep: how many to keep.
+        accumulate: batches in a step.
+        **more: callbacks or others with a list `variables` that belongs to the state of the run too, by name.
     """
 
-    def __init__(self, model: keras.Model, folder: str | os.PathLike, every: int, keep: int = 3):
+    def __init__(
+        self, model: keras.Model, folder: str | os.PathLike, every: int, keep: int = 3, accumulate: int = 1, **more
+    ):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.every = every
+        self.accumulate = accumulate
         self.optimizer = model.optimizer
         self.optimizer.build(model.trainable_variables)
         self.best = tf.Variable(math.inf, trainable=False, name="best_error")
+        self._evaluated = tf.Variable(-1, trainable=False, dtype=tf.int64, name="evaluated")
         self.variables = [*model.variables, *self.optimizer.variables]
-        self.checkpoint = tf.train.Checkpoint(model=model, optimizer=self.optimizer, best=self.best)
+        parts = {}
+        for name, part in more.items():
+            self.variables += part.variables
+            parts[name] = tf.train.Checkpoint(variables=[variable.value for variable in part.variables])
+        self.checkpoint = tf.train.Checkpoint(
+            model=model, optimizer=self.optimizer, best=self.best, evaluated=self._evaluated, **parts
+        )
         self.manager = tf.train.CheckpointManager(self.checkpoint, str(self.folder), max_to_keep=keep)
 
     @property
     def step(self) -> int:
         """Steps taken so far."""
         return int(self.optimizer.iterations)
+
+    @property
+    def evaluated(self) -> int:
+        """The step of the last evaluation; -1 before there was one."""
+        return int(self._evaluated)
 
     def restore(self) -> int:
         """Restore the newest checkpoint, if there is one, and remove what a killed save left behind.
@@ -106,10 +123,15 @@ class Checkpoints(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at step {self.step}; nothing was saved after it.")
-        if self.step % self.every == 0 and batch + 1 < self.params["steps"]:
+        if self.step % self.every == 0 and self.is_whole_step(batch) and batch + 1 < self.params["steps"]:
             self.save()
 
+    def is_whole_step(self, batch: int) -> bool:
+        """Whether the step is done after this batch of an epoch, and not only a part of its gradients known."""
+        return (batch + 1) % self.accumulate == 0
+
     def on_epoch_end(self, epoch, logs=None):
+        self._evaluated.assign(self.step)
         self.save()
 
 
@@ -139,7 +161,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.before = {}
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.received is not None:
+        if self.received is not None and self.checkpoints.is_whole_step(batch):
             self.restore_handlers()
             self.checkpoints.save()
             raise Stopped(self.received, self.checkpoints.step)

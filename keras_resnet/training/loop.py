@@ -17,23 +17,46 @@ from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES
-from keras_resnet.training import optimizers
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, read_metrics
+from keras_resnet.training import finetuning, optimizers
+from keras_resnet.training.adaptive import Plateau, WarmUp
+from keras_resnet.training.averaging import WeightAverage
+from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, TensorBoardLog
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
-from keras_resnet.training.losses import CrossEntropy, Top1Error
+from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
 from keras_resnet.training.schedules import learning_rate
 from keras_resnet.workdir import Workdir
 
 
 def train(config: Config, workdir: str | os.PathLike) -> Workdir:
+    """Train the network that `config` names on the data set that it names; see `fit`.
+
+    Raises:
+        ValueError: also where `init_weights` do not fit the network.
+    """
+    _set_up(config)
+    dataset = datasets.load(config.dataset, config.data_dir, config.download)
+    run = _opened(config, dataset, workdir)
+    model = run.build(classifier_activation=None, image_size=_train_size(run))
+    if config.init_weights:
+        finetuning.initialize(model, config.init_weights, config.new_head)
+    elif config.freeze_stages or config.freeze_norm:
+        raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
+    return _fit(model, dataset, run)
+
+
+def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.PathLike) -> Workdir:
     """Train a network as `config` says and write everything about it to `workdir`.
 
     A run that was interrupted goes on from its newest checkpoint, and ends with the weights that it would have had:
     its batches are pure functions of seed and step.
 
     Args:
+        model: f32[B,H,W,3] -> logits f32[B,K]; `config.model` should name it, so that `evaluate`, `predict` and
+            `export` can build it again.
+        dataset: of `data.load` or `data.from_arrays`; `config.dataset` and `config.data_dir` are only recorded.
         config: the run.
-        workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl` and `curves.png`.
+        workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
+            `curves.png`.
 
     Returns:
         The run's `Workdir`.
@@ -44,35 +67,41 @@ def train(config: Config, workdir: str | os.PathLike) -> Workdir:
         FloatingPointError: the loss or a weight is not finite.
         checkpoints.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
+    _set_up(config)
+    return _fit(model, dataset, _opened(config, dataset, workdir))
+
+
+def _set_up(config: Config) -> None:
+    """Seed all generators, and choose deterministic kernels where they are wanted."""
     keras.utils.set_random_seed(config.seed)
     if config.op_determinism:
         tf.config.experimental.enable_op_determinism()
-    dataset = datasets.load(config.dataset, config.data_dir, config.download)
+
+
+def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike) -> Workdir:
+    """The run's folder, new or that of the same run before, with the statistics of its images."""
     run = Workdir(pathlib.Path(workdir), config, dataset.facts)
     if (run.path / "config.json").exists():
         run = _same_run(run)
     if run.facts.mean is None or (config.pixel_mean and not run.pixel_mean.exists()):
         run = _with_statistics(run, dataset)
-    model = run.build(classifier_activation=None)
-    model.compile(
-        optimizers.make(
-            config.optimizer,
-            learning_rate(config),
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            decay_norm=config.decay_norm,
-            clip_norm=config.clip_norm,
-        ),
-        CrossEntropy(config.label_smoothing),
-        metrics=[Top1Error()],
-        # Without XLA: on CPUs it is slower for these networks.
-        jit_compile=False,
-    )
+    return run
+
+
+def _train_size(run: Workdir) -> tuple[int | None, int | None]:
+    """Height and width that the network is built for: free where training and testing differ."""
+    size = run.train_view().size
+    return size if size == run.image_size else (None, None)
+
+
+def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
+    config = run.config
+    rate = learning_rate(config)
+    _compile(model, config, rate)
     batches = functools.partial(
         pipeline.train,
         dataset,
-        config.batch_size,
+        config.batch_size // config.accumulate,
         run.train_view(),
         split=config.train_split,
         seed=config.seed,
@@ -87,30 +116,79 @@ def train(config: Config, workdir: str | os.PathLike) -> Workdir:
         dataset, 256, run.eval_view(), split=config.eval_split, threads=config.threads, max_pixels=config.max_pixels
     )
     run.create()
-    saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps)
+    rules, average = _rules(model, config, rate), None
+    if config.ema:
+        average = rules["average"] = WeightAverage(model, config.ema, config.ema_steps, config.accumulate)
+    saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps, accumulate=config.accumulate, **rules)
     start = saver.restore()
-    print(_facts(run, dataset.count(config.train_split)), flush=True)
+    print(_facts(run, model, dataset.count(config.train_split)), flush=True)
     if start:
         print(f"going on from step {start}", flush=True)
     recorders = [
         MetricsLog(run.metrics),
+        TensorBoardLog(run.tensorboard),
         Curves(run.metrics, run.curves),
-        BestWeights(run.weights, saver.best),
-        Progress(config.steps, config.batch_size),
+        BestWeights(run.weights, saver.best, average),
     ]
-    _evaluate_if_missed(model, tests, run, start, recorders)
-    for first, last, evaluations in segments(start, config.steps, config.eval_steps):
-        model.fit(
-            batches(start_step=first),
-            steps_per_epoch=(last - first) // evaluations,
-            epochs=evaluations,
-            validation_data=tests,
-            # The checkpoint comes last, so that it holds what the evaluation found.
-            callbacks=[*recorders, StopOnSignal(saver), saver],
-            shuffle=False,
-            verbose=0,
-        )
+    _evaluate_if_missed(model, tests, run, saver, [*rules.values(), *recorders])
+    progress = Progress(config.steps, config.batch_size // config.accumulate)
+    # The checkpoint comes last, so that it holds what the others did.
+    callbacks = [*rules.values(), *recorders, progress, StopOnSignal(saver), saver]
+    try:
+        for first, last, evaluations in segments(start, config.steps, config.eval_steps):
+            model.fit(
+                batches(start_step=first * config.accumulate),
+                steps_per_epoch=(last - first) // evaluations * config.accumulate,
+                epochs=evaluations,
+                validation_data=tests,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+    except OSError as error:
+        raise InputError(
+            f"workdir {str(run.path)!r} cannot be written, its checkpoints are as they were: {error}."
+        ) from error
     return run
+
+
+def _compile(model: keras.Model, config: Config, rate) -> None:
+    """Fix what the run keeps fixed, and give the model its optimizer, loss and metrics."""
+    finetuning.freeze(model, config.freeze_stages, config.freeze_norm)
+    optimizer = optimizers.make(
+        config.optimizer,
+        rate,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        decay_norm=config.decay_norm,
+        clip_norm=config.clip_norm,
+        accumulate=config.accumulate,
+    )
+    if config.backbone_rate != 1.0:
+        finetuning.slow_down(optimizer, finetuning.backbone(model), config.backbone_rate)
+    if config.precision == "mixed_float16":
+        optimizer = optimizers.LossScale(optimizer)
+    loss = CrossEntropy(config.label_smoothing)
+    if config.loss == "binary_cross_entropy":
+        loss = BinaryCrossEntropy(config.label_smoothing, config.target_threshold)
+    model.compile(
+        optimizer,
+        loss,
+        metrics=[Top1Error()],
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+    )
+
+
+def _rules(model: keras.Model, config: Config, rate) -> dict[str, keras.callbacks.Callback]:
+    """The callbacks that change the learning rate, by the names under which checkpoints keep their state."""
+    rules = {}
+    if config.warmup_error:
+        rules["warmup"] = WarmUp(rate, config.warmup_error)
+    if config.schedule == "plateau":
+        rules["plateau"] = Plateau(rate, config.patience)
+    return rules
 
 
 def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int, int]]:
@@ -134,15 +212,14 @@ def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int
         yield max(last, first), steps, 1
 
 
-def _evaluate_if_missed(model, tests, run: Workdir, step: int, recorders) -> None:
+def _evaluate_if_missed(model, tests, run: Workdir, saver: Checkpoints, callbacks) -> None:
     """Evaluate a checkpoint that a signal left between the last step before an evaluation and this."""
+    step = saver.step
     due = step and (step % run.config.eval_steps == 0 or step == run.config.steps)
-    known = {record["step"] for record in read_metrics(run.metrics)} if run.metrics.exists() else set()
-    if due and step not in known:
-        logs = model.evaluate(tests, return_dict=True, verbose=0)
-        for recorder in recorders[:3]:
-            recorder.set_model(model)
-            recorder.on_epoch_end(0, {f"val_{name}": value for name, value in logs.items()})
+    if due and step != saver.evaluated:
+        logs = model.evaluate(tests, return_dict=True, verbose=0, callbacks=callbacks)
+        for callback in callbacks:
+            callback.on_epoch_end(0, {f"val_{name}": value for name, value in logs.items()})
 
 
 def _same_run(run: Workdir) -> Workdir:
@@ -172,20 +249,41 @@ def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:
     return run
 
 
-def _facts(run: Workdir, images: int) -> str:
+def _facts(run: Workdir, model: keras.Model, images: int) -> str:
     """What follows from the configuration, for the first lines of the log."""
     config, facts = run.config, run.facts
-    architecture = {name.lower(): net for name, net in ARCHITECTURES.items()}[config.model]
+    parameters = model.count_params()
+    learning = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    network = f"{config.model}: {parameters:,} parameters"
+    if config.freeze_stages or config.freeze_norm:
+        network += f", {learning:,} of them learning"
+    architecture = {name.lower(): net for name, net in ARCHITECTURES.items()}.get(config.model)
     options = {"classes": len(facts.class_names), "shortcut": config.shortcut or "default"}
-    cost = architecture.multiply_adds(input_size=run.image_size[0], **options)
-    parameters = architecture.parameters(**options)
+    if architecture and architecture.parameters(**options) == parameters:
+        size = run.train_view().size[0]
+        network += f", {architecture.multiply_adds(input_size=size, **options) / 1e6:.1f}e6 multiply-adds an image"
+    batch = f"{config.batch_size} images"
+    if config.accumulate > 1:
+        batch += f" in {config.accumulate} parts"
     passes = config.steps * config.batch_size / images
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    falls = f"divided by 10 at {', '.join(map(str, config.decay_steps)) or 'no step'}"
-    falls = "falling on a cosine" if config.schedule == "cosine" else falls
-    device = f"{len(devices)} {devices[0].device_type}"
     return (
-        f"{config.model}: {parameters:,} parameters, {cost / 1e6:.1f}e6 multiply-adds an image\n"
-        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {images} of {facts.name}\n"
-        f"{config.optimizer}, rate {config.learning_rate:g} {falls}; {config.precision} on {device}"
+        f"{network}\n"
+        f"{config.steps} steps of {batch}, {passes:.1f} passes over {images} of {facts.name}\n"
+        f"{config.optimizer}, rate {config.learning_rate:g} {_course(config)}; "
+        f"{config.precision} on {len(devices)} {devices[0].device_type}"
     )
+
+
+def _course(config: Config) -> str:
+    """How the learning rate goes on, in words."""
+    start = ""
+    if config.warmup_error:
+        start = f"after {config.warmup_rate:g} until the training error is below {config.warmup_error:g} %, "
+    elif config.warmup_steps:
+        start = f"after {config.warmup_steps} steps of warm-up, "
+    if config.schedule == "cosine":
+        return f"{start}falling on a cosine"
+    if config.schedule == "plateau":
+        return f"{start}divided by 10 after {config.patience} evaluations without a lower error"
+    return f"{start}divided by 10 at {', '.join(map(str, config.decay_steps)) or 'no step'}"

@@ -25,14 +25,46 @@ class CrossEntropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        if is_index(y_true, y_pred):
-            y_true = compat.one_hot(compat.cast(compat.reshape(y_true, [-1]), "int32"), y_pred.shape[-1])
         return keras.losses.categorical_crossentropy(
-            compat.cast(y_true, y_pred.dtype), y_pred, from_logits=True, label_smoothing=self.label_smoothing
+            distributions(y_true, y_pred), y_pred, from_logits=True, label_smoothing=self.label_smoothing
         )
 
     def get_config(self):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class BinaryCrossEntropy(keras.losses.Loss):
+    """Each class on its own: the mean over classes of the sigmoid cross-entropy of logits f32[B,K].
+
+    A mixed image may so be all of both its classes (Wightman et al., "ResNet strikes back", 2021).
+
+    Args:
+        label_smoothing: share of each label that is spread over all classes, in [0, 1).
+        threshold: labels above it count as 1, others as 0, before the smoothing; 0 keeps shares as they are.
+    """
+
+    def __init__(self, label_smoothing=0.0, threshold=0.0, name="binary_cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.label_smoothing, self.threshold = label_smoothing, threshold
+
+    def call(self, y_true, y_pred):
+        y_true = distributions(y_true, y_pred)
+        if self.threshold:
+            y_true = compat.cast(y_true > self.threshold, y_pred.dtype)
+        smoothing = self.label_smoothing
+        y_true = y_true * (1.0 - smoothing) + smoothing / y_pred.shape[-1]
+        return keras.losses.binary_crossentropy(y_true, y_pred, from_logits=True)
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing, "threshold": self.threshold}
+
+
+def distributions(labels, scores):
+    """Labels, i32[B] or f32[B,K], as f32[B,K] of the scores' dtype."""
+    if is_index(labels, scores):
+        labels = compat.one_hot(compat.cast(compat.reshape(labels, [-1]), "int32"), scores.shape[-1])
+    return compat.cast(labels, scores.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")

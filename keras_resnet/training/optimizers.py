@@ -38,6 +38,40 @@ class SGD(keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2}
 
 
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class EachStep(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule over steps, for an optimizer that accumulates gradients: Keras asks it with the number of batches.
+
+    Args:
+        schedule: of steps.
+        accumulate: batches in a step.
+    """
+
+    def __init__(self, schedule, accumulate):
+        self.schedule, self.accumulate = schedule, accumulate
+
+    def __call__(self, step):
+        return self.schedule(step // self.accumulate)
+
+    def get_config(self):
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "accumulate": self.accumulate}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["accumulate"])
+
+
+class LossScale(keras.optimizers.LossScaleOptimizer):
+    """Keras' loss scaling for float16, counting also the steps that it skips because a gradient overflowed.
+
+    With Keras' own count, the schedule and the position in the data would fall behind each other.
+    """
+
+    def _stateful_handle_non_finite_grads(self):
+        super()._stateful_handle_non_finite_grads()
+        self.inner_optimizer._iterations.assign_add(1)
+
+
 def _sgd(rate, momentum, nesterov, decay, **options):
     return SGD(rate, momentum, l2=decay, nesterov=nesterov, **options)
 
@@ -66,6 +100,7 @@ def make(
     weight_decay: float = 0.0,
     decay_norm: bool = True,
     clip_norm: float = 0.0,
+    accumulate: int = 1,
 ) -> keras.optimizers.Optimizer:
     """Make an optimizer by name.
 
@@ -78,12 +113,17 @@ def make(
         weight_decay: coefficient of the decay.
         decay_norm: whether batch norm's variables and biases decay too, as in the original; False is common today.
         clip_norm: largest norm of all gradients together; 0 for no limit.
+        accumulate: batches whose gradients are averaged for one step.
 
     Raises:
         ValueError: an unknown name.
     """
     check_choice("optimizer", name, OPTIMIZERS)
-    optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, global_clipnorm=clip_norm or None)
+    options = {"global_clipnorm": clip_norm or None}
+    if accumulate > 1:
+        options["gradient_accumulation_steps"] = accumulate
+        learning_rate = EachStep(learning_rate, accumulate) if callable(learning_rate) else learning_rate
+    optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, **options)
     if not decay_norm:
         optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     return optimizer

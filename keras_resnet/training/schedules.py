@@ -42,24 +42,56 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule times a variable, for rules that follow the run and not the step; see `training.adaptive`.
+
+    Args:
+        schedule: rate or schedule.
+        scale: value of the variable at the start.
+
+    Attributes:
+        scale: the variable, f32[].
+    """
+
+    def __init__(self, schedule, scale=1.0):
+        self.schedule = schedule
+        self.start = scale
+        self.scale = keras.Variable(scale, trainable=False, dtype="float32", name="rate_scale")
+
+    def __call__(self, step):
+        return self.scale * (self.schedule(step) if callable(self.schedule) else self.schedule)
+
+    def get_config(self):
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "scale": self.start}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["scale"])
+
+
 def learning_rate(config: Config):
     """The learning rate of a run.
 
     "piecewise" is the paper's: `warmup_rate` for `warmup_steps`, then `learning_rate`, divided by ten at each of
     `decay_steps`. A boundary b means that step b, counted from 0, is the first with the new rate: sections 3.4 and 4.2.
-    "cosine" rises from `warmup_rate` in a line and falls to zero at the last step.
+    "cosine" rises from `warmup_rate` in a line and falls to zero at the last step. "plateau" is `learning_rate`, which
+    `training.adaptive.Plateau` divides. Where `warmup_error` is set, `training.adaptive.WarmUp` ends the warm-up.
 
     Returns:
-        A number or a `keras.optimizers.schedules.LearningRateSchedule`.
+        A number or a `keras.optimizers.schedules.LearningRateSchedule`; a `Scaled` one where the run changes the rate.
     """
     if config.schedule == "cosine":
         return Cosine(config.learning_rate, config.steps, config.warmup_steps, config.warmup_rate)
-    boundaries = list(config.decay_steps)
+    boundaries = list(config.decay_steps) if config.schedule == "piecewise" else []
     rates = [config.learning_rate / 10**i for i in range(len(boundaries) + 1)]
     if config.warmup_steps:
         boundaries.insert(0, config.warmup_steps)
         rates.insert(0, config.warmup_rate)
-    if not boundaries:
-        return config.learning_rate
-    # Keras' schedule keeps a rate up to and including its boundary.
-    return keras.optimizers.schedules.PiecewiseConstantDecay([boundary - 1 for boundary in boundaries], rates)
+    rate = config.learning_rate
+    if boundaries:
+        # Keras' schedule keeps a rate up to and including its boundary.
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([boundary - 1 for boundary in boundaries], rates)
+    if config.warmup_error:
+        return Scaled(rate, config.warmup_rate / config.learning_rate)
+    return Scaled(rate) if config.schedule == "plateau" else rate

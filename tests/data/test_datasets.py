@@ -200,3 +200,14 @@ def test_cifar10_of_tensorflow_datasets(real_data):
     assert set(np.bincount(test.labels)) == {1000}
     # The stored statistics are those of the training split; the test split's are close.
     assert np.abs(test.images.mean((0, 1, 2)) - dataset.facts.mean).max() < 2
+
+
+def test_a_part_of_a_folder_has_each_class_in_its_share(tmp_path):
+    for name, count in (("a", 10), ("b", 20)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number:02}.png").write_bytes(b"")
+    dataset = datasets.load(f"folder:{tmp_path}")
+    labels = dataset.examples("train[:60%]").labels
+    assert np.bincount(labels).tolist() == [6, 12]
+    assert sorted(dataset.examples("train").paths) == sorted(map(str, tmp_path.rglob("*.png")))

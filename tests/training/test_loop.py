@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet import training
 from keras_resnet.config import PRESETS, Config
 from keras_resnet.models import resnet
 from keras_resnet.training import checkpoints, loop
@@ -34,6 +35,8 @@ CONFIG = Config(
     color=0.1,
     mixup=0.2,
     label_smoothing=0.1,
+    ema=0.9,
+    ema_steps=2,
     precision="mixed_bfloat16",
     op_determinism=True,
 )
@@ -92,8 +95,10 @@ def test_evaluations_and_files(undisturbed):
     assert len(list(undisturbed.checkpoints.glob("*.index"))) == 3
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 5, 9, 11])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [(1, signal.SIGTERM), (3, signal.SIGINT), (4, signal.SIGTERM), (5, signal.SIGINT), (11, signal.SIGTERM)],
+)
 def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, undisturbed, tmp_path, monkeypatch):
     original = checkpoints.StopOnSignal.on_train_batch_end
 
@@ -119,6 +124,43 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, un
     )
     assert ours == theirs
     assert run.weights.exists()
+
+
+def test_a_batch_in_parts_is_the_same_batch(tmp_path, monkeypatch):
+    """Without batch norm, four parts of four images make the step of one batch of sixteen."""
+    from keras_resnet import workdir
+
+    def linear(input_shape, classes, **options):
+        layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(classes, name="predictions")]
+        return keras.Sequential(layers)
+
+    monkeypatch.setitem(workdir.MODELS, "resnet20", linear)
+    config = dataclasses.replace(CONFIG, mixup=0.0, color=0.0, pad=0, mirror=False, precision="float32", ema=0.5)
+    runs = [loop.train(dataclasses.replace(config, accumulate=n), tmp_path / str(n)) for n in (1, 4)]
+    one, four = ([record["val_loss"] for record in read_metrics(run.metrics)] for run in runs)
+    np.testing.assert_allclose(four, one, rtol=1e-5)
+    np.testing.assert_allclose(*(run.load().get_weights()[0] for run in runs), atol=1e-6)
+
+
+def test_an_own_network_and_own_images(tmp_path, random):
+    """The library's way: any Keras model that gives logits, and images in memory."""
+    labels = random.integers(0, 3, 90)
+    images = (40 * labels[:, None, None, None] + random.integers(0, 40, (90, 8, 8, 3))).astype("uint8")
+    dataset = loop.datasets.from_arrays(images, labels.astype("int32"), ("dark", "grey", "light"))
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    config = Config(
+        train_split="train[:60]",
+        eval_split="train[60:]",
+        batch_size=20,
+        steps=60,
+        decay_steps=(),
+        eval_steps=30,
+        learning_rate=0.01,
+        pad=0,
+    )
+    run = training.fit(model, dataset, config, tmp_path)
+    assert read_metrics(run.metrics)[-1]["val_top1_error"] < 10
+    assert list(run.tensorboard.rglob("events.out.tfevents.*"))
 
 
 def test_a_finished_run_stays_as_it_is(undisturbed):
@@ -154,14 +196,23 @@ def test_not_a_number_never_reaches_the_disk(tmp_path, monkeypatch):
         assert newest is None or newest.endswith(f"ckpt-{3 if every == 1 else 2}")
 
 
-@pytest.mark.parametrize("name", ["sgdw", "adamw", "lamb"])
+RECIPES = {
+    "accumulation": {"optimizer": "sgdw", "schedule": "cosine", "clip_norm": 1.0, "accumulate": 2},
+    "plateau": {"optimizer": "adamw", "schedule": "plateau", "patience": 1, "backbone_rate": 0.5, "eval_steps": 2},
+    "warm-up by error": {"optimizer": "lamb", "warmup_steps": 0, "warmup_error": 77.0, "decay_norm": False},
+    "float16": {"precision": "mixed_float16", "loss": "binary_cross_entropy", "target_threshold": 0.2},
+    "several steps a call": {"steps_per_execution": 2, "steps": 12, "eval_steps": 6, "checkpoint_steps": 2},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_other_recipes_run_and_resume(name, tmp_path, monkeypatch):
-    config = dataclasses.replace(CONFIG, optimizer=name, schedule="cosine", decay_norm=False, clip_norm=1.0)
+    config = dataclasses.replace(CONFIG, **RECIPES[name])
     whole = loop.train(config, tmp_path / "whole")
     original = checkpoints.StopOnSignal.on_train_batch_end
 
     def send(self, batch, logs=None):
-        if self.checkpoints.step == 7 and not resumed:
+        if self.checkpoints.step >= 7 and not resumed:
             os.kill(os.getpid(), signal.SIGTERM)
         original(self, batch, logs)
 
@@ -173,25 +224,42 @@ def test_other_recipes_run_and_resume(name, tmp_path, monkeypatch):
     assert_equal(weights_of(loop.train(config, tmp_path / "parts")), weights_of(whole))
 
 
+def code_path(config):
+    """What decides which code runs: all but sizes and numbers."""
+    switches = ("model", "dataset", "shortcut")
+    values = dataclasses.asdict(config).items()
+    return tuple(bool(value) if not isinstance(value, str) else value for name, value in values if name not in switches)
+
+
+KINDS = {code_path(config): name for name, config in PRESETS.items()}
+
+
+def test_the_presets_are_of_these_kinds():
+    """Digits, CIFAR-10, CIFAR-10 with 110 layers, ImageNet, and two recipes of today."""
+    assert len(KINDS) == 6
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["digits_resnet20", "cifar10_resnet110", "cifar10_plainnet20", "imagenet_resnet50", "imagenet_resnet18_a"]
-)
+@pytest.mark.parametrize("name", KINDS.values())
 def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monkeypatch):
     """A one-block network on random images through the code path of a preset: two steps, then two more."""
     from keras_resnet import workdir
 
+    preset = PRESETS[name]
     config = dataclasses.replace(
-        PRESETS[name],
+        preset,
         dataset="synthetic:40x40x4",
         image_size=32,
+        train_size=28 if preset.train_size else 0,
         resize=36,
         eval_split="test[:64]",
         batch_size=8,
         steps=4,
+        warmup_steps=min(preset.warmup_steps, 2),
         eval_steps=2,
         checkpoint_steps=2,
-        scales=(32, 60) if PRESETS[name].crop == "scale" else PRESETS[name].scales,
+        ema_steps=1,
+        scales=(32, 60) if preset.crop == "scale" else preset.scales,
     )
 
     def build(shortcut="A", **options):
@@ -252,6 +320,7 @@ import sys
 sys.path.insert(0, ".")
 from keras_resnet import workdir
 from keras_resnet.config import PRESETS, Config
+from keras_resnet import training
 from keras_resnet.models import resnet
 from keras_resnet.training import loop
 workdir.MODELS["resnet20"] = lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)

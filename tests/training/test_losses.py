@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_resnet.config import Config
-from keras_resnet.training.losses import CrossEntropy, Top1Error
+from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
 from keras_resnet.training.schedules import learning_rate
 
 
@@ -19,6 +19,23 @@ def test_cross_entropy(kind, smoothing, random):
     log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     expected = -(target * log_softmax).sum(1).mean()
     np.testing.assert_allclose(CrossEntropy(smoothing)(labels, logits), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("smoothing", "threshold"), [(0.0, 0.0), (0.1, 0.0), (0.1, 0.2)])
+def test_binary_cross_entropy(smoothing, threshold, random):
+    """Against -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), the mean over classes and images."""
+    logits = random.normal(size=(3, 4)).astype("float32")
+    shares = np.float32([[0.7, 0.3, 0, 0], [0, 0.9, 0.1, 0], [0, 0, 0, 1]])
+    whole = np.float32([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    target = (whole if threshold else shares) * (1 - smoothing) + smoothing / 4
+    sigmoid = 1 / (1 + np.exp(-logits.astype("float64")))
+    expected = -(target * np.log(sigmoid) + (1 - target) * np.log(1 - sigmoid)).mean()
+    loss = BinaryCrossEntropy(smoothing, threshold)
+    np.testing.assert_allclose(loss(shares, logits), expected, rtol=1e-5)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    np.testing.assert_allclose(again(shares, logits), expected, rtol=1e-5)
+    index = np.array([0, 1, 3])
+    np.testing.assert_allclose(loss(index, logits), loss(np.float32(np.eye(4)[index]), logits), rtol=1e-6)
 
 
 def test_top1_error_by_hand():

@@ -55,6 +55,31 @@ def test_clipping_is_over_all_gradients():
     np.testing.assert_allclose([float(v[0]) for v in variables], [-0.6, -0.8], atol=1e-6)
 
 
+def test_an_overflow_in_float16_counts_as_a_step():
+    """The schedule and the position in the data count all batches; Keras' own loss scaling leaves this one out."""
+    variable = keras.Variable([1.0])
+    inner = optimizers.make("sgd", 0.5, momentum=0.0)
+    optimizer = optimizers.LossScale(inner, initial_scale=8.0)
+    optimizer.build([variable])
+    optimizer.apply([keras.ops.array([float("inf")])])
+    assert (int(optimizer.iterations), float(variable[0]), float(optimizer.dynamic_scale)) == (1, 1.0, 4.0)
+    optimizer.apply([keras.ops.array([4.0])])
+    assert (int(optimizer.iterations), float(variable[0])) == (2, 0.5)
+
+
+def test_accumulated_gradients_are_averaged():
+    """By hand: gradients 1 and 3 make one step with 2; the rate's schedule counts steps, not batches."""
+    variable = keras.Variable([0.0])
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1.0, 0.1])
+    optimizer = optimizers.make("sgd", schedule, momentum=0.0, accumulate=2)
+    optimizer.build([variable])
+    seen = []
+    for gradient in (1.0, 3.0, 5.0, 5.0):
+        optimizer.apply([keras.ops.array([gradient])])
+        seen.append((int(optimizer.iterations), round(float(variable[0]), 5)))
+    assert seen == [(0, 0.0), (1, -2.0), (1, -2.0), (2, -2.5)]
+
+
 def test_unknown_optimizer():
     with pytest.raises(ValueError, match="optimizer must be one of 'sgd', 'sgdw', 'adamw', 'lamb'; got 'adam'"):
         optimizers.make("adam", 0.1)

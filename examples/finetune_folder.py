@@ -1,0 +1,67 @@
+"""Fine-tune a network on a folder of photos with one subfolder a class: written to be copied and changed.
+
+    python examples/finetune_folder.py --data=PHOTOS --weights=resnet50.weights.h5 --workdir=runs/photos
+    python examples/finetune_folder.py --data=PHOTOS --weights=imagenet --workdir=runs/photos
+
+The classifier is new and learns at the whole rate, the rest at a tenth of it, and conv1 and conv2_x stay as they are. A
+fifth of each class is held out for testing where the folder has no `val/`. Afterwards:
+
+    keras-resnet evaluate --workdir=runs/photos --split='train[80%:]'
+    keras-resnet predict --workdir=runs/photos PHOTO...
+"""
+
+import sys
+
+from absl import app, flags
+
+from keras_resnet import cli
+from keras_resnet.config import Config
+from keras_resnet.data import datasets
+from keras_resnet.errors import InputError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data", None, "Folder with one subfolder a class.", required=True)
+flags.DEFINE_string("weights", "imagenet", "Weights to start from: a file or a name.")
+flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+flags.DEFINE_string("model", "resnet50", "Network that the weights are of.")
+flags.DEFINE_integer("image_size", 224, "Side of the network's input.")
+flags.DEFINE_integer("steps", 500, "Training steps.")
+flags.DEFINE_integer("batch_size", 32, "Images in a step.")
+flags.DEFINE_float("learning_rate", 0.01, "Highest learning rate.")
+
+
+def main(_):
+    from keras_resnet.training import train
+
+    name = f"folder:{FLAGS.data}"
+    held_out = "val" in datasets.load(name).facts.splits
+    config = Config(
+        dataset=name,
+        train_split="train" if held_out else "train[:80%]",
+        eval_split="val" if held_out else "train[80%:]",
+        model=FLAGS.model,
+        image_size=FLAGS.image_size,
+        crop="inception",
+        init_weights=FLAGS.weights,
+        freeze_stages=2,
+        backbone_rate=0.1,
+        optimizer="sgd",
+        nesterov=True,
+        schedule="cosine",
+        decay_steps=(),
+        warmup_steps=FLAGS.steps // 20,
+        warmup_rate=0.0,
+        learning_rate=FLAGS.learning_rate,
+        steps=FLAGS.steps,
+        batch_size=FLAGS.batch_size,
+        eval_steps=max(1, FLAGS.steps // 5),
+    )
+    try:
+        train(config, FLAGS.workdir)
+    except InputError as error:
+        sys.exit(f"finetune_folder: {error}")
+
+
+if __name__ == "__main__":
+    cli.quiet()
+    app.run(main)

@@ -1,0 +1,59 @@
+"""Rates that follow the run, against sequences worked out by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnet.config import Config
+from keras_resnet.training.adaptive import Plateau, WarmUp
+from keras_resnet.training.losses import CrossEntropy, Top1Error
+from keras_resnet.training.schedules import Scaled, learning_rate
+
+
+def test_plateau_by_hand():
+    """Errors 50 40 40 41 39 39 39: with patience 2, the rate falls after the 4th and after the 7th."""
+    rate = Scaled(0.1)
+    plateau = Plateau(rate, patience=2)
+    seen = []
+    for error in (50, 40, 40, 41, 39, 39, 39):
+        plateau.on_epoch_end(0, {"val_top1_error": error})
+        seen.append(float(rate(0)))
+    np.testing.assert_allclose(seen, [0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001], rtol=1e-6)
+
+
+def test_warm_up_ends_when_the_average_error_is_low(random):
+    """A linear classifier on separable points: the rate is 0.01 until the moving average falls below 80 %, then 0.1."""
+    centers = 3 * random.normal(size=(4, 5))
+    labels = random.integers(0, 4, 640).astype("int32")
+    points = (centers[labels] + random.normal(size=(640, 5))).astype("float32")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
+    rate = learning_rate(Config(warmup_error=80.0, steps=40, decay_steps=(35,)))
+    model.compile(keras.optimizers.SGD(rate), CrossEntropy(), metrics=[Top1Error()])
+    kernel, bias = model.get_weights()
+    rates, averages = [], []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(float(model.optimizer.learning_rate))
+
+        def on_train_batch_end(self, batch, logs=None):
+            averages.append(float(warm_up.average))
+
+    warm_up = WarmUp(rate, 80.0)
+    model.fit(points, labels, batch_size=16, epochs=1, shuffle=False, verbose=0, callbacks=[warm_up, Record()])
+    end = next(step for step, average in enumerate(averages) if average < 80)
+    assert 2 < end < 30
+    np.testing.assert_allclose(rates[: end + 1], 0.01, rtol=1e-6)
+    np.testing.assert_allclose(rates[end + 1 : 35], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(rates[35:], 0.01, rtol=1e-6)
+    # The first batch by hand: 0.9 of the average at the start, 100, and 0.1 of the batch's error.
+    error = 100 * np.mean((points[:16] @ kernel + bias).argmax(1) != labels[:16])
+    np.testing.assert_allclose(averages[0], 0.9 * 100 + 0.1 * error, rtol=1e-5)
+
+
+def test_scaled_survives_a_round_trip():
+    schedule = Scaled(keras.optimizers.schedules.CosineDecay(0.3, 10), 0.5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert float(again(4)) == pytest.approx(float(schedule(4)))
+    assert float(again(0)) == pytest.approx(0.15)
