@@ -40,10 +40,19 @@ def _source_flags(values: absl_flags.FlagValues) -> None:
 
 
 def _opened(values: absl_flags.FlagValues):
-    """The trained network that the flags of `_source_flags` name."""
-    from keras_resnet import pretrained
+    """The trained network that the flags of `_source_flags` name: a `Workdir` or a `Pretrained`."""
+    if bool(values.workdir) == bool(values.weights):
+        given = "both were" if values.workdir else "neither was"
+        raise InputError(f"workdir or weights must be given, --workdir=FOLDER or --weights=NAME|FILE; {given}.")
+    if values.workdir and (values.model or values.preprocessing):
+        raise InputError("model and preprocessing go with weights; a workdir has its own.")
 
-    return pretrained.source(values.workdir, values.weights, values.model, mode=values.preprocessing)
+    from keras_resnet.pretrained import Pretrained
+    from keras_resnet.workdir import Workdir
+
+    if values.workdir:
+        return Workdir.open(values.workdir)
+    return Pretrained.open(values.weights, values.model, mode=values.preprocessing)
 
 
 def _required(values: absl_flags.FlagValues, name: str) -> str:

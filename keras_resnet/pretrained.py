@@ -129,34 +129,6 @@ class Pretrained:
         return model
 
 
-def source(
-    workdir: str | None,
-    weights: str | None,
-    model: str | None = None,
-    *,
-    mode: str | None = None,
-) -> Workdir | Pretrained:
-    """Open what a command line names: a run's folder, or weights.
-
-    Args:
-        workdir: folder of a run.
-        weights: name or path of weights.
-        model: name of the network, for weights.
-        mode: preprocessing, for a file that does not say it.
-
-    Raises:
-        ValueError: not exactly one of them is given, or it cannot be opened.
-    """
-    if bool(workdir) == bool(weights):
-        given = "both were" if workdir else "neither was"
-        raise InputError(f"workdir or weights must be given, --workdir=FOLDER or --weights=NAME|FILE; {given}.")
-    if workdir and (model or mode):
-        raise InputError("model and preprocessing are for weights; a workdir has its own.")
-    if workdir:
-        return Workdir.open(workdir)
-    return Pretrained.open(weights, model, mode=mode)
-
-
 def run_info(run: Workdir) -> ModelInfo:
     """What travels with a run's weights when they leave its folder.
 

@@ -138,7 +138,7 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
     with h5py.File(path, "r") as file:
         if "model_config" in file.attrs or "model_weights" in file:
             raise InputError("it is a whole model; only weights are read, as model.save_weights writes them")
-        datasets = dict(_walk(file))
+        datasets = dict(_walk(file, set()))
         notes = _notes(file.attrs.get(ATTRIBUTE))
         if "layers" in file or "_layer_checkpoint_dependencies" in file:
             tensors = _keras_names(file, datasets)
@@ -151,18 +151,23 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
             yield Content({name: _dataset(dataset) for name, dataset in tensors.items()}, notes)
 
 
-def _walk(group, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
-    """Every data set below a group by its path, after a check that it lies in this file and is plain numbers."""
+def _walk(group, seen: set[int], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every data set below a group by its path, after a check that it lies in this file and is plain numbers.
+
+    `seen` has the addresses of the groups that were entered, since groups can contain each other.
+    """
     import h5py
 
-    if depth > DEEPEST:
-        raise InputError("its groups are nested too deep")
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen or prefix.count("/") > DEEPEST:
+        raise InputError("its groups are nested without end")
+    seen.add(address)
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise InputError(f"its entry {prefix + name!r} is a link")
         node = group[name]
         if isinstance(node, h5py.Group):
-            yield from _walk(node, f"{prefix}{name}/", depth + 1)
+            yield from _walk(node, seen, f"{prefix}{name}/")
             continue
         if not isinstance(node, h5py.Dataset):
             raise InputError(f"its entry {prefix + name!r} is not a tensor")
@@ -242,7 +247,7 @@ def _check_zip(path: pathlib.Path) -> None:
     if any(name.is_absolute() or ".." in name.parts for name in names):
         raise InputError("it is an archive with a member outside of itself")
     if not any(name.name == "data.pkl" for name in names):
-        raise InputError("it is an archive, but not of PyTorch; of a .keras file, only its weights can be read")
+        raise InputError("it is an archive, but not of PyTorch; of a .keras model, give what model.save_weights writes")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InputError("it is an archive with compressed members, which PyTorch does not write")
 
