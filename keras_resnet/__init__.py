@@ -14,6 +14,7 @@ from keras_resnet.models.architectures import ARCHITECTURES
 
 if typing.TYPE_CHECKING:
     from keras_resnet.models.predictions import decode_predictions
+    from keras_resnet.models.published import model_info
     from keras_resnet.models.resnet import *  # noqa: F403
     from keras_resnet.ops.normalization import preprocess_input
 
@@ -21,12 +22,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "decode_predictions": "keras_resnet.models.predictions",
+    "model_info": "keras_resnet.models.published",
     "preprocess_input": "keras_resnet.ops.normalization",
     **dict.fromkeys(["ResNet", *ARCHITECTURES], "keras_resnet.models.resnet"),
 }
 _SUBPACKAGES = ("config", "data", "evaluation", "models", "ops", "serving", "training", "workdir")
 
-__all__ = ["ARCHITECTURES", "ResNet", "decode_predictions", "preprocess_input", *ARCHITECTURES]  # noqa: F405
+__all__ = ["ARCHITECTURES", "ResNet", "decode_predictions", "model_info", "preprocess_input", *ARCHITECTURES]  # noqa: F405
 
 
 def __getattr__(name: str):

@@ -1,9 +1,11 @@
-"""The command `keras-resnet`: train, evaluate, predict, export.
+"""The command `keras-resnet`: train, evaluate, predict, export, convert.
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet evaluate --workdir=runs/r20
 keras-resnet predict --workdir=runs/r20 PHOTO...
+keras-resnet predict --weights=imagenet --model=resnet50 PHOTO...
 keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20/1
+keras-resnet convert resnet50-0676ba61.pth resnet50.weights.h5
 """
 
 from __future__ import annotations
@@ -26,10 +28,31 @@ def _workdir_flag(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
 
 
+def _source_flags(values: absl_flags.FlagValues) -> None:
+    """The flags that name a trained network: a run's folder, or weights."""
+    _workdir_flag(values)
+    help = 'Instead of --workdir: a weights file, or a name such as "imagenet", which is downloaded.'
+    absl_flags.DEFINE_string("weights", None, help, flag_values=values)
+    help = "Network of the weights: resnet50, ...; not needed for a file that says it."
+    absl_flags.DEFINE_string("model", None, help, flag_values=values)
+    help = "Preprocessing of the weights, caffe, torch or tf; not needed for a file that says it."
+    absl_flags.DEFINE_string("preprocessing", None, help, flag_values=values)
+
+
 def _opened(values: absl_flags.FlagValues):
+    """The trained network that the flags of `_source_flags` name: a `Workdir` or a `Pretrained`."""
+    if bool(values.workdir) == bool(values.weights):
+        given = "both were" if values.workdir else "neither was"
+        raise InputError(f"workdir or weights must be given, --workdir=FOLDER or --weights=NAME|FILE; {given}.")
+    if values.workdir and (values.model or values.preprocessing):
+        raise InputError("model and preprocessing go with weights; a workdir has its own.")
+
+    from keras_resnet.pretrained import Pretrained
     from keras_resnet.workdir import Workdir
 
-    return Workdir.open(_required(values, "workdir"))
+    if values.workdir:
+        return Workdir.open(values.workdir)
+    return Pretrained.open(values.weights, values.model, mode=values.preprocessing)
 
 
 def _required(values: absl_flags.FlagValues, name: str) -> str:
@@ -65,7 +88,7 @@ def train(arguments: Sequence[str]) -> int:
 def evaluate(arguments: Sequence[str]) -> None:
     """Print the error of a run on a split of its data set."""
     values = absl_flags.FlagValues()
-    _workdir_flag(values)
+    _source_flags(values)
     absl_flags.DEFINE_string("split", "test", "Split to evaluate on.", flag_values=values)
     absl_flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1, flag_values=values)
     if not _parsed(values, arguments, evaluate, positional=False):
@@ -88,7 +111,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 def predict(arguments: Sequence[str]) -> None:
     """Print the best classes of each image file."""
     values = absl_flags.FlagValues()
-    _workdir_flag(values)
+    _source_flags(values)
     absl_flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1, flag_values=values)
     photos = _parsed(values, arguments, predict)
     if photos is None:
@@ -111,7 +134,7 @@ def predict(arguments: Sequence[str]) -> None:
 def export(arguments: Sequence[str]) -> None:
     """Write a run's network as a SavedModel or a TFLite file."""
     values = absl_flags.FlagValues()
-    _workdir_flag(values)
+    _source_flags(values)
     absl_flags.DEFINE_string("format", "saved_model", "saved_model or tflite.", flag_values=values)
     absl_flags.DEFINE_string("out", None, "Folder or file to make; it must not exist.", flag_values=values)
     if not _parsed(values, arguments, export, positional=False):
@@ -126,7 +149,34 @@ def export(arguments: Sequence[str]) -> None:
     print(f"wrote {out}")
 
 
-VERBS = {"train": train, "evaluate": evaluate, "predict": predict, "export": export}
+def convert(arguments: Sequence[str]) -> None:
+    """Write a weights file, or a run's weights, as .weights.h5 or as .safetensors with torchvision's names: IN OUT."""
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_string("model", None, "Network, for a file that does not say all of it.", flag_values=values)
+    help = (
+        "Bottlenecks have their stride in the first 1x1 (v1), not in the 3x3 (v1.5); for a file that does not say it."
+    )
+    absl_flags.DEFINE_bool("stride_in_1x1", None, help, flag_values=values)
+    paths = _parsed(values, arguments, convert)
+    if paths is None:
+        return
+    if len(paths) != 2:
+        raise InputError(f"convert needs two arguments, IN and OUT; got {len(paths)}.")
+    source, out = paths
+    info = None
+
+    from keras_resnet import pretrained
+    from keras_resnet.models import convert as conversion
+    from keras_resnet.workdir import Workdir
+
+    if os.path.isdir(source):
+        run = Workdir.open(source)
+        source, info = run.weights, pretrained.run_info(run)
+    model = conversion.convert(source, out, values.model, stride_in_1x1=values.stride_in_1x1, info=info)
+    print(f"wrote {out}: {model.name}, {model.count_params():,} numbers")
+
+
+VERBS = {"train": train, "evaluate": evaluate, "predict": predict, "export": export, "convert": convert}
 
 
 def _parsed(values, arguments, verb, positional: bool = True):

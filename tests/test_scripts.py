@@ -35,6 +35,7 @@ def test_demo(tmp_path):
     files = {path.name for path in (tmp_path / "demo").iterdir()}
     assert files == {
         "best.weights.h5",
+        "best.weights.h5.sha256",
         "checkpoints",
         "config.json",
         "curves.png",
@@ -94,10 +95,15 @@ def test_train_evaluate_predict_export(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "the verb must be one of train, evaluate, predict, export; got 'trian'"),
+        (["trian"], "the verb must be one of train, evaluate, predict, export, convert; got 'trian'"),
         (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
         (["train", "--steps=x"], "steps"),
         (["train", "--preset=digits_resnet20"], "workdir must be given"),
+        (
+            ["predict", "a.jpg"],
+            "workdir or weights must be given, --workdir=FOLDER or",
+        ),
+        (["convert", "a.pth"], "convert needs two arguments, IN and OUT; got 1."),
         (["train", "extra"], r"takes flags only"),
         (["evaluate", "--workdir=/no/such"], "config file '/no/such/config.json' cannot be read"),
         (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits', 'folder:PATH'"),

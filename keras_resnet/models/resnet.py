@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.models import blocks, layers
+from keras_resnet.models import blocks, layers, published
 from keras_resnet.models import weights as weight_files
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, STEMS, Architecture, Stage
 
@@ -40,7 +40,7 @@ def ResNet(
     classifier_activation: str | Callable | None = "softmax",
     name: str = "resnet",
     shortcut: str | None = "B",
-    stride_in_1x1: bool = True,
+    stride_in_1x1: bool | None = None,
     zero_init_residual: bool = False,
     zero_channels: str = "halves",
     batch_norm_momentum: float = 0.9,
@@ -55,7 +55,9 @@ def ResNet(
         block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the filters).
         stem: "imagenet" (7x7 stride 2, 3x3 max pool stride 2) or "cifar" (3x3).
         include_top: whether to end with global average pooling and the classifier.
-        weights: None for random initialisation, or the path of a `.weights.h5` file saved from the same network.
+        weights: None for random initialisation, a name of published weights such as "imagenet" (see `model_info`), or
+            the path of a weights file: this package's, keras.applications' or PyTorch's. The classifier stays new
+            where the weights have other classes, and the first convolution is adapted to other input channels.
         input_tensor: Keras tensor to build on instead of a new input.
         input_shape: (height, width, channels); height and width may be None. By default (224, 224, 3) for the ImageNet
             stem and (32, 32, 3) for CIFAR's; without top, (None, None, 3).
@@ -65,7 +67,8 @@ def ResNet(
         name: name of the model.
         shortcut: "A" (parameter-free), "B" (projections where dimensions change), "C" (projections everywhere),
             None for a plain net (section 3.3).
-        stride_in_1x1: stride of bottlenecks in the first 1x1 (the paper); False for the 3x3 ("v1.5", torchvision).
+        stride_in_1x1: stride of bottlenecks in the first 1x1 (the paper, "v1") or in the 3x3 ("v1.5", torchvision); by
+            default as published weights need it, and otherwise the paper's.
         zero_init_residual: start the last batch norm of each residual function at gamma 0 (Goyal et al., 2017).
         zero_channels: where option A puts its zero channels: "halves" (before and after) or "after".
         batch_norm_momentum: share of the old value in the moving statistics, in [0, 1); the paper does not state it,
@@ -97,6 +100,12 @@ def ResNet(
         raise InputError(f"batch_norm_momentum must be in [0, 1); got {batch_norm_momentum!r}.")
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
     weight_files.check(weights)
+    if published.is_name(weights):
+        info = published.model_info(_published_name(stem, block, stages), weights)
+        if stride_in_1x1 is None:
+            stride_in_1x1 = info.stride_in_1x1
+        weights = published.fetch(info)
+    stride_in_1x1 = True if stride_in_1x1 is None else stride_in_1x1
     dtype = keras.dtype_policies.get(dtype) if dtype is not None else keras.config.dtype_policy()
     options = blocks.BlockOptions(
         block, shortcut, stride_in_1x1, zero_init_residual, zero_channels, batch_norm_momentum, synchronized, dtype
@@ -123,7 +132,7 @@ def ResNet(
     with _recursion_limit(30 * sum(stage.blocks for stage in stages)):
         model = keras.Model(source, x, name=name)
     if weights is not None:
-        weight_files.load(model, weights)
+        weight_files.load(model, weights, adapt=True)
     return model
 
 
@@ -136,6 +145,14 @@ def _recursion_limit(frames: int) -> Iterator[None]:
         yield
     finally:
         sys.setrecursionlimit(before)
+
+
+def _published_name(stem: str, block: str, stages: tuple[Stage, ...]) -> str:
+    """The network of the paper that has these stages, for which there may be published weights."""
+    for net in ARCHITECTURES.values():
+        if (net.stem, net.block, net.stages) == (stem, block, stages) and net.shortcut is not None:
+            return net.name.lower()
+    raise InputError("weights by name exist for the paper's residual networks only; give the path of a file.")
 
 
 def _check_stages(stages) -> tuple[Stage, ...]:
