@@ -65,7 +65,7 @@ class Config:
     shortcut: str = option("", "Shortcuts A, B or C; empty for the network's own.")
     stride_in_1x1: bool = option(True, "Bottlenecks stride in the first 1x1, as in the paper; off is v1.5.")
     zero_init_residual: bool = option(False, "Start each residual function at zero (Goyal et al., 2017).")
-    init_weights: str = option("", "Weights file to start from instead of random ones.")
+    init_weights: str = option("", "Weights to start from: a file, a name such as imagenet, or the folder of a run.")
     new_head: bool = option(True, "With init_weights, start the classifier afresh.")
     freeze_stages: int = option(
         0, "Keep this many parts fixed: 1 for conv1, 2 with conv2_x, ..., 5 for all but the head."

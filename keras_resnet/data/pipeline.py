@@ -329,6 +329,9 @@ def _records(
     def epoch(number):
         one = records
         if shuffle:
+            # The order must not depend on `tf.random.set_seed`, of which this function's graph has taken a copy; with a
+            # copy of 0 TensorFlow fails to compare seeds.
+            tf.compat.v1.get_default_graph().seed = None
             order = tf.cast(tf.random.fold_in(_seed(seed, number), 1)[0], tf.int64)
             one = one.shuffle(SHUFFLE_BUFFER, seed=order, reshuffle_each_iteration=False)
         one = one.enumerate(number * count)

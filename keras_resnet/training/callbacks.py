@@ -12,6 +12,7 @@ import keras
 from tqdm import tqdm
 
 from keras_resnet.models import weights
+from keras_resnet.models.published import ModelInfo
 
 
 def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
@@ -91,18 +92,20 @@ class BestWeights(keras.callbacks.Callback):
         path: a `.weights.h5` file, replaced by rename.
         best: variable that holds the lowest error so far, such as that of `Checkpoints`.
         average: a `WeightAverage` whose weights are kept in the place of the model's own.
+        info: the preprocessing, crop and classes to keep in the file.
     """
 
-    def __init__(self, path: str | os.PathLike, best, average=None):
+    def __init__(self, path: str | os.PathLike, best, average=None, info: ModelInfo | None = None):
         super().__init__()
         self.path = path
         self.best = best
         self.average = average
+        self.info = info
 
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_top1_error"] <= float(self.best):
             with self.average.applied() if self.average else contextlib.nullcontext():
-                weights.save(self.model, self.path)
+                weights.save(self.model, self.path, self.info)
             self.best.assign(logs["val_top1_error"])
 
 

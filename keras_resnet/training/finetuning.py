@@ -2,32 +2,64 @@
 
 from __future__ import annotations
 
-import os
+import pathlib
 import re
 from collections.abc import Iterable
 
 import keras
 
-from keras_resnet.models import weights
+from keras_resnet.errors import InputError
+from keras_resnet.models import published, weights
+from keras_resnet.models.published import ModelInfo
 
 HEAD = "predictions"
 """Name of the classifier's layer in every network of this package."""
 
 
-def initialize(model: keras.Model, path: str | os.PathLike, new_head: bool = True) -> None:
-    """Start from the weights of a file.
+def find(start: str, model: str) -> tuple[pathlib.Path, ModelInfo | None]:
+    """Find the weights to start from, and the preprocessing that they were trained with.
 
     Args:
-        model: a network of this package, with fresh weights.
-        path: a weights file of the same network.
+        start: name of published weights, a weights file, or the folder of another run.
+        model: name of the network.
+
+    Returns:
+        The file, and what travels with it; None where the file does not say it.
+
+    Raises:
+        ValueError: there are no such weights, or they cannot be read.
+    """
+    if published.is_name(start):
+        info = published.model_info(model, start)
+        return published.fetch(info), info
+    path = pathlib.Path(start)
+    path = path / "best.weights.h5" if path.is_dir() else path
+    weights.check_file(path)
+    try:
+        with weights.opened(path) as stored:
+            return path, stored and stored.info
+    except InputError as error:
+        raise InputError(f"init_weights {str(path)!r} cannot be used: {str(error).rstrip('.')}.") from error
+
+
+def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, new_head: bool = True) -> None:
+    """Start from the weights of a file; where its network has other classes, the classifier stays new in any case.
+
+    Args:
+        model: a network of this package for RGB images, with fresh weights.
+        path: the file, in any format that `models.weights` reads.
+        info: what `find` found.
         new_head: whether the classifier keeps its fresh weights.
 
     Raises:
-        ValueError: the file is missing, damaged or of another network.
+        ValueError: the file is damaged or of another network.
     """
     head = model.get_layer(HEAD)
     fresh = head.get_weights()
-    weights.load(model, path)
+    weights.load(model, path, adapt=True, stride_in_1x1=info.stride_in_1x1 if info else None)
+    if info and info.normalization.bgr:
+        kernel = model.get_layer("conv1_conv").kernel
+        kernel.assign(keras.ops.flip(kernel, 2))
     if new_head:
         head.set_weights(fresh)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES
+from keras_resnet.pretrained import run_info
 from keras_resnet.training import finetuning, optimizers
 from keras_resnet.training.adaptive import Plateau, WarmUp
 from keras_resnet.training.averaging import WeightAverage
@@ -35,10 +37,15 @@ def train(config: Config, workdir: str | os.PathLike) -> Workdir:
     """
     _set_up(config)
     dataset = datasets.load(config.dataset, config.data_dir, config.download)
+    path, info = finetuning.find(config.init_weights, config.model) if config.init_weights else (None, None)
+    if info and not config.pixel_mean:
+        # The images look as those did that the weights know.
+        known = info.normalization
+        dataset = dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
     run = _opened(config, dataset, workdir)
     model = run.build(classifier_activation=None, image_size=_train_size(run))
-    if config.init_weights:
-        finetuning.initialize(model, config.init_weights, config.new_head)
+    if path:
+        finetuning.initialize(model, path, info, config.new_head)
     elif config.freeze_stages or config.freeze_norm:
         raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
     return _fit(model, dataset, run)
@@ -128,7 +135,7 @@ def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
         MetricsLog(run.metrics),
         TensorBoardLog(run.tensorboard),
         Curves(run.metrics, run.curves),
-        BestWeights(run.weights, saver.best, average),
+        BestWeights(run.weights, saver.best, average, None if config.pixel_mean else run_info(run)),
     ]
     _evaluate_if_missed(model, tests, run, saver, [*rules.values(), *recorders])
     progress = Progress(config.steps, config.batch_size // config.accumulate)
@@ -252,8 +259,8 @@ def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:
 def _facts(run: Workdir, model: keras.Model, images: int) -> str:
     """What follows from the configuration, for the first lines of the log."""
     config, facts = run.config, run.facts
-    parameters = model.count_params()
-    learning = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    parameters = _count(variable for variable in model.variables if "moving" not in variable.path)
+    learning = _count(model.trainable_variables)
     network = f"{config.model}: {parameters:,} parameters"
     if config.freeze_stages or config.freeze_norm:
         network += f", {learning:,} of them learning"
@@ -273,6 +280,11 @@ def _facts(run: Workdir, model: keras.Model, images: int) -> str:
         f"{config.optimizer}, rate {config.learning_rate:g} {_course(config)}; "
         f"{config.precision} on {len(devices)} {devices[0].device_type}"
     )
+
+
+def _count(variables) -> int:
+    """How many numbers variables hold."""
+    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _course(config: Config) -> str:

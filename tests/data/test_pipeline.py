@@ -111,6 +111,22 @@ def test_a_pipeline_can_start_at_any_step_with_all_augmentations_on(name, folder
     starts_anywhere(dataset, TrainView((32, 32), MEAN, STD, **EVERYTHING), TEN_STEPS)
 
 
+@pytest.mark.parametrize("name", ["cached folder", "stream"])
+def test_the_global_seed_changes_nothing(name, folder, stream):
+    """Training sets it; with 0, TensorFlow could not compare it with the seed of the order."""
+    dataset = stream if name == "stream" else folder
+    view = TrainView((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center")
+    taken = []
+    try:
+        for seed in (None, 0, 7):
+            tf.random.set_seed(seed)
+            taken.append(take(pipeline.train(dataset, 4, view, cache="memory"), 5))
+    finally:
+        tf.random.set_seed(None)
+    assert same(taken[0], taken[1])
+    assert same(taken[0], taken[2])
+
+
 def test_two_processes_yield_the_same_batches():
     code = (
         "import hashlib, itertools; from keras_resnet.data import datasets, pipeline;"

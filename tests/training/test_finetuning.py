@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from keras_resnet.models import resnet, weights
+from keras_resnet.models.published import ModelInfo
 from keras_resnet.training import finetuning, optimizers
 
 
-def network(seed=0):
+def network(seed=0, classes=3):
     keras.utils.set_random_seed(seed)
-    return resnet.ResNet([(4, 1, 1), (8, 1, 2)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=3)
+    return resnet.ResNet([(4, 1, 1), (8, 1, 2)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=classes)
 
 
 def changed_layers(model, random):
@@ -43,10 +44,39 @@ def test_initialize(new_head, tmp_path):
     path = tmp_path / "a.weights.h5"
     weights.save(network(1), path)
     model, fresh, stored = network(2), network(2), network(1)
-    finetuning.initialize(model, path, new_head)
+    finetuning.initialize(model, *finetuning.find(str(path), "resnet20"), new_head)
     for ours, new, old in zip(model.variables, fresh.variables, stored.variables, strict=True):
         expected = new if new_head and "predictions" in ours.path else old
         np.testing.assert_array_equal(ours.numpy(), expected.numpy())
+
+
+def test_weights_for_bgr_take_rgb_images(tmp_path, random):
+    """The network that starts from the authors' kind of weights gives for RGB what those give for BGR."""
+    path = tmp_path / "a.weights.h5"
+    info = ModelInfo("resnet", "caffe", 8, 0, ("a", "b", "c"))
+    weights.save(network(1), path, info)
+    model = network(2)
+    path, info = finetuning.find(str(path), "resnet")
+    finetuning.initialize(model, path, info, new_head=False)
+    images = random.uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    ours = model.predict(images - np.float32(info.normalization.mean), verbose=0)
+    theirs = network(1).predict(keras.applications.imagenet_utils.preprocess_input(images, mode="caffe"), verbose=0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_other_classes_keep_a_new_classifier(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    weights.save(network(1, classes=5), path)
+    model = network(2)
+    finetuning.initialize(model, *finetuning.find(str(path), "resnet20"), new_head=False)
+    np.testing.assert_array_equal(model.get_weights()[0], network(1).get_weights()[0])
+    np.testing.assert_array_equal(model.get_weights()[-2], network(2).get_weights()[-2])
+
+
+@pytest.mark.parametrize("start", ["missing.weights.h5", "imagenet_of_tomorrow"])
+def test_no_such_weights(start):
+    with pytest.raises(ValueError, match=f"there is no file '{start}'"):
+        finetuning.find(start, "resnet20")
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
