@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import math
 import os
 import pathlib
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -261,10 +261,11 @@ def fetch(info: ModelInfo) -> pathlib.Path:
                     f"weights {info.weights!r} of {info.model}: what {info.url} gave is not the published file "
                     f"(its digest is not {info.digest}); {by_hand}."
                 )
+            os.chmod(partial, 0o644)
             os.replace(partial, path)
         finally:
             pathlib.Path(partial).unlink(missing_ok=True)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
             f"weights {info.weights!r} of {info.model} could not be downloaded from {info.url} ({reason}); {by_hand}."
