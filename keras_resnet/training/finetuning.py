@@ -19,15 +19,15 @@ def initialize(model: keras.Model, path: str | os.PathLike, new_head: bool = Tru
 
     Args:
         model: a network of this package, with fresh weights.
-        path: a weights file of the same network.
-        new_head: whether the classifier keeps its fresh weights.
+        path: a weights file of the same network, in any format that `weights.load` reads.
+        new_head: whether the classifier keeps its fresh weights; the file may then be of other classes.
 
     Raises:
         ValueError: the file is missing, damaged or of another network.
     """
     head = model.get_layer(HEAD)
     fresh = head.get_weights()
-    weights.load(model, path)
+    weights.load(model, path, adapt=new_head)
     if new_head:
         head.set_weights(fresh)
 

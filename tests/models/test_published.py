@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
+import pathlib
 import signal
 import subprocess
 import sys
@@ -182,3 +183,9 @@ def test_model_info():
     x = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3))
     expected = keras.applications.resnet.preprocess_input(x.copy())
     np.testing.assert_allclose(keras_resnet.preprocess_input(x, info.normalization), expected, atol=1e-4)
+
+
+def test_the_table_of_the_docs_is_that_of_the_code():
+    text = pathlib.Path(__file__).parents[2].joinpath("docs", "weights.md").read_text(encoding="utf-8")
+    assert published.table() in text
+    assert published.table().count("not verified") == len(published.PUBLISHED) - 2

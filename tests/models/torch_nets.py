@@ -148,6 +148,9 @@ def randomised(net, seed=0):
             uniform(module.bias, -0.5, 0.5)
             uniform(module.running_mean, -0.5, 0.5)
             uniform(module.running_var, 0.5, 2.0)
+        elif isinstance(module, nn.Linear):
+            uniform(module.weight, -0.1, 0.1)
+            uniform(module.bias, -0.1, 0.1)
     return net.eval()
 
 

@@ -68,3 +68,17 @@ def test_backbone_is_all_but_the_classifier():
     model = network()
     rest = {variable.path for variable in model.trainable_variables} - {v.path for v in finetuning.backbone(model)}
     assert rest == {"predictions/kernel", "predictions/bias"}
+
+
+def test_a_file_of_other_classes_gives_the_backbone(random, tmp_path):
+    source = resnet.ResNet([(4, 1, 1), (8, 1, 2)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=5)
+    weights.save(source, tmp_path / "a.weights.h5")
+    model = network(seed=1)
+    head = model.get_layer("predictions").get_weights()
+    finetuning.initialize(model, tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(
+        model.get_layer("conv1_conv").get_weights(), source.get_layer("conv1_conv").get_weights()
+    )
+    np.testing.assert_array_equal(model.get_layer("predictions").get_weights()[0], head[0])
+    with pytest.raises(ValueError, match="predictions/kernel has shape"):
+        finetuning.initialize(model, tmp_path / "a.weights.h5", new_head=False)
