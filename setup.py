@@ -29,6 +29,7 @@ setup(
         "matplotlib",
         "numpy",
         "pillow",
+        "safetensors",
         "scikit-learn",
         "tensorboard",
         "tensorflow-datasets",
@@ -36,6 +37,7 @@ setup(
     ],
     extras_require={
         "tflite": ["ai-edge-litert"],
-        "test": ["ai-edge-litert", "pytest", "pytest-xdist", "ruff"],
+        "torch": ["torch>=2.6"],
+        "test": ["ai-edge-litert", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],
     },
 )

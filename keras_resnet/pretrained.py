@@ -125,7 +125,7 @@ class Pretrained:
         )
         if self.info.normalization.bgr:
             kernel = model.get_layer("conv1_conv").kernel
-            kernel.assign(keras.ops.flip(kernel, 2))
+            kernel.assign(kernel.numpy()[:, :, ::-1])
         return model
 
 

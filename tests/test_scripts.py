@@ -61,6 +61,21 @@ def test_examples(script, arguments, tmp_path):
     assert weights.stat().st_size > 100_000
 
 
+def test_predict_example(tmp_path):
+    from keras_resnet import ResNet20
+    from keras_resnet.models import published, weights
+
+    info = published.ModelInfo("resnet20", "torch", 32, 0, published.CIFAR10_CLASSES)
+    weights.save(ResNet20(), tmp_path / "a.weights.h5", info)
+    photos = [tmp_path / f"{name}.png" for name in "ab"]
+    for photo in photos:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3)).astype("uint8")).save(photo)
+    output = run("examples/predict.py", f"--weights={tmp_path}/a.weights.h5", f"--plot={tmp_path}/best.png", *photos)
+    assert output.count("%  ") == 10
+    assert f"wrote {tmp_path}/best.png" in output
+    assert Image.open(tmp_path / "best.png").size[0] > 600
+
+
 @pytest.mark.slow
 def test_train_evaluate_predict_export(tmp_path):
     run_dir = tmp_path / "run"

@@ -94,7 +94,12 @@ def _options(stored: weights.Stored, model: str | None) -> dict:
     if model is not None:
         nets = {name.lower(): net for name, net in ARCHITECTURES.items()}
         check_choice("model", model, nets)
-        said = said.complete(_of_architecture(nets[model]))
+        paper = _of_architecture(nets[model])
+        # Files of the same stages with other shortcuts or strides are variants of the network, but not of a plain one.
+        variant = None if "none" not in (paper.shortcut, said.shortcut) else paper.shortcut
+        if difference := said.difference(dataclasses.replace(paper, shortcut=variant, stride_in_1x1=None)):
+            raise InputError(difference)
+        said = said.complete(paper)
     if said.shortcut is None:
         raise InputError("it does not say whether its network has shortcuts; name the model")
     if said.stride_in_1x1 is None and EXPANSION[said.block] > 1:
@@ -123,7 +128,6 @@ def _of_architecture(net: Architecture) -> Fingerprint:
         tuple(stage.blocks for stage in net.stages),
         tuple(stage.stride for stage in net.stages),
         net.shortcut or "none",
-        "halves",
         stride_in_1x1=True,
     )
 

@@ -164,10 +164,11 @@ class Fingerprint:
 
     @property
     def architecture(self) -> Architecture | None:
-        """The residual network of the paper that has these stages; None for another."""
+        """The network of the paper that has these stages, plain or residual; None for another."""
         for net in ARCHITECTURES.values():
             same = (net.stem, net.block, tuple(s.filters for s in net.stages), tuple(s.blocks for s in net.stages))
-            if same == (self.stem, self.block, self.filters, self.blocks) and net.shortcut is not None:
+            plain = net.shortcut is None
+            if same == (self.stem, self.block, self.filters, self.blocks) and plain == (self.shortcut == "none"):
                 return net
         return None
 

@@ -1,13 +1,16 @@
-"""Weights that others have published: where they are, what they expect of images, and how they come here."""
+"""Weights that others have published: where they are, what they expect of images, and how they come here.
+
+`python -m keras_resnet.models.published` prints the table.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import math
 import os
 import pathlib
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -42,6 +45,7 @@ class ModelInfo:
         licence: their licence.
         url: where the file is.
         digest: "md5:" or "sha256:" and the digest as the publisher gives it, for sha256 perhaps only its first digits.
+        verified: whether the published file itself has been loaded and tested with this package.
     """
 
     model: str
@@ -59,6 +63,7 @@ class ModelInfo:
     licence: str = ""
     url: str = ""
     digest: str = ""
+    verified: bool = False
 
     @property
     def normalization(self) -> Normalization:
@@ -137,7 +142,8 @@ def _torchvision() -> Iterator[ModelInfo]:
             {1: 256, 2: 232}[recipe],
             tuple(name for _, name in imagenet_classes()),
             weights=f"imagenet_torchvision_v{recipe}",
-            stride_in_1x1=False,
+            # The basic blocks of the two smaller networks have no 1x1.
+            stride_in_1x1=None if model in ("resnet18", "resnet34") else False,
             top1_error=round(100 - top1, 3),
             top5_error=round(100 - top5, 3),
             source="torchvision",
@@ -171,6 +177,7 @@ def _akamaster() -> Iterator[ModelInfo]:
             licence="BSD-2-Clause",
             url=f"{base}/{model}-{digest}.th",
             digest=f"sha256:{digest}",
+            verified=model in ("resnet20", "resnet56"),
         )
 
 
@@ -261,10 +268,11 @@ def fetch(info: ModelInfo) -> pathlib.Path:
                     f"weights {info.weights!r} of {info.model}: what {info.url} gave is not the published file "
                     f"(its digest is not {info.digest}); {by_hand}."
                 )
+            os.chmod(partial, 0o644)
             os.replace(partial, path)
         finally:
             pathlib.Path(partial).unlink(missing_ok=True)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
             f"weights {info.weights!r} of {info.model} could not be downloaded from {info.url} ({reason}); {by_hand}."
@@ -292,3 +300,25 @@ def _download(info: ModelInfo, file) -> None:
     os.fsync(file.fileno())
     if size and file.tell() != size:
         raise OSError(f"the connection ended after {file.tell():,} of {size:,} bytes")
+
+
+def table() -> str:
+    """Return a Markdown table of the published weights; errors are top-1 and, where known, top-5."""
+    lines = [
+        "| network | weights | source, licence | stride in | images as | resize, crop | error, % | digest | tested |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for info in PUBLISHED:
+        digest = f"[`{info.digest}`]({info.url})"
+        stride = {True: "1x1 (v1)", False: "3x3 (v1.5)", None: "3x3"}[info.stride_in_1x1]
+        crop = f"{info.resize}, {info.image_size}" if info.resize else f"whole {info.image_size}"
+        errors = f"{info.top1_error:g}, {info.top5_error:g}" if info.top5_error else f"{info.top1_error:g}"
+        tested = "yes" if info.verified else "not verified"
+        source = f"{info.source}, {info.licence}"
+        row = [info.model, f'`"{info.weights}"`', source, stride, info.mode, crop, errors, digest, tested]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

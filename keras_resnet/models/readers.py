@@ -145,8 +145,13 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
         else:
             tensors = _legacy_names(datasets)
         if tensors is None:
-            own = {name: dataset for name, dataset in datasets.items() if not name.startswith("optimizer/")}
-            yield Content({name: _dataset(dataset) for name, dataset in own.items()}, notes, whole=True)
+            # The states of random generators are integers, and not among what Keras counts as a model's weights.
+            weights = {
+                name: _dataset(dataset)
+                for name, dataset in datasets.items()
+                if not name.startswith("optimizer/") and "/seed_generator/" not in name
+            }
+            yield Content(weights, notes, whole=True)
         else:
             yield Content({name: _dataset(dataset) for name, dataset in tensors.items()}, notes)
 

@@ -101,7 +101,7 @@ def ResNet(
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
     weight_files.check(weights)
     if published.is_name(weights):
-        info = published.model_info(_published_name(stem, block, stages), weights)
+        info = published.model_info(_published_name(stem, block, stages, shortcut), weights)
         if stride_in_1x1 is None:
             stride_in_1x1 = info.stride_in_1x1
         weights = published.fetch(info)
@@ -147,10 +147,10 @@ def _recursion_limit(frames: int) -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def _published_name(stem: str, block: str, stages: tuple[Stage, ...]) -> str:
+def _published_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str | None) -> str:
     """The network of the paper that has these stages, for which there may be published weights."""
     for net in ARCHITECTURES.values():
-        if (net.stem, net.block, net.stages) == (stem, block, stages) and net.shortcut is not None:
+        if (net.stem, net.block, net.stages) == (stem, block, stages) and None not in (net.shortcut, shortcut):
             return net.name.lower()
     raise InputError("weights by name exist for the paper's residual networks only; give the path of a file.")
 

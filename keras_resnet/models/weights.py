@@ -313,7 +313,7 @@ def save_safetensors(model: keras.Model, path: str | os.PathLike, info: ModelInf
         raise InputError(f"path must end in .safetensors; got {str(path)!r}.")
     if variables is None:
         raise InputError(f"{model.name} is not a network of this package.")
-    arrays = {name: keras.ops.convert_to_numpy(variable).astype("float32") for name, variable in variables.items()}
+    arrays = {name: variable.numpy().astype("float32") for name, variable in variables.items()}
     metadata = {"format": "pt", readers.ATTRIBUTE: _notes(model, info)}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
         partial = pathlib.Path(folder, path.name)

@@ -57,3 +57,21 @@ def test_weights_round_trip(tmp_path):
     weights.save(model, tmp_path / "a.weights.h5")
     again = keras_resnet.ResNet20(weights=tmp_path / "a.weights.h5")
     np.testing.assert_array_equal(model.get_weights()[-2], again.get_weights()[-2])
+
+
+def test_weights_of_pytorch_by_safetensors(random, tmp_path):
+    """Neither torch nor TensorFlow is there; the file has torchvision's names."""
+    from keras_resnet.models import convert, weights
+
+    options = {"input_shape": (32, 32, 3), "classes": 3, "stride_in_1x1": False}
+    model = keras_resnet.ResNet([(8, 1, 1), (8, 1, 2)], **options)
+    weights.save_safetensors(model, tmp_path / "a.safetensors")
+    again = convert.network(tmp_path / "a.safetensors")
+    images = random.normal(size=(2, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(again.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+    with pytest.raises(ValueError, match=r"has stride_in_1x1 False, .* build the network with stride_in_1x1=False"):
+        weights.load(
+            keras_resnet.ResNet([(8, 1, 1), (8, 1, 2)], **{**options, "stride_in_1x1": True}),
+            tmp_path / "a.safetensors",
+        )
+    assert keras_resnet.model_info("resnet50").mode == "caffe"

@@ -77,6 +77,21 @@ def test_the_same_numbers_in_other_shapes_are_refused(tmp_path):
     np.testing.assert_array_equal(target.get_weights()[1], before[1])
 
 
+def test_models_of_other_kinds_load_their_own_files(tmp_path):
+    """Nested layers, and layers with a state, have no names that a table could know."""
+
+    def model():
+        inputs = keras.Input((3,))
+        inner = keras.Sequential([keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(2)])
+        return keras.Model(inputs, inner(inputs))
+
+    source, target = model(), model()
+    weights.save(source, tmp_path / "a.weights.h5")
+    weights.load(target, tmp_path / "a.weights.h5")
+    for one, two in zip(source.get_weights(), target.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize("size", [0, 100, 5_000])
 def test_damaged_files_are_refused(tmp_path, size):
     path = tmp_path / "a.weights.h5"

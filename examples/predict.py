@@ -1,0 +1,84 @@
+"""Name what is on photographs with published weights, and show photographs and probabilities side by side.
+
+    python examples/predict.py PHOTO...
+    python examples/predict.py --weights=resnet50_weights_tf_dim_ordering_tf_kernels.h5 --plot=best.png PHOTO...
+
+Without --weights, the authors' ResNet-50 is downloaded once.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+from keras_resnet import cli
+from keras_resnet.errors import InputError
+
+flags.DEFINE_string("weights", "imagenet", "Name of published weights, or a file.")
+flags.DEFINE_string("model", None, "Network of the weights; not needed for a file that says it. [resnet50 for a name]")
+flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1)
+flags.DEFINE_string("plot", None, "PNG to write: each photograph beside the bars of its best classes.")
+FLAGS = flags.FLAGS
+
+
+def plot(pictures, predictions, path: str) -> None:
+    """Write a PNG with a row for each photograph.
+
+    Args:
+        pictures: what the network saw of each, f32[B,H,W,3] in [0, 255].
+        predictions: for each a list of (class id, name, probability), best first.
+        path: the file.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 2.2 * len(pictures)), layout="constrained")
+    rows = figure.subplots(len(pictures), 2, squeeze=False, width_ratios=[1, 2])
+    for (left, right), pixels, best in zip(rows, pictures, predictions, strict=True):
+        left.imshow(pixels.astype("uint8"))
+        left.axis("off")
+        places = range(len(best))
+        bars = right.barh(places, [probability for *_, probability in best])
+        # By place: two of ImageNet's classes can have the same name.
+        right.set_yticks(places, [name for _, name, _ in best])
+        right.bar_label(bars, [f"{probability:.3f}" for *_, probability in best], padding=3)
+        right.invert_yaxis()
+        right.set_xlim(0, 1.15)
+        right.spines[["top", "right"]].set_visible(False)
+    rows[-1][1].set_xlabel("probability")
+    figure.savefig(path, dpi=120)
+
+
+def main(arguments):
+    photos = arguments[1:]
+    if not photos:
+        raise InputError("give at least one photograph: predict.py PHOTO...")
+    if FLAGS.plot and pathlib.Path(FLAGS.plot).suffix != ".png":
+        raise InputError(f"plot must be a .png file; got {FLAGS.plot!r}.")
+    cli.quiet()
+    import numpy as np
+
+    from keras_resnet.models import published
+    from keras_resnet.models.predictions import decode_predictions
+    from keras_resnet.ops import image
+    from keras_resnet.pretrained import Pretrained
+
+    named = published.is_name(FLAGS.weights)
+    source = Pretrained.open(FLAGS.weights, FLAGS.model or ("resnet50" if named else None))
+    view, model, names = source.photo_view(), source.load(), source.facts.class_names
+    pictures = np.stack([image.read(photo, view.decode) for photo in photos])
+    probabilities = model.predict(view.batch(pictures), batch_size=8, verbose=0)
+    predictions = decode_predictions(probabilities, min(FLAGS.top, len(names)), names)
+    for photo, best in zip(photos, predictions, strict=True):
+        print(f"{photo}:")
+        for _, name, probability in best:
+            print(f"  {probability:6.1%}  {name}")
+    if FLAGS.plot:
+        plot(pictures, predictions, FLAGS.plot)
+        print(f"wrote {FLAGS.plot}")
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except InputError as error:
+        sys.exit(f"predict: {error}")
