@@ -78,6 +78,12 @@ class Checkpoints(keras.callbacks.Callback):
         """The step of the last evaluation; -1 before there was one."""
         return int(self._evaluated)
 
+    @property
+    def saved(self) -> int:
+        """The step of the newest checkpoint; -1 without one."""
+        newest = self.manager.latest_checkpoint
+        return int(newest.rsplit("-", 1)[1]) if newest else -1
+
     def restore(self) -> int:
         """Restore the newest checkpoint, if there is one, and remove what a killed save left behind.
 
@@ -136,35 +142,66 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """On SIGTERM or SIGINT, finish the step, save a checkpoint and raise `Stopped`.
+    """On SIGTERM or SIGINT, finish the batch, save a checkpoint and raise `Stopped`, in evaluations too.
+
+    As a context it listens from its beginning to its end, between calls of `fit` too; without one, during `fit`.
 
     Args:
         checkpoints: what saves.
+        average: the `WeightAverage` that the model holds during evaluations, if there is one.
     """
 
-    def __init__(self, checkpoints: Checkpoints):
+    def __init__(self, checkpoints: Checkpoints, average=None):
         super().__init__()
         self.checkpoints = checkpoints
+        self.average = average
         self.received = None
         self.before = {}
+        self.is_context = False
 
-    def on_train_begin(self, logs=None):
+    def __enter__(self) -> StopOnSignal:
+        self.is_context = True
+        self._listen()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.is_context = False
+        self._restore_handlers()
+
+    def _listen(self) -> None:
         self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def _note(self, number, frame):
         self.received = number
 
-    def restore_handlers(self) -> None:
+    def _restore_handlers(self) -> None:
         """Give the signals back to whom they belonged."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
 
+    def _stop(self) -> None:
+        self._restore_handlers()
+        if self.checkpoints.saved != self.checkpoints.step:
+            self.checkpoints.save()
+        raise Stopped(self.received, self.checkpoints.step)
+
+    def on_train_begin(self, logs=None):
+        if not self.is_context:
+            self._listen()
+        elif self.received is not None:
+            self._stop()
+
     def on_train_batch_end(self, batch, logs=None):
         if self.received is not None and self.checkpoints.is_whole_step(batch):
-            self.restore_handlers()
-            self.checkpoints.save()
-            raise Stopped(self.received, self.checkpoints.step)
+            self._stop()
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.received is not None:
+            if self.average:
+                self.average.swap()
+            self._stop()
 
     def on_train_end(self, logs=None):
-        self.restore_handlers()
+        if not self.is_context:
+            self._restore_handlers()

@@ -137,21 +137,21 @@ def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
         Curves(run.metrics, run.curves),
         BestWeights(run.weights, saver.best, average, None if config.pixel_mean else run_info(run)),
     ]
-    _evaluate_if_missed(model, tests, run, saver, [*rules.values(), *recorders])
     progress = Progress(config.steps, config.batch_size // config.accumulate)
-    # The checkpoint comes last, so that it holds what the others did.
-    callbacks = [*rules.values(), *recorders, progress, StopOnSignal(saver), saver]
     try:
-        for first, last, evaluations in segments(start, config.steps, config.eval_steps):
-            model.fit(
-                batches(start_step=first * config.accumulate),
-                steps_per_epoch=(last - first) // evaluations * config.accumulate,
-                epochs=evaluations,
-                validation_data=tests,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
+        with StopOnSignal(saver, average) as stop:
+            _evaluate_if_missed(model, tests, run, saver, [*rules.values(), *recorders, stop])
+            for first, last, evaluations in segments(start, config.steps, config.eval_steps):
+                model.fit(
+                    batches(start_step=first * config.accumulate),
+                    steps_per_epoch=(last - first) // evaluations * config.accumulate,
+                    epochs=evaluations,
+                    validation_data=tests,
+                    # The checkpoint comes last, so that it holds what the others did.
+                    callbacks=[*rules.values(), *recorders, progress, stop, saver],
+                    shuffle=False,
+                    verbose=0,
+                )
     except OSError as error:
         raise InputError(
             f"workdir {str(run.path)!r} cannot be written, its checkpoints are as they were: {error}."

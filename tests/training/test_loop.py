@@ -126,6 +126,31 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, un
     assert run.weights.exists()
 
 
+@pytest.mark.parametrize("moment", ["between two calls of fit", "in an evaluation"])
+def test_a_signal_outside_of_a_step(moment, undisturbed, tmp_path, monkeypatch):
+    """At step 10 of 12 the run is evaluated, and then `fit` is called again."""
+    owner, name = {
+        "between two calls of fit": (checkpoints.StopOnSignal, "on_train_end"),
+        "in an evaluation": (checkpoints.StopOnSignal, "on_test_begin"),
+    }[moment]
+    original = getattr(owner, name)
+
+    def send(self, logs=None):
+        original(self, logs)
+        if self.checkpoints.step == 10 and not resumed:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    resumed = False
+    monkeypatch.setattr(owner, name, send)
+    with pytest.raises(checkpoints.Stopped, match="stopped by SIGTERM at step 10, which is saved"):
+        loop.train(CONFIG, tmp_path)
+    resumed = True
+    run = loop.train(CONFIG, tmp_path)
+    assert_equal(weights_of(run), weights_of(undisturbed))
+    assert [record["step"] for record in read_metrics(run.metrics)] == [5, 10, 12]
+    assert read_metrics(run.metrics)[1]["val_loss"] == read_metrics(undisturbed.metrics)[1]["val_loss"]
+
+
 def test_a_batch_in_parts_is_the_same_batch(tmp_path, monkeypatch):
     """Without batch norm, four parts of four images make the step of one batch of sixteen."""
     from keras_resnet import workdir
