@@ -46,9 +46,7 @@ def call(model, images):
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
-@pytest.mark.parametrize(
-    ("depth", "stride_in_1x1"), [(18, None), (34, None), (50, False), (50, True), (101, False), (152, True)]
-)
+@pytest.mark.parametrize(("depth", "stride_in_1x1"), [(18, None), (50, False), (50, True), (152, False)])
 def test_torchvision_and_back(depth, stride_in_1x1, images, tmp_path):
     net = torch_nets.randomised(torch_nets.TorchvisionNet(*IMAGENET[depth], THIN, 5, stride_in_1x1))
 
@@ -317,11 +315,13 @@ def test_cifar_checkpoints_give_what_pytorch_gives(depth, name, real_data):
     source = Pretrained.open(path)
     model = source.load(classifier_activation=None)
     dataset = datasets.load("cifar10", str(real_data / "tfds"))
-    same = count = 0
+    same, count, worst = 0, 0, 0.0
     for images, _ in pipeline.evaluate(dataset, 250, source.eval_view(), split="test[:1000]"):
         images = np.asarray(images)
         ours, theirs = call(model, images), torch_nets.logits(net, images)
-        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+        worst = max(worst, np.abs(ours - theirs).max())
         same += int(np.sum(ours.argmax(1) == theirs.argmax(1)))
         count += len(images)
+    print(f"ResNet-{depth}: largest difference of logits {worst:.1e}, {same} of {count} predictions the same")
+    assert worst < 1e-3
     assert same == count == 1000
