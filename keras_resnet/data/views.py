@@ -121,7 +121,7 @@ class TenCropView(EvalView):
         return image.five_crops(self._decode_resized(contents, max_pixels)[None], self.size)[0]
 
     def batch(self, images: tf.Tensor) -> tf.Tensor:
-        """Crops [B,5,H,W,3], or whole images [B,h,w,3], in [0, 255] -> f32[B,10,H,W,3] normalised; mirrored ones last."""
+        """Crops [B,5,H,W,3] or whole images [B,h,w,3] in [0, 255] -> f32[B,10,H,W,3] normalised, mirrored ones last."""
         if images.shape.rank == 4:
             images = image.five_crops(self._resize_batch(images), self.size)
         both = tf.concat([images, tf.reverse(images, [3])], axis=1)

@@ -137,8 +137,8 @@ def evaluate(
 
     Args:
         scores: f32[B,H,W,3] -> f32[B,K]; a Keras model, an exported one, or any other function.
-        batches: of (f32[B,H,W,3], i32[B]), such as those of `keras_resnet.data.pipeline.evaluate`, or with several views
-            of each image, f32[B,V,H,W,3].
+        batches: of (f32[B,H,W,3], i32[B]), such as those of `keras_resnet.data.pipeline.evaluate`, or with several
+            views of each image, f32[B,V,H,W,3].
         average: what is averaged over views, "probabilities" or "logits".
         from_logits: whether scores are logits or probabilities; None to see it from the first batch.
 
