@@ -10,6 +10,12 @@ from keras_resnet.errors import InputError
 from keras_resnet.models.predictions import imagenet_classes
 
 
+def readable(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names for people: those of ImageNet's classes in place of their WordNet ids, others as they are."""
+    known = dict(imagenet_classes())
+    return tuple(known.get(name, name) for name in names)
+
+
 def label_map(dataset_names: Sequence[str], network_names: Sequence[str]) -> np.ndarray | None:
     """Match the classes of a data set with the outputs of a network.
 
@@ -41,8 +47,8 @@ def label_map(dataset_names: Sequence[str], network_names: Sequence[str]) -> np.
             return np.array([place[name] for name in dataset_names])
     if len(dataset_names) == len(network_names):
         return None
-    unknown = next(name for name in dataset_names if name not in network_names)
+    unknown = next(name for name in dataset_names if network_names.count(name) != 1)
     raise InputError(
         f"dataset must have the network's {len(network_names)} classes or some of them by name; it has "
-        f"{len(dataset_names)}, among them {unknown!r}, which is none of the network's."
+        f"{len(dataset_names)}, among them {unknown!r}, which is not the name of one of them."
     )

@@ -184,6 +184,15 @@ def confusion(outcomes: Outcomes) -> np.ndarray:
     return np.bincount(pairs, minlength=outcomes.classes**2).reshape(outcomes.classes, outcomes.classes)
 
 
+def frequent_confusions(outcomes: Outcomes, most: int) -> list[tuple[int, int, int]]:
+    """Return (label, predicted class, images) of the most frequent confusions, at most `most`."""
+    counts = confusion(outcomes)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [(int(label), int(other), int(counts[label, other])) for label, other in pairs if counts[label, other]]
+
+
 def class_errors(outcomes: Outcomes) -> tuple[np.ndarray, np.ndarray]:
     """Top-1 error of each class in percent, f64[K], NaN for a class without images, and its images, i64[K]."""
     count = np.bincount(outcomes.label, minlength=outcomes.classes)

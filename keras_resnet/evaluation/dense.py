@@ -81,7 +81,7 @@ def fully_convolutional(model: keras.Model) -> keras.Model:
             name=dense.name,
             dtype=dense.dtype_policy,
         )
-        result = keras.Model(copy.inputs, head(x), name=f"{model.name}_dense")
+        result = keras.Model(anywhere, head(x), name=f"{model.name}_dense")
     kernel, *bias = dense.get_weights()
     head.set_weights([kernel[None, None], *bias])
     return result

@@ -78,7 +78,7 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
     except ValueError as error:
         raise InputError(f"tflite must be a TFLite file; {str(path)!r} cannot be read: {error}.") from error
     inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
-    name = _only_image({name: tf.TensorShape(detail["shape_signature"]) for name, detail in inputs.items()}, "tflite")
+    name = _only_image({name: _shape(detail) for name, detail in inputs.items()}, "tflite")
     entry, signature = inputs[name], tuple(inputs[name]["shape_signature"])
     if entry["dtype"] not in (np.uint8, np.float32):
         raise InputError(f"tflite must take uint8 or float32 images; {str(path)!r} takes {entry['dtype'].__name__}.")
@@ -109,8 +109,12 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
             raise InputError(f"batch_size must be a multiple of {fixed}, the batch of {str(path)!r}.")
         return np.concatenate([run(part) for part in np.split(images, len(images) // fixed)])
 
-    size = tuple(None if side == -1 else int(side) for side in signature[1:3])
-    return Exported(str(path), function, size, int(exit_["shape"][-1]))
+    return Exported(str(path), function, tuple(_shape(entry)[1:3]), int(exit_["shape"][-1]))
+
+
+def _shape(detail: dict) -> tf.TensorShape:
+    """The shape of a TFLite tensor, whose -1 means any."""
+    return tf.TensorShape([None if side == -1 else int(side) for side in detail["shape_signature"]])
 
 
 def _as_type(images, dtype: tf.DType) -> tf.Tensor:

@@ -40,6 +40,10 @@ def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str |
         names = [class_names[number] for number in seen]
         axes.set_xticks(range(len(seen)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(seen)), names)
+    else:
+        ticks = np.linspace(0, len(seen) - 1, 11).round().astype(int)
+        axes.set_xticks(ticks, seen[ticks], rotation=45)
+        axes.set_yticks(ticks, seen[ticks])
     if len(seen) <= NAMED_CLASSES // 2:
         for (row, column), value in np.ndenumerate(share):
             if value:

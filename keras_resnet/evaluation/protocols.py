@@ -32,8 +32,8 @@ def views(protocol: str, view: EvalView, scales: Sequence[int] = SCALES, mirror:
         return [view]
     base = (view.size, view.mean, view.std)
     if protocol == "ten_crop":
-        if view.resize and view.resize <= min(view.size):
-            raise InputError(f"resize must be above the crop, {view.size}, for ten crops; got {view.resize}.")
+        if view.resize <= max(view.size):
+            raise InputError(f"resize must be above the crop, {max(view.size)}, for ten crops; got {view.resize}.")
         return [TenCropView(*base, view.resize, view.exif)]
     if not scales:
         raise InputError("scales must have at least one shorter side; got none.")

@@ -27,14 +27,14 @@ def function(model: keras.Model, strategy: tf.distribute.Strategy | None = None)
     """
     spec = tf.TensorSpec([None, *[None] * (len(model.input_shape) - 2), model.input_shape[-1]])
 
-    @tf.function(input_signature=[spec])
     def forward(images):
         return model(images, training=False)
 
     if strategy is None:
-        return lambda images: forward(images).numpy()
+        compiled = tf.function(forward, input_signature=[spec])
+        return lambda images: compiled(images).numpy()
 
-    @tf.function
+    @tf.function(reduce_retracing=True)
     def on_replicas(parts):
         return strategy.run(forward, args=(parts,))
 
@@ -77,6 +77,7 @@ def strategy(replicas: int) -> tf.distribute.Strategy | None:
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
         except RuntimeError as error:
-            raise InputError(f"replicas cannot divide the CPU once TensorFlow has started; got {replicas}.") from error
+            if len(tf.config.list_logical_devices("CPU")) < replicas:
+                raise InputError(f"replicas cannot divide the CPU once TensorFlow runs; got {replicas}.") from error
     kind = "GPU" if gpus else "CPU"
     return tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(replicas)])

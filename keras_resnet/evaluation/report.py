@@ -19,6 +19,9 @@ from keras_resnet.errors import InputError
 from keras_resnet.evaluation import classification, figures
 from keras_resnet.evaluation.classification import Result
 
+FREQUENT = 10
+"""How many confusions a report names."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -86,7 +89,7 @@ def write(
     partial = out.with_name(f".{os.getpid()}.{out.name}")
     try:
         partial.mkdir(parents=True)
-        (partial / "results.md").write_text(_markdown(rows, facts), encoding="utf-8")
+        (partial / "results.md").write_text(_markdown(rows, class_names, facts), encoding="utf-8")
         values = {**facts, "results": [_json(row) for row in rows]}
         (partial / "results.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         for row in rows:
@@ -110,9 +113,19 @@ def folder_name(row: Row) -> str:
     return re.sub(r"[^\w.-]+", "_", f"{row.network}_{row.views}").strip("_")
 
 
-def _markdown(rows: Sequence[Row], facts: dict) -> str:
-    said = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    return f"# Evaluation\n\n{said}\n\n{table(rows)}\n"
+def _markdown(rows: Sequence[Row], class_names: Sequence[str], facts: dict) -> str:
+    parts = ["# Evaluation", "\n".join(f"- {name}: {value}" for name, value in facts.items()), table(rows)]
+    for row in rows:
+        folder = folder_name(row)
+        pairs = classification.frequent_confusions(row.result.outcomes, FREQUENT)
+        parts += [
+            f"## {row.network}, {row.views}",
+            "Most frequent confusions: "
+            + ("; ".join(f"{class_names[a]} taken for {class_names[b]} ({n})" for a, b, n in pairs) or "none")
+            + f". Errors of each class: [classes.csv]({folder}/classes.csv).",
+            "\n".join(f"![{name}]({folder}/{name}.png)" for name in ("confusion", "reliability", "mistakes")),
+        ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _json(row: Row) -> dict:

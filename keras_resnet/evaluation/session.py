@@ -17,7 +17,7 @@ from keras_resnet.data.views import EvalView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.evaluation import ensemble, exported, protocols, replicas, report
 from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
-from keras_resnet.evaluation.class_names import label_map
+from keras_resnet.evaluation.class_names import label_map, readable
 from keras_resnet.evaluation.responses import Responses, layer_responses
 from keras_resnet.evaluation.scores import AVERAGES
 from keras_resnet.models.predictions import imagenet_classes
@@ -93,7 +93,7 @@ class Evaluated:
             "keras_resnet": keras_resnet.__version__,
         }
         facts = {name: value for name, value in facts.items() if value is not None}
-        report.write(out, self.rows, self.class_names, self.dataset, self.split, self.view, facts)
+        report.write(out, self.rows, readable(self.class_names), self.dataset, self.split, self.view, facts)
 
 
 def evaluate(
