@@ -27,6 +27,7 @@ flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; b
 flags.DEFINE_bool("download", False, "Download CIFAR-10 where it is missing.")
 flags.DEFINE_integer("steps", 200, "Training steps of each network.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Images in a step; the paper has 128.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 0.02, "Initial learning rate; the paper has 0.1.", lower_bound=0)
 flags.DEFINE_integer("seed", 0, "Seed of all runs.", lower_bound=0)
 
 
@@ -43,6 +44,7 @@ def configs():
                 steps=FLAGS.steps,
                 batch_size=FLAGS.batch_size,
                 decay_steps=tuple(sorted({FLAGS.steps // 2, FLAGS.steps * 3 // 4} - {0})),
+                learning_rate=FLAGS.learning_rate,
                 eval_steps=max(FLAGS.steps // 10, 1),
                 seed=FLAGS.seed,
             )

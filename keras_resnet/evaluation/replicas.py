@@ -15,16 +15,20 @@ def function(model: keras.Model, strategy: tf.distribute.Strategy | None = None)
     """Make a function from images to scores.
 
     With a strategy each replica computes an equal part of the batch, filled up with copies of its last image where it
-    does not divide; the copies' scores are dropped, so that every number is that of one device. With several workers
-    each is given the same batches, and each gets all scores.
+    does not divide; the copies' scores are dropped, so that count and errors are those of one device.
 
     Args:
         model: f32[B,H,W,3] -> f32[B,...,K]; its variables must be made in the strategy's scope.
-        strategy: `MirroredStrategy` or `MultiWorkerMirroredStrategy`; by default one device.
+        strategy: a `MirroredStrategy`; by default one device.
 
     Returns:
         f32[B,H,W,3] -> f32[B,...,K] arrays.
+
+    Raises:
+        ValueError: the strategy has replicas on other machines.
     """
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise InputError("strategy must have its replicas on this machine; got a MultiWorkerMirroredStrategy.")
     spec = tf.TensorSpec([None, *[None] * (len(model.input_shape) - 2), model.input_shape[-1]])
 
     def forward(images):
@@ -48,7 +52,7 @@ def function(model: keras.Model, strategy: tf.distribute.Strategy | None = None)
             return filled[start : start + part]
 
         parts = strategy.experimental_distribute_values_from_function(own)
-        return np.asarray(strategy.gather(on_replicas(parts), axis=0))[:count]
+        return np.concatenate(strategy.experimental_local_results(on_replicas(parts)))[:count]
 
     return shared
 
