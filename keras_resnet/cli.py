@@ -2,6 +2,7 @@
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet evaluate --workdir=runs/r20 --views=single,ten_crop --out=report
+keras-resnet evaluate --weights=imagenet --model=resnet50 --dataset=folder:/data/val --views=multi_scale
 keras-resnet predict --workdir=runs/r20 PHOTO...
 keras-resnet predict --weights=imagenet --model=resnet50 PHOTO...
 keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20/1
@@ -49,11 +50,35 @@ def _workdirs_flag(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_list("workdir", [], "Folders of one or several runs, with commas between.", flag_values=values)
 
 
+def _sources_flags(values: absl_flags.FlagValues) -> None:
+    """The flags that name several trained networks: runs' folders and weights."""
+    _workdirs_flag(values)
+    help = 'Beside or instead of --workdir: weights files, or names such as "imagenet", with commas between.'
+    absl_flags.DEFINE_list("weights", [], help, flag_values=values)
+    help = "Networks of the weights, one for each or one for all: resnet50,resnet101; not needed for files that say it."
+    absl_flags.DEFINE_list("model", [], help, flag_values=values)
+    help = "Preprocessing of the weights, likewise: caffe, torch or tf."
+    absl_flags.DEFINE_list("preprocessing", [], help, flag_values=values)
+
+
 def _sources(values: absl_flags.FlagValues) -> list:
-    """The trained networks that flags name."""
+    """The trained networks that the flags of `_sources_flags` name: `Workdir`s and `Pretrained`s."""
+    from keras_resnet.pretrained import Pretrained
     from keras_resnet.workdir import Workdir
 
-    return [Workdir.open(path) for path in values.workdir]
+    models, modes = (_for_each_weights(values, name) for name in ("model", "preprocessing"))
+    return [Workdir.open(path) for path in values.workdir] + [
+        Pretrained.open(weights, model, mode=mode)
+        for weights, model, mode in zip(values.weights, models, modes, strict=True)
+    ]
+
+
+def _for_each_weights(values: absl_flags.FlagValues, name: str) -> list[str | None]:
+    """The values of a flag that goes with --weights: one for each of them."""
+    given, count = values[name].value, len(values.weights)
+    if given and (not count or len(given) not in (1, count)):
+        raise InputError(f"{name} must have one value, or one for each of weights ({count}); got {len(given)}.")
+    return [value or None for value in given] if len(given) > 1 else (given or [None]) * count
 
 
 def _integers(name: str, items: Sequence[str]) -> tuple[int, ...]:
@@ -123,7 +148,7 @@ def train(arguments: Sequence[str]) -> int:
 def evaluate(arguments: Sequence[str]) -> None:
     """Print the errors of runs, of their ensemble and of exported networks; --out writes tables and pictures."""
     values = absl_flags.FlagValues()
-    _workdirs_flag(values)
+    _sources_flags(values)
     define = {
         kind: functools.partial(getattr(absl_flags, f"DEFINE_{kind}"), flag_values=values)
         for kind in ("string", "integer", "list", "bool")
@@ -144,8 +169,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     define["string"]("out", None, "Folder to make with results.json, results.md and pictures.")
     if not _parsed(values, arguments, evaluate, positional=False):
         return
-    if not (values.workdir or values.saved_model or values.tflite):
-        raise InputError("workdir, saved_model or tflite must be given: --workdir=...")
+    if not (values.workdir or values.weights or values.saved_model or values.tflite):
+        raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
 
     from keras_resnet.evaluation import report, session
 
@@ -178,7 +203,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 def responses(arguments: Sequence[str]) -> None:
     """Draw how strongly each 3x3 layer of runs answers (Figure 7), and write the numbers beside the picture."""
     values = absl_flags.FlagValues()
-    _workdirs_flag(values)
+    _sources_flags(values)
     absl_flags.DEFINE_string("dataset", None, "Data set; by default that of the first run.", flag_values=values)
     absl_flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets.", flag_values=values)
     absl_flags.DEFINE_string("split", None, "Split to show; by default that of evaluation.", flag_values=values)
@@ -189,7 +214,7 @@ def responses(arguments: Sequence[str]) -> None:
     out = _picture(values)
     sources = _sources(values)
     if not sources:
-        raise InputError("workdir must be given: --workdir=...")
+        raise InputError("workdir or weights must be given: --workdir=...")
 
     from keras_resnet.evaluation import responses as layer_responses
     from keras_resnet.evaluation import session

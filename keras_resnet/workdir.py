@@ -35,10 +35,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def names(sources: Sequence) -> list[str]:
-    """Name trained networks for tables and legends: the model, and where several have it, the folder too."""
+    """Name trained networks for tables and legends: the model, and where several have it, the folder or file too."""
     models = [source.config.model for source in sources]
     return [
-        model if models.count(model) == 1 else f"{model} ({source.path.name})"
+        model if models.count(model) == 1 else f"{model} ({getattr(source, 'path', source.weights).name})"
         for model, source in zip(models, sources, strict=True)
     ]
 

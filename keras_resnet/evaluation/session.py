@@ -22,7 +22,7 @@ from keras_resnet.evaluation.responses import Responses, layer_responses
 from keras_resnet.evaluation.scores import AVERAGES
 from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.ops import image
-from keras_resnet.workdir import names
+from keras_resnet.workdir import Workdir, names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def evaluate(
     """Evaluate trained networks, their ensemble where there are several, and exported networks.
 
     Args:
-        sources: trained networks such as `Workdir`s.
+        sources: trained networks: `Workdir`s, or others with their members, such as `Pretrained`s.
         plan: how to look at the images.
         saved_model: folder of a SavedModel.
         tflite: a TFLite file.
@@ -213,6 +213,9 @@ def _networks(sources: Sequence, dataset: Dataset, plan: Plan, strategy) -> list
 
 def _loader(source, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Model]:
     """What loads a network with logits, its batch norm recomputed over the first training images where asked for."""
+
+    if recalibrate and not isinstance(source, Workdir):
+        raise InputError("recalibrate wants runs that say what they were trained on; weights do not.")
 
     def load() -> keras.Model:
         model = source.load(classifier_activation=None)

@@ -106,7 +106,7 @@ def test_analysis(command, run, other_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate"], "workdir, saved_model or tflite must be given"),
+        (["evaluate"], "workdir, weights, saved_model or tflite must be given"),
         (["evaluate", "--workdir={run}", "--views=many"], "views must be one of 'single', 'ten_crop', 'multi_scale'"),
         (["evaluate", "--workdir={run}", "--views="], "views must name at least one"),
         (["evaluate", "--workdir={run}", "--views=ten_crop"], "resize must be above the crop"),
@@ -121,7 +121,13 @@ def test_analysis(command, run, other_run, tmp_path):
         (["evaluate", "--tflite=/no/such", "--dataset=digits"], "tflite must be an existing file"),
         (["evaluate", "--tflite={run}/config.json", "--dataset=digits"], "tflite must be a TFLite file"),
         (["responses", "--workdir={run}", "--out=x.txt"], "out's ending must be one of '.png'"),
-        (["responses"], "workdir must be given"),
+        (["responses"], "workdir or weights must be given"),
+        (
+            ["evaluate", "--weights=a.h5,b.h5", "--model=resnet20,resnet32,resnet44"],
+            "model must have one value, or one",
+        ),
+        (["evaluate", "--workdir={run}", "--model=resnet20"], "one for each of weights (0); got 1"),
+        (["evaluate", "--weights=no.weights.h5"], "no.weights.h5"),
         (["curves"], "workdir must be given"),
         (["costs", "ResNet21"], "networks must be among"),
         (["costs", "ResNet50", "--shortcut=D"], "shortcut must be one of 'A', 'B', 'C'"),
