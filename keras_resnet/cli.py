@@ -1,18 +1,25 @@
-"""The command `keras-resnet`: train, evaluate, predict, export, convert.
+"""The command `keras-resnet`: train, evaluate, predict, export, convert, and the paper's pictures and tables.
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
-keras-resnet evaluate --workdir=runs/r20
+keras-resnet evaluate --workdir=runs/r20 --views=single,ten_crop --out=report
+keras-resnet evaluate --weights=imagenet --model=resnet50 --dataset=folder:/data/val --views=multi_scale
 keras-resnet predict --workdir=runs/r20 PHOTO...
 keras-resnet predict --weights=imagenet --model=resnet50 PHOTO...
 keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20/1
 keras-resnet convert resnet50-0676ba61.pth resnet50.weights.h5
+keras-resnet responses --workdir=runs/r20,runs/plain20 --out=responses.png
+keras-resnet curves --workdir=runs/r20,runs/plain20 --out=curves.png
+keras-resnet costs --stages ResNet50 ResNet101
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import pathlib
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -37,6 +44,59 @@ def _source_flags(values: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("model", None, help, flag_values=values)
     help = "Preprocessing of the weights, caffe, torch or tf; not needed for a file that says it."
     absl_flags.DEFINE_string("preprocessing", None, help, flag_values=values)
+
+
+def _workdirs_flag(values: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_list("workdir", [], "Folders of one or several runs, with commas between.", flag_values=values)
+
+
+def _sources_flags(values: absl_flags.FlagValues) -> None:
+    """The flags that name several trained networks: runs' folders and weights."""
+    _workdirs_flag(values)
+    help = 'Beside or instead of --workdir: weights files, or names such as "imagenet", with commas between.'
+    absl_flags.DEFINE_list("weights", [], help, flag_values=values)
+    help = "Networks of the weights, one for each or one for all: resnet50,resnet101; not needed for files that say it."
+    absl_flags.DEFINE_list("model", [], help, flag_values=values)
+    help = "Preprocessing of the weights, likewise: caffe, torch or tf."
+    absl_flags.DEFINE_list("preprocessing", [], help, flag_values=values)
+
+
+def _sources(values: absl_flags.FlagValues) -> list:
+    """The trained networks that the flags of `_sources_flags` name: `Workdir`s and `Pretrained`s."""
+    from keras_resnet.pretrained import Pretrained
+    from keras_resnet.workdir import Workdir
+
+    models, modes = (_for_each_weights(values, name) for name in ("model", "preprocessing"))
+    return [Workdir.open(path) for path in values.workdir] + [
+        Pretrained.open(weights, model, mode=mode)
+        for weights, model, mode in zip(values.weights, models, modes, strict=True)
+    ]
+
+
+def _for_each_weights(values: absl_flags.FlagValues, name: str) -> list[str | None]:
+    """The values of a flag that goes with --weights: one for each of them."""
+    given, count = values[name].value, len(values.weights)
+    if given and (not count or len(given) not in (1, count)):
+        raise InputError(f"{name} must have one value, or one for each of weights ({count}); got {len(given)}.")
+    return [value or None for value in given] if len(given) > 1 else (given or [None]) * count
+
+
+def _integers(name: str, items: Sequence[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(item) for item in items if item)
+    except ValueError:
+        raise InputError(f"{name} must be a list of integers such as 224,256; got {','.join(items)!r}.") from None
+
+
+def _picture(values: absl_flags.FlagValues) -> pathlib.Path:
+    """The picture that --out names, in a folder that exists now."""
+    out = pathlib.Path(_required(values, "out"))
+    check_choice("out's ending", out.suffix.lower(), (".png", ".pdf", ".svg"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out must be a file that can be written; {str(out)!r} cannot: {error.strerror}.") from error
+    return out
 
 
 def _opened(values: absl_flags.FlagValues):
@@ -86,26 +146,132 @@ def train(arguments: Sequence[str]) -> int:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """Print the error of a run on a split of its data set."""
+    """Print the errors of runs, of their ensemble and of exported networks; --out writes tables and pictures."""
     values = absl_flags.FlagValues()
-    _source_flags(values)
-    absl_flags.DEFINE_string("split", "test", "Split to evaluate on.", flag_values=values)
-    absl_flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1, flag_values=values)
+    _sources_flags(values)
+    define = {
+        kind: functools.partial(getattr(absl_flags, f"DEFINE_{kind}"), flag_values=values)
+        for kind in ("string", "integer", "list", "bool")
+    }
+    define["string"]("saved_model", None, "Folder of a SavedModel to evaluate, beside the runs or alone.")
+    define["string"]("tflite", None, "TFLite file to evaluate, beside the runs or alone.")
+    define["string"]("dataset", None, "Data set; by default that of the first run.")
+    define["string"]("data_dir", None, "Folder of prepared tensorflow-datasets; by default the run's.")
+    define["string"]("split", None, "Split to evaluate on; by default test, or else validation or val.")
+    define["list"]("views", ["single"], "Any of single, ten_crop and multi_scale, a row of the table for each.")
+    define["list"]("scales", ["224", "256", "384", "480", "640"], "Shorter sides of multi_scale in pixels.")
+    define["bool"]("mirror", False, "Let multi_scale see the mirrored image too.")
+    define["integer"]("resize", None, "Shorter side before crops; by default the run's.", lower_bound=1)
+    define["string"]("average", "probabilities", "What is averaged over views and networks: probabilities or logits.")
+    define["integer"]("recalibrate", 0, "Recompute batch norm over so many training images first.", lower_bound=0)
+    define["integer"]("batch_size", 256, "Pictures that a network sees at a time.", lower_bound=1)
+    define["integer"]("replicas", 0, "Devices that share each batch; 0 for all GPUs.", lower_bound=0)
+    define["string"]("out", None, "Folder to make with results.json, results.md and pictures.")
     if not _parsed(values, arguments, evaluate, positional=False):
         return
-    run = _opened(values)
+    if not (values.workdir or values.weights or values.saved_model or values.tflite):
+        raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
 
-    from keras_resnet.data import datasets, pipeline
-    from keras_resnet.evaluation import classification
+    from keras_resnet.evaluation import report, session
 
-    dataset = datasets.load(run.config.dataset, run.config.data_dir)
-    model = run.load()
-    batches = pipeline.evaluate(
-        dataset, values.batch_size, run.eval_view(), split=values.split, max_pixels=run.config.max_pixels
+    report.check(values.out)
+    plan = session.Plan(
+        views=tuple(values.views),
+        scales=_integers("scales", values.scales),
+        mirror=values.mirror,
+        resize=values.resize,
+        average=values.average,
+        recalibrate=values.recalibrate,
+        batch_size=values.batch_size,
+        replicas=values.replicas,
     )
-    errors = classification.evaluate(model.predict_on_batch, batches)
-    print(f"{run.config.model} on {run.config.dataset} {values.split}, {errors.count} images:")
-    print(f"top-1 error {errors.top1_error:.2f} %, top-5 error {errors.top5_error:.2f} %")
+    evaluated = session.evaluate(
+        _sources(values),
+        plan,
+        saved_model=values.saved_model,
+        tflite=values.tflite,
+        dataset=values.dataset,
+        data_dir=values.data_dir,
+        split=values.split,
+    )
+    print(report.table(evaluated.rows))
+    if values.out:
+        evaluated.write(values.out, shlex.join(["keras-resnet", "evaluate", *arguments]))
+        print(f"wrote {values.out}")
+
+
+def responses(arguments: Sequence[str]) -> None:
+    """Draw how strongly each 3x3 layer of runs answers (Figure 7), and write the numbers beside the picture."""
+    values = absl_flags.FlagValues()
+    _sources_flags(values)
+    absl_flags.DEFINE_string("dataset", None, "Data set; by default that of the first run.", flag_values=values)
+    absl_flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets.", flag_values=values)
+    absl_flags.DEFINE_string("split", None, "Split to show; by default that of evaluation.", flag_values=values)
+    absl_flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1, flag_values=values)
+    absl_flags.DEFINE_string("out", "responses.png", "Picture to write, and a .csv of its name.", flag_values=values)
+    if not _parsed(values, arguments, responses, positional=False):
+        return
+    out = _picture(values)
+    sources = _sources(values)
+    if not sources:
+        raise InputError("workdir or weights must be given: --workdir=...")
+
+    from keras_resnet.evaluation import responses as layer_responses
+    from keras_resnet.evaluation import session
+
+    found = session.responses(sources, values.dataset, values.data_dir, values.split, values.batch_size)
+    layer_responses.plot(found, out)
+    layer_responses.write_csv(found, out.with_suffix(".csv"))
+    for one in found:
+        print(f"{one.name}: {len(one.layers)} layers of 3x3, mean standard deviation {one.deviations.mean():.3f}")
+    print(f"wrote {out} and {out.with_suffix('.csv')}")
+
+
+def curves(arguments: Sequence[str]) -> None:
+    """Draw training and test errors of runs in one picture (Figures 1, 4 and 6)."""
+    values = absl_flags.FlagValues()
+    _workdirs_flag(values)
+    absl_flags.DEFINE_float("highest", None, "Upper end of the error axis in percent.", flag_values=values)
+    absl_flags.DEFINE_string("out", "curves.png", "Picture to write.", flag_values=values)
+    if not _parsed(values, arguments, curves, positional=False):
+        return
+    out = _picture(values)
+    if not values.workdir:
+        raise InputError("workdir must be given: --workdir=...")
+
+    from keras_resnet import curves as learning_curves
+    from keras_resnet.workdir import Workdir, names
+
+    runs = [Workdir.open(path) for path in values.workdir]
+    records = {}
+    for name, run in zip(names(runs), runs, strict=True):
+        if not run.metrics.is_file():
+            raise InputError(f"workdir {str(run.path)!r} has no metrics.jsonl: it was not evaluated while training.")
+        records[name] = learning_curves.read_metrics(run.metrics)
+    learning_curves.plot(records, out, highest=values.highest)
+    print(f"wrote {out}")
+
+
+def costs(arguments: Sequence[str]) -> None:
+    """Print layers, parameters and multiply-adds of networks, all or those named (Tables 1 and 6)."""
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_bool("stages", False, "A row for each stage, as Table 1 has.", flag_values=values)
+    absl_flags.DEFINE_integer("input_size", None, "Side of the input.", lower_bound=1, flag_values=values)
+    absl_flags.DEFINE_integer("classes", None, "Number of classes.", lower_bound=1, flag_values=values)
+    absl_flags.DEFINE_string("shortcut", None, "Shortcuts A, B or C.", flag_values=values)
+    absl_flags.DEFINE_bool("stride_in_1x1", True, "Stride in the first 1x1; off for v1.5.", flag_values=values)
+    networks = _parsed(values, arguments, costs)
+    if networks is None:
+        return
+
+    from keras_resnet.evaluation import costs as tables
+
+    options = {name: values[name].value for name in ("input_size", "classes", "stride_in_1x1")}
+    if values.shortcut is not None:
+        check_choice("shortcut", values.shortcut, ("A", "B", "C"))
+        options["shortcut"] = values.shortcut
+    table = tables.stage_table if values.stages else tables.size_table
+    print(table(tables.networks(networks), **options))
 
 
 def predict(arguments: Sequence[str]) -> None:
@@ -176,7 +342,16 @@ def convert(arguments: Sequence[str]) -> None:
     print(f"wrote {out}: {model.name}, {model.count_params():,} numbers")
 
 
-VERBS = {"train": train, "evaluate": evaluate, "predict": predict, "export": export, "convert": convert}
+VERBS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "convert": convert,
+    "responses": responses,
+    "curves": curves,
+    "costs": costs,
+}
 
 
 def _parsed(values, arguments, verb, positional: bool = True):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -31,6 +32,15 @@ def write_text(path: pathlib.Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def names(sources: Sequence) -> list[str]:
+    """Name trained networks for tables and legends: the model, and where several have it, the folder or file too."""
+    models = [source.config.model for source in sources]
+    return [
+        model if models.count(model) == 1 else f"{model} ({getattr(source, 'path', source.weights).name})"
+        for model, source in zip(models, sources, strict=True)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ RANKS = {
     "ops": 0,
     "models": 1,
     "data": 1,
+    "curves": 2,
     "detection": 2,
     "pretrained": 3,
     "workdir": 2,

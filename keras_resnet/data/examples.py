@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -52,6 +52,9 @@ class Images:
     def part(self, start: int, stop: int) -> Images:
         return Images(self.images[start:stop], self.labels[start:stop])
 
+    def pick(self, indices: np.ndarray) -> Images:
+        return Images(self.images[indices], self.labels[indices])
+
 
 @dataclasses.dataclass(frozen=True)
 class Files:
@@ -67,6 +70,9 @@ class Files:
     def part(self, start: int, stop: int) -> Files:
         return Files(self.paths[start:stop], self.labels[start:stop])
 
+    def pick(self, indices: np.ndarray) -> Files:
+        return Files(self.paths[indices], self.labels[indices])
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
@@ -78,6 +84,14 @@ class Stream:
 
     def part(self, start: int, stop: int) -> Stream:
         return Stream(f"{self.name}[{start}:{stop}]", self.records.skip(start).take(stop - start), stop - start)
+
+    def pick(self, indices: np.ndarray) -> Stream:
+        # One pass over the records, whatever the order of the indices.
+        wanted = {int(index): place for place, index in enumerate(indices)}
+        found = self.records.enumerate().filter(lambda number, _: tf.reduce_any(number == tf.constant(indices)))
+        kept = {int(number): record for number, record in found.take(len(wanted))}
+        contents, labels = zip(*(kept[number] for number in wanted), strict=True)
+        return Stream(self.name, tf.data.Dataset.from_tensor_slices((list(contents), list(labels))), len(wanted))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +114,14 @@ class Dataset:
         name, start, stop = split_range(split, self.facts.splits)
         examples = self.read(name)
         return examples if stop - start == examples.count else examples.part(start, stop)
+
+    def pick(self, split: str, indices: Sequence[int]) -> Dataset:
+        """Return a data set of one split, "picked", with the examples of a split at these indices, in their order.
+
+        A split that can only be read in its order is read once.
+        """
+        picked = self.examples(split).pick(np.asarray(indices, "int64"))
+        return Dataset(dataclasses.replace(self.facts, splits={"picked": picked.count}), {"picked": picked}.__getitem__)
 
     def count(self, split: str) -> int:
         """Return how many examples a split or a part of one has."""

@@ -152,7 +152,7 @@ def train(
             return view.mix(pixels, tf.ensure_shape(label, [part]), batch_seed(place[0] // batch_size))
 
         records = _records(examples, places, part, start_step, seed, shuffle, cache)
-        batches = _decoded(records, decode, dataset, view.size, threads, image_seeds)
+        batches = _decoded(records, decode, dataset, (*view.size, 3), threads, image_seeds)
         batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
 
@@ -186,11 +186,12 @@ def evaluate(
         context: input context of `tf.distribute`: each worker gets its part of every batch.
 
     Returns:
-        `tf.data.Dataset` of (f32[B,H,W,3], i32[B]), followed by weights f32[B] where batches are padded and by indices
+        `tf.data.Dataset` of (f32[B,H,W,3], or f32[B,V,H,W,3] of a view that shows V pictures of each image, and
+        i32[B]), followed by weights f32[B] where batches are padded and by indices
         i64[B] where these are asked for. A file that cannot be decoded raises an error that names it.
 
     Raises:
-        ValueError: no such split, or a batch size that does not fit the workers.
+        ValueError: no such split, or a batch size that does not fit the workers or images of different sizes.
     """
     workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
     if batch_size < 1 or batch_size % workers:
@@ -198,6 +199,8 @@ def evaluate(
     part = batch_size // workers
     pad_batches = pad_batches or workers > 1
     count, examples = dataset.count(split), dataset.examples(split)
+    if batch_size > 1 and None in view.shape and not isinstance(examples, Images):
+        raise InputError(f"batch_size must be 1 for whole images of different sizes; got {batch_size}.")
     steps = -(-count // batch_size)
 
     def places(step):
@@ -233,7 +236,7 @@ def evaluate(
             return output(*tf.cond(tf.reduce_all(valid), lambda: (pixels, label, place), note))
 
         records = _records(examples, places, part, 0, 0, False, "", end=steps, pad=pad_batches)
-        batches = _decoded(records, decode, dataset, view.size, threads)
+        batches = _decoded(records, decode, dataset, view.shape, threads)
         batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
 
@@ -347,23 +350,24 @@ def _records(
 
 
 def _decoded(
-    records: tf.data.Dataset, decode, dataset: Dataset, size, threads: int, image_seeds=None
+    records: tf.data.Dataset, decode, dataset: Dataset, shape, threads: int, image_seeds=None
 ) -> tf.data.Dataset:
     """Decode batches of records, several batches at a time, each on one thread.
 
     Args:
         records: batches of (place i64[B], contents string[B], label[B], name string[B]).
-        decode: (place i64[], contents string[], seeds) -> f32[H,W,3].
+        decode: (place i64[], contents string[], seeds) -> f32 of `shape`, such as [H,W,3].
         dataset: for the range of its labels.
-        size: H and W.
+        shape: what `decode` returns; with None, where it depends on the image, batches must be of one image.
         threads: batches decoded at a time; 0 for one a processor.
         image_seeds: place i64[B] -> the seeds of its images, with B in front; none by default.
 
     Returns:
-        `tf.data.Dataset` of (pixels f32[B,H,W,3], valid bool[B], place i64[B], label i32[B], name string[B]); pixels
+        `tf.data.Dataset` of (pixels f32[B,*shape], valid bool[B], place i64[B], label i32[B], name string[B]); pixels
         are zero where an image could not be decoded.
     """
     classes = len(dataset.facts.class_names)
+    smallest = [side or 0 for side in shape]
 
     def decode_batch(place, contents, label, name):
         length = tf.size(place)
@@ -377,7 +381,7 @@ def _decoded(
         decoded = tf.data.Dataset.from_tensor_slices((tf.range(length), place, contents, seeds))
         decoded = decoded.map(lambda number, *one: (number, decode(*one)))
         decoded = decoded.ignore_errors(log_warning=False).batch(tf.cast(length, tf.int64))
-        nothing = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int32), tf.zeros([0, *size, 3])))
+        nothing = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int32), tf.zeros([0, *smallest])))
 
         def complete(number, pixels):
             with tf.control_dependencies([check]):
@@ -385,9 +389,9 @@ def _decoded(
             whole = tf.cond(
                 tf.size(number) == length,
                 lambda: pixels,
-                lambda: tf.scatter_nd(number[:, None], pixels, [length, *size, 3]),
+                lambda: tf.scatter_nd(number[:, None], pixels, tf.concat([[length], tf.shape(pixels)[1:]], 0)),
             )
-            return tf.ensure_shape(whole, [place.shape[0], *size, 3]), valid, place, label, name
+            return tf.ensure_shape(whole, [place.shape[0], *shape]), valid, place, label, name
 
         return decoded.concatenate(nothing).take(1).map(complete)
 

@@ -13,6 +13,9 @@ from keras_resnet.ops import image
 
 CROPS = ("pad", "scale", "inception", "center")
 
+MINIMUM_SCALE = 32
+"""Smallest shorter side of a dense view in pixels."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EvalView:
@@ -36,6 +39,16 @@ class EvalView:
     def __post_init__(self) -> None:
         if 0 < self.resize < max(self.size):
             raise InputError(f"resize must be at least the crop, {max(self.size)}, or 0; got {self.resize}.")
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Shape of what `decode` returns; None where it depends on the image."""
+        return (*self.size, 3)
+
+    @property
+    def views(self) -> int:
+        """Pictures that the network sees of each image."""
+        return 1
 
     def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
         """One file, string[] -> its view f32[H,W,3] in [0, 255].
@@ -67,6 +80,100 @@ class EvalView:
         if tuple(images.shape[1:3]) != tuple(self.size):
             images = tf.image.resize(images, self.size, antialias=True)
         return image.normalize(images, self.mean, self.std)
+
+    def _decode_resized(self, contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+        """The whole image with its shorter side resized, f32[h,w,3]."""
+        pixels = image.decode(contents, max_pixels)
+        if self.exif:
+            pixels = image.exif_orient(pixels, image.exif_orientation(contents))
+        return image.resize_shorter(pixels, self.resize) if self.resize else tf.cast(pixels, tf.float32)
+
+    def _resize_batch(self, images: tf.Tensor) -> tf.Tensor:
+        """The same for decoded images of one size, [B,h,w,3]."""
+        short = min(images.shape[1:3])
+        if not self.resize or short == self.resize:
+            return tf.cast(images, tf.float32)
+        size = [side * self.resize // short for side in images.shape[1:3]]
+        return tf.image.resize(images, size, antialias=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class TenCropView(EvalView):
+    """The ten crops of Krizhevsky et al. (2012), section 4.1: corners and centre, and the same mirrored.
+
+    Attributes are those of `EvalView`.
+    """
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return (5, *self.size, 3)
+
+    @property
+    def views(self) -> int:
+        return 10
+
+    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+        """One file, string[] -> its five crops f32[5,H,W,3] in [0, 255].
+
+        Raises:
+            tf.errors.InvalidArgumentError: it cannot be decoded, or is smaller than the crop and not to be resized.
+        """
+        return image.five_crops(self._decode_resized(contents, max_pixels)[None], self.size)[0]
+
+    def batch(self, images: tf.Tensor) -> tf.Tensor:
+        """Crops [B,5,H,W,3] or whole images [B,h,w,3] in [0, 255] -> f32[B,10,H,W,3] normalised, mirrored ones last."""
+        if images.shape.rank == 4:
+            images = image.five_crops(self._resize_batch(images), self.size)
+        both = tf.concat([images, tf.reverse(images, [3])], axis=1)
+        return tf.reshape(image.normalize(_unfold(both), self.mean, self.std), [-1, 10, *self.size, 3])
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseView(EvalView):
+    """The whole image with its shorter side resized, for fully convolutional evaluation at one scale (section 3.4).
+
+    Attributes:
+        size: height and width of the network's own input, which the positions of the dense scores have.
+        mean: mean of each channel in [0, 255].
+        resize: length of the shorter side, at least 32 pixels.
+        mirror: show the mirrored image too.
+    """
+
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resize < MINIMUM_SCALE:
+            raise InputError(f"scales must be at least {MINIMUM_SCALE} pixels; got {self.resize}.")
+        if tf.TensorShape(getattr(self.mean, "shape", [3])).rank != 1:
+            raise InputError("dense views want a mean of each channel; this network has one of each pixel.")
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return (None, None, 3)
+
+    @property
+    def views(self) -> int:
+        return 2 if self.mirror else 1
+
+    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+        """One file, string[] -> the whole image resized, f32[h,w,3] in [0, 255].
+
+        Raises:
+            tf.errors.InvalidArgumentError: it cannot be decoded.
+        """
+        return self._decode_resized(contents, max_pixels)
+
+    def batch(self, images: tf.Tensor) -> tf.Tensor:
+        """Images [B,h,w,3] of one size in [0, 255] -> f32[B,V,h',w',3] normalised, V = 2 where mirrored, else 1."""
+        if None not in images.shape[1:3]:
+            images = self._resize_batch(images)
+        images = image.normalize(images, self.mean, self.std)
+        return tf.stack([images, tf.reverse(images, [2])] if self.mirror else [images], axis=1)
+
+
+def _unfold(images: tf.Tensor) -> tf.Tensor:
+    """[B,V,H,W,C] -> [B*V,H,W,C]."""
+    return tf.reshape(images, [-1, *images.shape[2:]])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -240,6 +240,11 @@ def whole_window(size: tf.Tensor) -> tf.Tensor:
     return tf.stack([0, 0, size[0], size[1]])
 
 
+def resized_size(size: tf.Tensor, shorter: int) -> tf.Tensor:
+    """Height and width after the shorter side is resized to `shorter`, i32[2]; the longer is rounded down."""
+    return size * shorter // tf.reduce_min(size)
+
+
 def center_window(size: tf.Tensor, crop: int, resize: int) -> tf.Tensor:
     """The window that becomes the centre crop after the shorter side is resized.
 
@@ -252,8 +257,7 @@ def center_window(size: tf.Tensor, crop: int, resize: int) -> tf.Tensor:
         f32[4], since the window of the resized image need not fall on whole pixels of the stored one. The resized
         longer side and the offset are rounded as torchvision's `Resize` and `CenterCrop` do.
     """
-    short = tf.reduce_min(size)
-    resized = size * resize // short
+    resized = resized_size(size, resize)
     offset = tf.round(tf.cast(resized - crop, tf.float32) / 2)
     scale = tf.cast(size, tf.float32) / tf.cast(resized, tf.float32)
     return tf.concat([offset * scale, crop * scale], 0)
@@ -316,7 +320,7 @@ def inception_window(
 # Sampling: the pixels of a window at the size of the network.
 
 
-def resize_window(pixels: tf.Tensor, window: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
+def resize_window(pixels: tf.Tensor, window: tf.Tensor, size: Sequence[int] | tf.Tensor) -> tf.Tensor:
     """Resize the part of an image in a window by antialiased bilinear interpolation.
 
     Equal to resizing the whole image and cropping, which is dearer: pixels around the window count at its borders.
@@ -330,15 +334,47 @@ def resize_window(pixels: tf.Tensor, window: tf.Tensor, size: Sequence[int]) -> 
         f32[size[0],size[1],C].
     """
     window = tf.cast(window, tf.float32)
-    scale = tf.constant(size, tf.float32) / window[2:]
+    scale = tf.cast(size, tf.float32) / window[2:]
     return tf.raw_ops.ScaleAndTranslate(
         images=pixels[None],
-        size=tf.constant(size, tf.int32),
+        size=tf.cast(size, tf.int32),
         scale=scale,
         translation=-window[:2] * scale,
         kernel_type="triangle",
         antialias=True,
     )[0]
+
+
+def resize_shorter(pixels: tf.Tensor, shorter: int) -> tf.Tensor:
+    """Resize a whole image so that its shorter side is `shorter`, u8 or f32[H,W,C] -> f32[h,w,C]."""
+    size = tf.shape(pixels)[:2]
+    return resize_window(pixels, whole_window(size), resized_size(size, shorter))
+
+
+def five_crops(images: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
+    """Cut the four corners and the centre (Krizhevsky et al., 2012, section 4.1), in the order of torchvision.
+
+    Args:
+        images: [B,H,W,C] of any type, at least as large as the crop.
+        crop: height and width of the crops.
+
+    Returns:
+        [B,5,crop[0],crop[1],C]: top left, top right, bottom left, bottom right, centre.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the images are smaller than the crop.
+    """
+    size = tf.shape(images)[1:3]
+    free = size - tf.constant(crop, tf.int32)
+    fits = tf.debugging.Assert(
+        tf.reduce_all(free >= 0), ["the image is smaller than the crop: height and width", size, "crop", list(crop)]
+    )
+    with tf.control_dependencies([fits]):
+        middle = tf.cast(tf.round(tf.cast(free, tf.float32) / 2), tf.int32)
+    bottom, right = tf.unstack(free)
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), tuple(tf.unstack(middle))]
+    crops = [images[:, top : top + crop[0], left : left + crop[1]] for top, left in corners]
+    return tf.ensure_shape(tf.stack(crops, axis=1), [images.shape[0], 5, *crop, images.shape[-1]])
 
 
 def decode_window(

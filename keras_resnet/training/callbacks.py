@@ -11,6 +11,7 @@ import time
 import keras
 from tqdm import tqdm
 
+from keras_resnet import curves
 from keras_resnet.models import weights
 from keras_resnet.models.published import ModelInfo
 
@@ -36,7 +37,8 @@ class MetricsLog(keras.callbacks.Callback):
 
     def _drop_after(self, step: int) -> None:
         """Keep only the records of steps up to this one."""
-        kept = [record for record in read_metrics(self.path) if record["step"] <= step] if self.path.exists() else []
+        records = curves.read_metrics(self.path) if self.path.exists() else []
+        kept = [record for record in records if record["step"] <= step]
         self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def on_epoch_end(self, epoch, logs=None):
@@ -46,15 +48,6 @@ class MetricsLog(keras.callbacks.Callback):
         record["learning_rate"] = current_rate(self.model.optimizer)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-
-
-def read_metrics(path: str | os.PathLike) -> list[dict]:
-    """Read what a `MetricsLog` wrote; a last line that a kill cut short is left out."""
-    records = []
-    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            records.append(json.loads(line))
-    return records
 
 
 class Curves(keras.callbacks.Callback):
@@ -71,18 +64,7 @@ class Curves(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def on_epoch_end(self, epoch, logs=None):
-        from matplotlib.figure import Figure
-
-        records = read_metrics(self.metrics)
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        axes = figure.subplots()
-        for name, style, label in (("top1_error", "--", "training"), ("val_top1_error", "-", "test")):
-            points = [(record["step"], record[name]) for record in records if name in record]
-            axes.plot([step for step, _ in points], [error for _, error in points], style, label=label)
-        axes.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None), title=self.model.name)
-        axes.grid(alpha=0.3)
-        axes.legend()
-        figure.savefig(self.path, dpi=120)
+        curves.plot({self.model.name: curves.read_metrics(self.metrics)}, self.path, self.model.name)
 
 
 class BestWeights(keras.callbacks.Callback):

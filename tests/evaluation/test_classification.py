@@ -1,23 +1,96 @@
-"""Errors against numbers worked by hand."""
+"""Numbers of a result against numbers worked by hand and scikit-learn."""
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from keras_resnet.evaluation import classification
+from keras_resnet.evaluation.classification import Outcomes, Result
 
 
-def test_by_hand():
+def test_errors_by_hand():
     scores = np.float32([[9, 8, 7, 6, 5, 4], [9, 8, 7, 6, 5, 4], [9, 8, 7, 6, 5, 4], [1, 0, 0, 0, 0, 2]])
     labels = np.array([0, 4, 5, 5])  # first, fifth, sixth, first
-    batches = [(scores[:3], labels[:3]), (scores[3:], labels[3:])]
-    assert classification.evaluate(lambda x: x, batches) == (50.0, 25.0, 4)
+    result = classification.evaluate(lambda x: x, [(scores[:3], labels[:3]), (scores[3:], labels[3:])])
+    assert (result.top1_error, result.top5_error, result.count) == (50.0, 25.0, 4)
+    np.testing.assert_array_equal(result.outcomes.rank, [0, 4, 5, 0])
+    np.testing.assert_array_equal(result.outcomes.predicted, [0, 0, 0, 5])
+
+
+def test_equal_scores_are_ordered_as_argmax_does():
+    """A network that says the same of every class is as bad as chance, not perfect."""
+    result = classification.evaluate(lambda x: np.zeros((len(x), 10)), [(np.zeros((10, 1)), np.arange(10))])
+    assert (result.top1_error, result.top5_error) == (90.0, 50.0)
 
 
 def test_not_a_number_is_wrong():
-    errors = classification.evaluate(lambda x: np.full((2, 10), np.nan), [(np.zeros((2, 1)), np.array([0, 1]))])
-    assert errors == (100.0, 100.0, 2)
+    scores = np.float32([[np.nan, 2], [1, np.nan], [1, 2]])
+    result = classification.evaluate(lambda x: scores, [(np.zeros((3, 1)), np.array([0, 0, 1]))])
+    assert (result.top1_error, result.not_a_number) == (pytest.approx(100 * 2 / 3), 2)
+    assert np.isnan(result.loss)
+    assert classification.confusion(result.outcomes).tolist() == [[0, 0], [0, 1]]
 
 
-def test_nothing_to_evaluate():
-    with pytest.raises(ValueError, match="at least one image"):
-        classification.evaluate(lambda x: x, [])
+def test_against_scikit_learn(random):
+    logits = random.normal(size=(500, 8))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([random.choice(8, p=row) for row in probabilities])
+    images = np.arange(500)[:, None]
+    of_logits, of_probabilities = (
+        classification.evaluate(
+            lambda x, table=table: table[x[:, 0]], [(images[:300], labels[:300]), (images[300:], labels[300:])]
+        )
+        for table in (logits, probabilities)
+    )
+    for result in (of_logits, of_probabilities):
+        assert result.count == 500
+        assert result.loss == pytest.approx(metrics.log_loss(labels, probabilities))
+        assert result.top1_error == pytest.approx(100 * (1 - metrics.accuracy_score(labels, logits.argmax(1))))
+        assert result.top5_error == pytest.approx(100 * (1 - metrics.top_k_accuracy_score(labels, logits, k=5)))
+        matrix = classification.confusion(result.outcomes)
+        np.testing.assert_array_equal(matrix, metrics.confusion_matrix(labels, logits.argmax(1)))
+        errors, counts = classification.class_errors(result.outcomes)
+        recall = metrics.recall_score(labels, logits.argmax(1), average=None)
+        np.testing.assert_allclose(errors, 100 * (1 - recall))
+        np.testing.assert_array_equal(counts, np.bincount(labels))
+        label, predicted, images_of_pair = classification.frequent_confusions(result.outcomes, 1)[0]
+        assert images_of_pair == matrix[label, predicted] == (matrix - np.diag(np.diag(matrix))).max()
+
+
+def test_wilson_interval_by_hand():
+    # p = 0.1, n = 100, z = 1.959964: centre (p + z^2/2n) / (1 + z^2/n) = 0.11480, half width 0.05957.
+    assert classification.interval(10, 100) == pytest.approx((5.523, 17.437), abs=1e-3)
+    assert classification.interval(0, 50)[0] == 0
+
+
+def test_calibration_by_hand():
+    def outcome(confidence, right):
+        one = np.array([0])
+        return Outcomes(3, one, one, np.array([0 if right else 1]), np.array([confidence]), np.log([confidence]))
+
+    outcomes = Outcomes.joined([outcome(0.95, True), outcome(0.95, False), outcome(0.40, True), outcome(1.0, True)])
+    # Bin (14/15, 1]: three images, confidence 0.96667, accuracy 0.66667; bin (5/15, 6/15]: one, 0.40 and 1.
+    bins = classification.calibration(outcomes)
+    assert bins.count[14] == 3
+    assert bins.count[5] == 1
+    assert Result.of(outcomes).calibration_error == pytest.approx(100 * (3 * 0.3 + 1 * 0.6) / 4)
+
+
+def test_confident_mistakes_come_surest_first():
+    labels = np.array([0, 1, 0, 0])
+    log_probabilities = np.log([[0.4, 0.6], [0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
+    outcomes = Outcomes.of(labels, log_probabilities)
+    assert classification.confident_mistakes(outcomes, 2).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("scores", "batches", "message"),
+    [
+        (lambda x: x, [], "at least one image"),
+        (lambda x: np.zeros((len(x), 3)), [(np.zeros((2, 1)), np.array([0, 3]))], "labels must be from 0 to 2"),
+        (lambda x: np.zeros((1, 3)), [(np.zeros((2, 1)), np.array([0, 1]))], r"shape \[2,K\]; got \[1, 3\]"),
+    ],
+)
+def test_bad_input(scores, batches, message):
+    with pytest.raises(ValueError, match=message):
+        classification.evaluate(scores, batches)

@@ -11,10 +11,10 @@ from PIL import Image
 
 from keras_resnet import workdir
 from keras_resnet.config import Config
+from keras_resnet.curves import read_metrics
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.models import resnet, weights
 from keras_resnet.training import loop
-from keras_resnet.training.callbacks import read_metrics
 from keras_resnet.training.schedules import learning_rate
 
 BASE = Config(

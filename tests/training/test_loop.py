@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from keras_resnet import training
 from keras_resnet.config import PRESETS, Config
+from keras_resnet.curves import read_metrics
 from keras_resnet.models import resnet
 from keras_resnet.training import checkpoints, loop
-from keras_resnet.training.callbacks import read_metrics
 
 # Tiny images, and everything on that could make a resumed run differ.
 CONFIG = Config(

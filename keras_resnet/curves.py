@@ -1,0 +1,45 @@
+"""Learning curves: training error (dashed) and test error (solid) of runs, as the paper's figures show them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict]:
+    """Read a run's `metrics.jsonl`; a last line that a kill cut short is left out."""
+    records = []
+    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            records.append(json.loads(line))
+    return records
+
+
+def plot(
+    runs: Mapping[str, Sequence[dict]], path: str | os.PathLike, title: str = "", highest: float | None = None
+) -> None:
+    """Draw the errors of runs over steps (Figures 1, 4 and 6): training dashed, test solid, one colour a run.
+
+    Args:
+        runs: name -> the records of `read_metrics`.
+        path: the picture.
+        title: of the picture.
+        highest: upper end of the error axis in percent; by default what fits.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, records) in enumerate(runs.items()):
+        prefix = f"{name}, " if len(runs) > 1 else ""
+        for key, style, label in (("top1_error", "--", "training"), ("val_top1_error", "-", "test")):
+            points = [(record["step"], record[key]) for record in records if key in record]
+            steps, errors = zip(*points, strict=True) if points else ((), ())
+            marker = "o" if len(points) == 1 else None
+            axes.plot(steps, errors, style, marker=marker, color=f"C{number}", label=prefix + label)
+    axes.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, highest), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8 if len(runs) > 3 else None)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,112 @@
+"""Layer responses (Figure 7): how strongly each 3x3 layer of a network answers."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.errors import InputError
+from keras_resnet.models.resnet import recursion_limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Responses:
+    """What the 3x3 layers of a network answer.
+
+    Attributes:
+        name: the network.
+        layers: names of the convolutions in order, n of them.
+        deviations: f64[n], standard deviation of each one's output after batch norm.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    deviations: np.ndarray
+
+
+def layer_responses(model: keras.Model, batches: Iterable, name: str | None = None) -> Responses:
+    """Measure the standard deviation of each 3x3 layer's output after batch norm and before the nonlinearity.
+
+    In residual networks that is before the addition too (Figure 7). The deviation is over images, positions and
+    channels.
+
+    Args:
+        model: a network of `keras_resnet`, or another one in which the layer after a convolution `..._conv` is the
+            batch norm `..._bn`.
+        batches: of f32[B,H,W,3], or tuples that begin with them, such as those of `pipeline.evaluate`.
+        name: to show; by default the model's.
+
+    Returns:
+        `Responses`.
+
+    Raises:
+        ValueError: the model has no such layers, or there are no batches.
+    """
+    convolutions = [
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (3, 3) and layer.name.endswith("_conv")
+    ]
+    if not convolutions:
+        raise InputError(f"model must have 3x3 convolutions named ..._conv; {model.name} has none.")
+    outputs = [model.get_layer(layer.removesuffix("_conv") + "_bn").output for layer in convolutions]
+    with recursion_limit(30 * len(model.layers)):
+        inner = keras.Model(model.input, outputs)
+
+    @tf.function(reduce_retracing=True)
+    def moments(images):
+        answers = [tf.cast(answer, tf.float32) for answer in tf.nest.flatten(inner(images, training=False))]
+        means, variances = zip(*(tf.nn.moments(answer, [0, 1, 2, 3]) for answer in answers), strict=True)
+        return tf.stack(means), tf.stack(variances)
+
+    mean = square = np.zeros(len(convolutions))
+    count = 0
+    for batch in batches:
+        images = batch[0] if isinstance(batch, (tuple, list)) else batch
+        batch_mean, batch_variance = (values.numpy().astype("float64") for values in moments(images))
+        mean = mean + len(images) * batch_mean
+        square = square + len(images) * (batch_variance + batch_mean**2)
+        count += len(images)
+    if not count:
+        raise InputError("batches must hold at least one image; got none.")
+    mean, square = mean / count, square / count
+    return Responses(name or model.name, tuple(convolutions), np.sqrt(np.maximum(square - mean**2, 0)))
+
+
+def plot(responses: Sequence[Responses], path: str | os.PathLike) -> None:
+    """Draw Figure 7: standard deviations in the order of the layers (top), and sorted by size (bottom).
+
+    Plain networks are dashed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6.5), layout="constrained")
+    above, below = figure.subplots(2, 1)
+    for one in responses:
+        style = "--" if "plain" in one.name.lower() else "-"
+        index = np.arange(1, len(one.deviations) + 1)
+        above.plot(index, one.deviations, style, label=one.name, linewidth=1.3)
+        below.plot(index, np.sort(one.deviations)[::-1], style, label=one.name, linewidth=1.3)
+    for axes, label in ((above, "3x3 layer, in order"), (below, "3x3 layer, sorted by its deviation")):
+        axes.set(xlabel=label, ylabel="standard deviation", ylim=(0, None), xlim=(0, None))
+        axes.grid(alpha=0.3)
+    above.set_title("Layer responses after batch norm, before the nonlinearity")
+    above.legend()
+    figure.savefig(path, dpi=100)
+
+
+def write_csv(responses: Sequence[Responses], path: str | os.PathLike) -> None:
+    """Write a table: network, layer, standard deviation."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["network", "layer", "standard_deviation"])
+        for one in responses:
+            writer.writerows(
+                [one.name, layer, f"{value:.6f}"] for layer, value in zip(one.layers, one.deviations, strict=True)
+            )

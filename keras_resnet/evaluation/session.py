@@ -1,0 +1,262 @@
+"""A whole evaluation as the command line asks for it: trained networks and exported ones, views, one table."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+import keras_resnet
+from keras_resnet.data import datasets, pipeline
+from keras_resnet.data.examples import Dataset
+from keras_resnet.data.views import EvalView
+from keras_resnet.errors import InputError, check_choice
+from keras_resnet.evaluation import ensemble, exported, protocols, replicas, report
+from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
+from keras_resnet.evaluation.class_names import label_map, readable
+from keras_resnet.evaluation.responses import Responses, layer_responses
+from keras_resnet.evaluation.scores import AVERAGES
+from keras_resnet.models.predictions import imagenet_classes
+from keras_resnet.ops import image
+from keras_resnet.workdir import Workdir, names
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How to look at the images.
+
+    Attributes:
+        views: any of `protocols.PROTOCOLS`; each gives rows of the table.
+        scales: shorter sides of "multi_scale".
+        mirror: whether "multi_scale" sees the mirrored image too.
+        resize: shorter side before crops; None for that of each network.
+        average: what is averaged, one of `scores.AVERAGES`.
+        recalibrate: training images over which batch norm is recomputed first; 0 for none.
+        batch_size: pictures that a network sees at a time.
+        replicas: devices that share each batch; 0 for all GPUs.
+    """
+
+    views: tuple[str, ...] = ("single",)
+    scales: tuple[int, ...] = protocols.SCALES
+    mirror: bool = False
+    resize: int | None = None
+    average: str = "probabilities"
+    recalibrate: int = 0
+    batch_size: int = 256
+    replicas: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise InputError("views must name at least one view; got none.")
+        for view in self.views:
+            check_choice("views", view, protocols.PROTOCOLS)
+        check_choice("average", self.average, AVERAGES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Attributes:
+        rows: of its table.
+        class_names: of the networks.
+        dataset: where the images came from.
+        split: of the data set.
+        view: the single view of the first network.
+        plan: how it was done.
+    """
+
+    rows: list[report.Row]
+    class_names: tuple[str, ...]
+    dataset: Dataset
+    split: str
+    view: EvalView
+    plan: Plan
+
+    def write(self, out: str | os.PathLike, command: str) -> None:
+        """Write tables and pictures to a new folder; see `report.write`."""
+        facts = {
+            "command": command,
+            "dataset": self.dataset.facts.name,
+            "split": self.split,
+            "average": self.plan.average,
+            "scales": list(self.plan.scales) if "multi_scale" in self.plan.views else None,
+            "mirror": self.plan.mirror if "multi_scale" in self.plan.views else None,
+            "recalibrated_over": self.plan.recalibrate or None,
+            "device": ", ".join(sorted({device.device_type for device in tf.config.list_logical_devices()})),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "keras_resnet": keras_resnet.__version__,
+        }
+        facts = {name: value for name, value in facts.items() if value is not None}
+        report.write(out, self.rows, readable(self.class_names), self.dataset, self.split, self.view, facts)
+
+
+def evaluate(
+    sources: Sequence,
+    plan: Plan,
+    *,
+    saved_model: str | None = None,
+    tflite: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    split: str | None = None,
+) -> Evaluated:
+    """Evaluate trained networks, their ensemble where there are several, and exported networks.
+
+    Args:
+        sources: trained networks: `Workdir`s, or others with their members, such as `Pretrained`s.
+        plan: how to look at the images.
+        saved_model: folder of a SavedModel.
+        tflite: a TFLite file.
+        dataset: name of the data set; by default that of the first source.
+        data_dir: folder of prepared tensorflow-datasets; by default that of the first source.
+        split: by default the first of test, validation and val that the data set has.
+
+    Raises:
+        ValueError: no networks, different classes, an unknown data set or split, views that do not suit.
+    """
+    strategy = replicas.strategy(plan.replicas)
+    data = open_dataset(sources, dataset, data_dir)
+    split = split or _test_split(data)
+    data.count(split)  # so that a wrong split is found before networks are loaded
+    members = _networks(sources, data, plan, strategy)
+    exports = [
+        _export(read(path), sources, data, plan)
+        for read, path in ((exported.saved_model, saved_model), (exported.tflite, tflite))
+        if path
+    ]
+    groups = [members, *([one] for one in exports)] if members else [[one] for one in exports]
+    rows = []
+    for views in plan.views:
+        for group in groups:
+            found = ensemble.evaluate(
+                group,
+                data,
+                split=split,
+                protocol=views,
+                scales=plan.scales,
+                mirror=plan.mirror,
+                average=plan.average,
+                batch_size=plan.batch_size,
+                max_pixels=sources[0].config.max_pixels if sources else image.MAX_PIXELS,
+                label_map=label_map(data.facts.class_names, group[0].class_names),
+            )
+            rows += [report.Row(name, views, result) for name, result in found.items()]
+    first = groups[0][0]
+    return Evaluated(rows, first.class_names, data, split, first.view, plan)
+
+
+def responses(
+    sources: Sequence, dataset: str | None, data_dir: str | None, split: str | None, batch_size: int
+) -> list[Responses]:
+    """Measure the layer responses of trained networks over a split; arguments as for `evaluate`."""
+    data = open_dataset(sources, dataset, data_dir)
+    split = split or _test_split(data)
+    found = []
+    bar = tqdm(total=data.count(split) * len(sources), unit="image", desc="responses", disable=None)
+    with bar:
+        for name, source in zip(names(sources), sources, strict=True):
+            batches = pipeline.evaluate(data, batch_size, _view(source, data, None), split=split)
+            found.append(layer_responses(source.load(), _counted(batches, bar), name))
+    return found
+
+
+def open_dataset(sources: Sequence, dataset: str | None, data_dir: str | None) -> Dataset:
+    """Find the data set by name, or else the first source's.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    name = dataset or (sources[0].config.dataset if sources else None)
+    if not name:
+        raise InputError("dataset must be given where no run says which: --dataset=...")
+    return datasets.load(name, data_dir or (sources[0].config.data_dir if sources else None))
+
+
+def _counted(batches, bar):
+    for images, labels in batches:
+        yield images, labels
+        bar.update(len(labels))
+
+
+def _test_split(dataset: Dataset) -> str:
+    known = dataset.facts.splits
+    found = next((name for name in ("test", "validation", "val") if name in known), None)
+    if found is None:
+        raise InputError(f"split must be given for a data set without test or validation: one of {', '.join(known)}.")
+    return found
+
+
+def _view(source, dataset: Dataset, resize: int | None) -> EvalView:
+    """A network's view of a data set; images of the network's size are taken whole."""
+    view = source.eval_view() if dataset.facts.image_size == tuple(source.image_size) else source.photo_view()
+    return view if resize is None else dataclasses.replace(view, resize=resize)
+
+
+def _networks(sources: Sequence, dataset: Dataset, plan: Plan, strategy) -> list[ensemble.Member]:
+    return [
+        ensemble.network(
+            name,
+            _loader(source, dataset, plan.recalibrate),
+            _view(source, dataset, plan.resize),
+            source.facts.class_names,
+            strategy,
+        )
+        for name, source in zip(names(sources), sources, strict=True)
+    ]
+
+
+def _loader(source, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Model]:
+    """What loads a network with logits, its batch norm recomputed over the first training images where asked for."""
+
+    if recalibrate and not isinstance(source, Workdir):
+        raise InputError("recalibrate wants runs that say what they were trained on; weights do not.")
+
+    def load() -> keras.Model:
+        model = source.load(classifier_activation=None)
+        if recalibrate:
+            batch = min(source.config.batch_size, recalibrate)
+            view = source.train_view()
+            batches = pipeline.train(dataset, batch, view, split=source.config.train_split, seed=source.config.seed)
+            recalibrate_batch_norm(model, batches, steps=-(-recalibrate // batch))
+        return model
+
+    return load
+
+
+def _export(network: exported.Exported, sources: Sequence, dataset: Dataset, plan: Plan) -> ensemble.Member:
+    """An exported network, which normalises inside, as a member."""
+    size = tuple(side or 0 for side in network.size)
+    if not all(size):
+        size = tuple(sources[0].image_size) if sources else dataset.facts.image_size or (224, 224)
+    if sources and size == tuple(sources[0].image_size):
+        view = protocols.with_input_of(_view(sources[0], dataset, plan.resize))
+    else:
+        resize = 0 if dataset.facts.image_size == size else round(max(size) * 256 / 224)
+        view = EvalView(size, (0.0,) * 3, (1.0,) * 3, plan.resize or resize)
+
+    def function(dense: bool):
+        if dense and all(network.size):
+            raise InputError(
+                f"views multi_scale wants a network that takes images of any size; {network.name} takes {network.size}."
+            )
+        return network.function
+
+    return ensemble.Member(network.name, view, function, _export_classes(network, sources, dataset))
+
+
+def _export_classes(network: exported.Exported, sources: Sequence, dataset: Dataset) -> tuple[str, ...]:
+    """What the scores of an exported network stand for, which the file does not say: by their number."""
+    imagenet = tuple(wnid for wnid, _ in imagenet_classes())
+    known = [source.facts.class_names for source in sources[:1]] + [dataset.facts.class_names, imagenet]
+    for class_names in known:
+        if network.classes in (None, len(class_names)):
+            return tuple(class_names)
+    raise InputError(
+        f"{network.name} has {network.classes} scores, but the data set has {len(dataset.facts.class_names)} classes."
+    )
