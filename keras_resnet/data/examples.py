@@ -52,6 +52,10 @@ class Images:
     def part(self, start: int, stop: int) -> Images:
         return Images(self.images[start:stop], self.labels[start:stop])
 
+    def spread(self, count: int) -> Images:
+        index = _spread(count, self.count)
+        return Images(self.images[index], self.labels[index])
+
 
 @dataclasses.dataclass(frozen=True)
 class Files:
@@ -67,6 +71,10 @@ class Files:
     def part(self, start: int, stop: int) -> Files:
         return Files(self.paths[start:stop], self.labels[start:stop])
 
+    def spread(self, count: int) -> Files:
+        index = _spread(count, self.count)
+        return Files(self.paths[index], self.labels[index])
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
@@ -78,6 +86,15 @@ class Stream:
 
     def part(self, start: int, stop: int) -> Stream:
         return Stream(f"{self.name}[{start}:{stop}]", self.records.skip(start).take(stop - start), stop - start)
+
+    def spread(self, count: int) -> Stream:
+        # tensorflow-datasets shuffles what it prepares, so the first ones are as good.
+        return self.part(0, count)
+
+
+def _spread(count: int, total: int) -> np.ndarray:
+    """`count` of the indices below `total`, evenly spaced."""
+    return np.arange(count) * total // count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +117,25 @@ class Dataset:
         name, start, stop = split_range(split, self.facts.splits)
         examples = self.read(name)
         return examples if stop - start == examples.count else examples.part(start, stop)
+
+    def sample(self, split: str, count: int) -> Dataset:
+        """Return a data set with one split, "sample": `count` examples that are spread evenly over a split of this one.
+
+        Of a stream, they are the first ones.
+
+        Args:
+            split: a split or a part of one.
+            count: from 0 to the number of examples; 0 for all.
+
+        Raises:
+            ValueError: no such split, or a count that does not fit it.
+        """
+        available = self.count(split)
+        if not 0 <= count <= available:
+            raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
+        examples = self.examples(split).spread(count or available)
+        facts = dataclasses.replace(self.facts, splits={"sample": examples.count})
+        return Dataset(facts, {"sample": examples}.__getitem__)
 
     def count(self, split: str) -> int:
         """Return how many examples a split or a part of one has."""

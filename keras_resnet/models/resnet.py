@@ -129,7 +129,7 @@ def ResNet(
     x = _head(x, include_top, pooling, classes, classifier_activation, dtype)
 
     (source,) = keras.utils.get_source_inputs(inputs)
-    with _recursion_limit(30 * sum(stage.blocks for stage in stages)):
+    with recursion_limit(30 * sum(stage.blocks for stage in stages)):
         model = keras.Model(source, x, name=name)
     if weights is not None:
         weight_files.load(model, weights, adapt=True)
@@ -137,7 +137,7 @@ def ResNet(
 
 
 @contextlib.contextmanager
-def _recursion_limit(frames: int) -> Iterator[None]:
+def recursion_limit(frames: int) -> Iterator[None]:
     """Allow `frames` more Python frames: Keras walks a model's graph by recursion, 1202 layers deep and more."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(before + frames)

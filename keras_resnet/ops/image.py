@@ -322,23 +322,25 @@ def resize_window(pixels: tf.Tensor, window: tf.Tensor, size: Sequence[int]) -> 
     Equal to resizing the whole image and cropping, which is dearer: pixels around the window count at its borders.
 
     Args:
-        pixels: u8 or f32[H,W,C].
+        pixels: u8 or f32[H,W,C], or images of one size [B,H,W,C].
         window: f32[4] or i32[4]; it may fall between pixels.
         size: height and width of the result.
 
     Returns:
-        f32[size[0],size[1],C].
+        f32[size[0],size[1],C], or f32[B,size[0],size[1],C].
     """
     window = tf.cast(window, tf.float32)
     scale = tf.constant(size, tf.float32) / window[2:]
-    return tf.raw_ops.ScaleAndTranslate(
-        images=pixels[None],
+    single = len(pixels.shape) == 3
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None] if single else pixels,
         size=tf.constant(size, tf.int32),
         scale=scale,
         translation=-window[:2] * scale,
         kernel_type="triangle",
         antialias=True,
-    )[0]
+    )
+    return resized[0] if single else resized
 
 
 def decode_window(
