@@ -40,9 +40,9 @@ def test_demo(tmp_path):
         "config.json",
         "curves.png",
         "metrics.jsonl",
-        "model.tflite",
         "saved_model",
         "tensorboard",
+        "tflite",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -52,9 +52,8 @@ class Images:
     def part(self, start: int, stop: int) -> Images:
         return Images(self.images[start:stop], self.labels[start:stop])
 
-    def spread(self, count: int) -> Images:
-        index = _spread(count, self.count)
-        return Images(self.images[index], self.labels[index])
+    def pick(self, indices: np.ndarray) -> Images:
+        return Images(self.images[indices], self.labels[indices])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +70,8 @@ class Files:
     def part(self, start: int, stop: int) -> Files:
         return Files(self.paths[start:stop], self.labels[start:stop])
 
-    def spread(self, count: int) -> Files:
-        index = _spread(count, self.count)
-        return Files(self.paths[index], self.labels[index])
+    def pick(self, indices: np.ndarray) -> Files:
+        return Files(self.paths[indices], self.labels[indices])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +85,13 @@ class Stream:
     def part(self, start: int, stop: int) -> Stream:
         return Stream(f"{self.name}[{start}:{stop}]", self.records.skip(start).take(stop - start), stop - start)
 
-    def spread(self, count: int) -> Stream:
-        # tensorflow-datasets shuffles what it prepares, so the first ones are as good.
-        return self.part(0, count)
-
-
-def _spread(count: int, total: int) -> np.ndarray:
-    """`count` of the indices below `total`, evenly spaced."""
-    return np.arange(count) * total // count
+    def pick(self, indices: np.ndarray) -> Stream:
+        # One pass over the records, whatever the order of the indices.
+        wanted = {int(index): place for place, index in enumerate(indices)}
+        found = self.records.enumerate().filter(lambda number, _: tf.reduce_any(number == tf.constant(indices)))
+        kept = {int(number): record for number, record in found.take(len(wanted))}
+        contents, labels = zip(*(kept[number] for number in wanted), strict=True)
+        return Stream(self.name, tf.data.Dataset.from_tensor_slices((list(contents), list(labels))), len(wanted))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,24 +115,13 @@ class Dataset:
         examples = self.read(name)
         return examples if stop - start == examples.count else examples.part(start, stop)
 
-    def sample(self, split: str, count: int) -> Dataset:
-        """Return a data set with one split, "sample": `count` examples that are spread evenly over a split of this one.
+    def pick(self, split: str, indices: Sequence[int]) -> Dataset:
+        """Return a data set of one split, "picked", with the examples of a split at these indices, in their order.
 
-        Of a stream, they are the first ones.
-
-        Args:
-            split: a split or a part of one.
-            count: from 0 to the number of examples; 0 for all.
-
-        Raises:
-            ValueError: no such split, or a count that does not fit it.
+        A split that can only be read in its order is read once.
         """
-        available = self.count(split)
-        if not 0 <= count <= available:
-            raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
-        examples = self.examples(split).spread(count or available)
-        facts = dataclasses.replace(self.facts, splits={"sample": examples.count})
-        return Dataset(facts, {"sample": examples}.__getitem__)
+        picked = self.examples(split).pick(np.asarray(indices, "int64"))
+        return Dataset(dataclasses.replace(self.facts, splits={"picked": picked.count}), {"picked": picked}.__getitem__)
 
     def count(self, split: str) -> int:
         """Return how many examples a split or a part of one has."""

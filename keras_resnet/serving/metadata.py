@@ -1,8 +1,8 @@
 """What a TFLite file says of itself: input, output, labels and preprocessing, as TFLite Metadata lays them down.
 
-The buffer `TFLITE_METADATA` of the file describes its tensors; the files it names are appended as a ZIP archive, so that
-`unzip model.tflite` takes them out: `labels.txt`, one class a line, and `preprocessing.json`, how the evaluation of the
-network makes the input of a photo, which the schema has no field for.
+The buffer `TFLITE_METADATA` of the file describes its tensors; the files it names are appended as a ZIP archive, so
+that `unzip model.tflite` takes them out: `labels.txt`, one class a line, and `preprocessing.json`, how the evaluation
+of the network makes the input of a photo, which the schema has no field for.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def measure(
         mean: of each channel or pixel, in [0, 255].
         std: of each channel.
         files: variant -> file.
-        dataset: with the images in its split "sample".
+        dataset: with the images in its split "picked".
         view: of the images, without normalisation.
         threads: threads of the interpreter.
 
@@ -86,8 +86,8 @@ def measure(
 
     scores = {variant: [] for variant in ("original", *runners)}
     labels = []
-    batches = pipeline.evaluate(dataset, 32, view, split="sample")
-    with tqdm(total=dataset.count("sample"), unit="image", desc="report") as bar:
+    batches = pipeline.evaluate(dataset, 32, view, split="picked")
+    with tqdm(total=dataset.count("picked"), unit="image", desc="report") as bar:
         for pixels, label in batches:
             labels.append(label.numpy())
             scores["original"].append(original(pixels).numpy())
@@ -146,8 +146,9 @@ def _time(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
 
 
 def _row(variant, scores, reference, labels, size, times) -> Row:
-    # As in the evaluation: classes scored above the right one; a score that is not a number counts as wrong.
-    rank = np.sum(~(scores <= np.take_along_axis(scores, labels[:, None], 1)), axis=1)
+    # Scores of integer networks are often equal: then the first class comes first, as `argmax` and `top_k` have it.
+    order = np.argsort(-scores, axis=1, kind="stable")
+    rank = np.argmax(order == labels[:, None], axis=1)
     return Row(
         variant=variant,
         top1_error=100 * float(np.mean(rank >= 1)),
@@ -177,9 +178,10 @@ def table(rows: Sequence[Row]) -> str:
 
 def write(rows: Sequence[Row], folder: pathlib.Path, title: str, threads: int) -> None:
     """Write `report.md`, `report.json` and `report.png` into a folder."""
+    how = f"LiteRT with {threads} threads, the original with TensorFlow's own"
     text = (
-        f"# {title}\n\n{rows[0].images} images; LiteRT with {threads} threads, the original with TensorFlow's own; medians "
-        f"of {ROUNDS} rounds in which the variants take turns.\n\n{table(rows)}\n![errors, sizes and times](report.png)\n"
+        f"# {title}\n\n{rows[0].images} images; {how}; medians of {ROUNDS} rounds in which the variants take turns.\n\n"
+        f"{table(rows)}\n![errors, sizes and times](report.png)\n"
     )
     (folder / "report.md").write_text(text, encoding="utf-8")
     values = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)

@@ -1,11 +1,11 @@
 """SavedModels that TF Serving's loader takes, published as numbered versions.
 
-    out/1/saved_model.pb, variables/         the network with the signatures of `signatures`
-    out/1/assets/labels.txt                  the class names, one a line
-    out/1/assets.extra/                      warm-up requests
-    out/1/batching_params.pbtxt              for --enable_per_model_batching_parameters
-    out/1/manifest.sha256                    checksums, for `sha256sum --check` or `publish.verify`
-    out/models.config, out/compose.yaml      how to start TF Serving
+out/1/saved_model.pb, variables/         the network with the signatures of `signatures`
+out/1/assets/labels.txt                  the class names, one a line
+out/1/assets.extra/                      warm-up requests
+out/1/batching_params.pbtxt              for --enable_per_model_batching_parameters
+out/1/manifest.sha256                    checksums, for `sha256sum --check` or `publish.verify`
+out/models.config, out/compose.yaml      how to start TF Serving
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def write(model: keras.Model, endpoints: dict[str, signatures.Endpoint], folder:
         archive.write_out(str(folder), verbose=False)
     except tf.errors.OpError as error:
         reason = image.first_line(error)
-        raise InputError(f"out must be a place that can be written; {str(folder.parent)!r} cannot: {reason}.") from error
+        raise InputError(
+            f"out must be a place that can be written; {str(folder.parent)!r} cannot: {reason}."
+        ) from error
 
 
 def write_file(path: pathlib.Path, content: bytes) -> None:

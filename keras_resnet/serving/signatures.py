@@ -1,8 +1,8 @@
 """The signatures of every exported model: the same names and meanings whatever the network.
 
-    serving_default   image_bytes string[N]   -> probabilities f32[N,K], classes string[N,k], scores f32[N,k]
-    images            images u8[N,H,W,3]      -> the same
-    features          image_bytes string[N]   -> features f32[N,D]
+serving_default   image_bytes string[N]   -> probabilities f32[N,K], classes string[N,k], scores f32[N,k]
+images            images u8[N,H,W,3]      -> the same
+features          image_bytes string[N]   -> features f32[N,D]
 """
 
 from __future__ import annotations

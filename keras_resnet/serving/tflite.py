@@ -12,9 +12,11 @@ Each takes `images` u8[1,H,W,3], RGB at the network's size, and gives `probabili
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import tempfile
+import warnings
 from collections.abc import Sequence
 
 import keras
@@ -22,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset
+from keras_resnet.data.examples import Dataset, Stream
 from keras_resnet.data.views import EvalView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
@@ -72,6 +74,8 @@ def export(
         ValueError: the source has no weights, `out` exists or cannot be written, too few images, or an argument is
             not allowed.
     """
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
     out = pathlib.Path(out).absolute()
     publish.check_new(out)
     for variant in variants:
@@ -84,7 +88,7 @@ def export(
     calibration = None
     if "int8" in variants:
         calibration = _calibration(dataset, calibration_split, calibration_images, view)
-    images = dataset.sample(report_split, report_images) if report_split else None
+    images = sample(dataset, report_split, report_images) if report_split else None
 
     name, model = source.config.model, source.load()
     folded = folding.fold(model)
@@ -126,9 +130,13 @@ def convert(
     # The integer converter makes the uint8 input itself, from the ranges that it saw.
     dtype = tf.float32 if variant == "int8" else tf.uint8
     spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], dtype, name="images")
+    folded = variant == "int8" and np.ndim(mean) == 1
+    if folded:
+        model = folding.fold_normalization(model, mean, std)
 
     def predict(images):
-        return {"probabilities": model(image.normalize(images, mean, std), training=False)}
+        pixels = images if folded else image.normalize(images, mean, std)
+        return {"probabilities": model(pixels, training=False)}
 
     with tempfile.TemporaryDirectory() as folder:
         # By way of a SavedModel: from a concrete function, the converter silently leaves the weights of Keras 3 out.
@@ -143,12 +151,32 @@ def convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.uint8
             converter.representative_dataset = lambda: ({"images": images} for images in calibration)
-        return converter.convert()
+        with warnings.catch_warnings():
+            # The converter itself calls the interpreter that it says is deprecated.
+            warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
+            return converter.convert()
 
 
 def _pixels_only(view: EvalView) -> EvalView:
     """The same view without normalisation, which is part of the network here."""
     return dataclasses.replace(view, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def sample(dataset: Dataset, split: str, count: int) -> Dataset:
+    """Return a data set of `count` examples spread evenly over a split, or the first ones of a stream; 0 for all.
+
+    Its only split is "picked".
+
+    Raises:
+        ValueError: no such split, or more examples than it has.
+    """
+    available = dataset.count(split)
+    if not 0 <= count <= available:
+        raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
+    index = np.arange(count or available)
+    # tensorflow-datasets shuffles what it prepares, and a stream can only be read from its beginning.
+    ordered = isinstance(dataset.examples(split), Stream)
+    return dataset.pick(split, index if ordered else index * available // len(index))
 
 
 def _calibration(dataset: Dataset, split: str, count: int, view: EvalView) -> list[np.ndarray]:
@@ -159,7 +187,7 @@ def _calibration(dataset: Dataset, split: str, count: int, view: EvalView) -> li
             f"calibration_images must be from {FEWEST_CALIBRATION_IMAGES} to the {available} images of {split!r}; "
             f"got {count}."
         )
-    batches = pipeline.evaluate(dataset.sample(split, count), 1, view, split="sample")
+    batches = pipeline.evaluate(sample(dataset, split, count), 1, view, split="picked")
     images = [np.array(batch[0]) for batch in batches]
     # Two pixels give the input the whole range, so that its uint8 values are the pixels themselves.
     images[0][0, 0, :2] = [[0], [255]]

@@ -33,8 +33,8 @@ def write(folder: pathlib.Path, requests: Requests) -> None:
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     """A serialized `PredictionLog` of one request.
 
-    Its messages come with the package tensorflow-serving-api, which needs the large build of TensorFlow; the five fields
-    that are used here are written out instead: `PredictionLog.predict_log` (6), `PredictLog.request` (1),
+    Its messages come with the package tensorflow-serving-api, which needs the large build of TensorFlow; the five
+    fields that are used here are written out instead: `PredictionLog.predict_log` (6), `PredictLog.request` (1),
     `PredictRequest.model_spec` (1) with `ModelSpec.signature_name` (3), and `PredictRequest.inputs` (2), a map.
     """
     request = _field(1, _field(3, signature.encode()))

@@ -174,7 +174,8 @@ def tensor_to_proto(array: np.ndarray) -> bytes:
     head = _field(1, number) + _field(2, b"".join(_field(2, _field(1, side)) for side in array.shape))
     if array.dtype == object:
         return head + b"".join(_field(8, value) for value in array.ravel())
-    return head + _field(4, np.ascontiguousarray(array).tobytes())
+    # As TF Serving answers: in the field of the type, not in `tensor_content`.
+    return head + _field(5 if array.dtype == np.float32 else 4, np.ascontiguousarray(array).tobytes())
 
 
 class Tensor:
@@ -490,7 +491,9 @@ def serve_grpc(versions: Versions, port: int) -> int:
 
     handlers = {"Predict": grpc.unary_unary_rpc_method_handler(predict)}
     server = grpc.server(futures.ThreadPoolExecutor(8))
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers)])
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers)]
+    )
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     serve_grpc.running = server
