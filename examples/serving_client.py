@@ -3,8 +3,8 @@
     python examples/serving_client.py --rest=http://localhost:8501 --model=resnet20 PHOTO...
     python examples/serving_client.py --grpc=localhost:8500 --model=resnet20 PHOTO...      # pip install grpcio protobuf
 
-The server decodes the photos: their bytes are sent as they are. All photos go in one request, which fails as a whole where
-one of them cannot be decoded.
+The server decodes the photos: their bytes are sent as they are. All photos go in one request, which fails as a whole
+where one of them cannot be decoded.
 """
 
 import argparse

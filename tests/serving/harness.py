@@ -30,8 +30,8 @@ HTTP_STATUS = {3: 400, 5: 404, 8: 429, 9: 400, 11: 400, 12: 501, 14: 503}
 """Numbers of `TF_Code` -> HTTP, as TF Serving's http_server.cc has them; 500 for others."""
 
 _PACKAGE = pathlib.Path(importlib.util.find_spec("tensorflow").origin).parent
-_framework = ctypes.CDLL(str(_PACKAGE / "libtensorflow_framework.so.2"), mode=ctypes.RTLD_GLOBAL)
-_tensorflow = ctypes.CDLL(str(_PACKAGE / "libtensorflow_cc.so.2"), mode=ctypes.RTLD_GLOBAL)
+_framework = ctypes.CDLL(str(_PACKAGE / "libtensorflow_framework.so.2"))
+_tensorflow = ctypes.CDLL(str(_PACKAGE / "libtensorflow_cc.so.2"))
 
 
 class _Output(ctypes.Structure):

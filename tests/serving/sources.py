@@ -1,0 +1,78 @@
+"""A trained network for tests, without a training: random weights, and batch statistics that belong to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import types
+
+import keras
+import numpy as np
+
+from keras_resnet.data.examples import Facts
+from keras_resnet.data.views import EvalView
+
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+
+
+@dataclasses.dataclass
+class Source:
+    """What the exporters want of a trained network; `model` is loaded as it is."""
+
+    model: keras.Model
+    resize: int = 0
+    exif: bool = False
+    mean: object = MEAN
+    std: tuple = STD
+
+    @property
+    def facts(self) -> Facts:
+        names = tuple(f"class {number}" for number in range(self.model.output_shape[-1]))
+        return Facts("test", names, None, {}, MEAN, STD)
+
+    @property
+    def config(self):
+        return types.SimpleNamespace(model=self.model.name)
+
+    def load(self) -> keras.Model:
+        return self.model
+
+    def photo_view(self) -> EvalView:
+        size = self.model.input_shape[1:3]
+        return EvalView(size, self.mean, self.std, self.resize or size[0], self.exif)
+
+
+def settle(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Give a network random weights everywhere, and moving statistics that are those of a batch of random images.
+
+    With statistics that do not belong to the weights, activations of deep networks grow without bounds.
+    """
+    random = np.random.default_rng(seed)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    model.set_weights([w + 0.1 * random.uniform(size=w.shape).astype("float32") * w.std() for w in model.get_weights()])
+    for norm in norms:
+        count = norm.gamma.shape[0]
+        norm.gamma.assign(random.uniform(0.5, 1.5, count))
+        norm.beta.assign(random.uniform(-0.5, 0.5, count))
+        norm.momentum, momentum = 0.0, norm.momentum
+    model(random.normal(size=(4, *model.input_shape[1:])).astype("float32"), training=True)
+    for norm in norms:
+        norm.momentum = momentum
+    return model
+
+
+def encoded(image: np.ndarray, format: str = "PNG", **options) -> bytes:
+    """An image u8[H,W,3] as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format, **options)
+    return file.getvalue()
+
+
+def smooth(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A picture u8[H,W,3] that is smooth, as photos are."""
+    from PIL import Image
+
+    small = random.integers(0, 256, (4, 4, 3)).astype("uint8")
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
