@@ -131,7 +131,7 @@ def decode(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decode an image file as RGB, after a look at its header.
 
     Grey and palette images are expanded, CMYK is converted, alpha is dropped and not blended, 16-bit values keep their
-    high byte, of an animation the first frame is taken, and EXIF orientation is ignored (see `exif_orient`).
+    high byte, of an animated GIF the first frame is taken, and EXIF orientation is ignored (see `exif_orient`).
 
     Args:
         contents: string[], a JPEG, PNG, GIF, BMP or WebP file, told by its first bytes and not by a name.
@@ -155,10 +155,29 @@ def decode(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         indexed = tf.shape(pixels)[2] == 1
         return tf.cond(indexed, lambda: tf.gather(colors, tf.cast(pixels[:, :, 0], tf.int32)), lambda: pixels[:, :, :3])
 
+    def webp_with_alpha():
+        return tf.io.decode_image(contents, channels=4, expand_animations=False)[:, :, :3]
+
     def other():
         return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
-    return tf.ensure_shape(tf.cond(_starts(_head(contents), b"BM"), bmp, other), [None, None, 3])
+    head = _head(contents)
+    alpha, animated = _webp_flags(head)
+    # TensorFlow 2.21 overwrites memory that is not its own where it decodes an animated WebP.
+    with tf.control_dependencies([tf.debugging.Assert(~animated, ["animated WebP files are not read"])]):
+        kind = tf.cast(_starts(head, b"BM"), tf.int32) + 2 * tf.cast(alpha, tf.int32)
+    return tf.ensure_shape(tf.switch_case(kind, [other, bmp, webp_with_alpha]), [None, None, 3])
+
+
+def _webp_flags(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether a file is a WebP with alpha, which the decoder wants four channels for, and whether an animated one."""
+    extended = _starts(head, b"RIFF") & _starts(head, b"WEBPVP8X", 8)
+    lossless = _starts(head, b"RIFF") & _starts(head, b"WEBPVP8L", 8)
+    # A bit of the flags of the extended format, and the one behind width and height of the lossless one.
+    alpha = (extended & (tf.bitwise.bitwise_and(head[20], 0x10) > 0)) | (
+        lossless & (tf.bitwise.bitwise_and(head[24], 0x10) > 0)
+    )
+    return alpha, extended & (tf.bitwise.bitwise_and(head[20], 0x02) > 0)
 
 
 def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Tensor:

@@ -46,11 +46,12 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 
     with recursion_limit(30 * len(model.layers)):
         folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    copies = {layer.name: layer for layer in folded.layers}
     for layer in model.layers:
         if layer.name in pairs:
-            folded.get_layer(layer.name).set_weights(_folded_weights(layer, pairs[layer.name]))
+            copies[layer.name].set_weights(_folded_weights(layer, pairs[layer.name]))
         elif layer.weights and layer.name not in norms:
-            folded.get_layer(layer.name).set_weights(layer.get_weights())
+            copies[layer.name].set_weights(layer.get_weights())
     return folded
 
 

@@ -52,11 +52,14 @@ def odd_files(random: np.random.Generator) -> dict[str, tuple[bytes, str]]:
         "palette bmp": save(image.convert("P"), "BMP"),
         "webp": save(image, "WEBP"),
         "lossless webp with alpha": save(alpha, "WEBP", lossless=True),
+        "lossy webp with alpha": save(alpha, "WEBP"),
         "jpeg with bytes behind it": jpeg + b"more",
     }
     refused = {
         "truncated jpeg": jpeg[: len(jpeg) // 2],
         "truncated png": png[: len(png) // 2],
+        "animated webp": save(frames[0], "WEBP", **animated),
+        "animated webp with alpha": save(alpha.resize((52, 40)), "WEBP", **animated),
         "empty": b"",
         "text": b"this is not an image",
         "tiff": save(image, "TIFF"),

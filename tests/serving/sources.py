@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_resnet.data.examples import Facts
 from keras_resnet.data.views import EvalView
+from keras_resnet.models.resnet import recursion_limit
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
 
@@ -43,11 +44,15 @@ class Source:
 
 
 def settle(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Give a network random weights everywhere, and moving statistics that are those of a batch of random images.
+    """Give a network random weights everywhere, such that its activations and probabilities are of a usual size.
 
-    With statistics that do not belong to the weights, activations of deep networks grow without bounds.
+    The moving statistics are those of a batch of pictures: with others, activations of deep networks grow without
+    bounds. The classifier is scaled so that its scores differ by a few units: neither all alike nor all but one zero.
     """
     random = np.random.default_rng(seed)
+    height, width = model.input_shape[1:3]
+    pictures = np.stack([smooth(random, height, width) for _ in range(8)])
+    inputs = (pictures - np.float32(MEAN)) / np.float32(STD)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     model.set_weights([w + 0.1 * random.uniform(size=w.shape).astype("float32") * w.std() for w in model.get_weights()])
     for norm in norms:
@@ -55,10 +60,22 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
         norm.gamma.assign(random.uniform(0.5, 1.5, count))
         norm.beta.assign(random.uniform(-0.5, 0.5, count))
         norm.momentum, momentum = 0.0, norm.momentum
-    model(random.normal(size=(4, *model.input_shape[1:])).astype("float32"), training=True)
+    model(inputs, training=True)
     for norm in norms:
         norm.momentum = momentum
+    classifier = model.layers[-1]
+    features = pooled(model).predict_on_batch(inputs)
+    kernel = random.normal(size=classifier.kernel.shape)
+    scores = (features - features.mean(0)) @ kernel
+    kernel *= 2 / scores.std()
+    classifier.set_weights([kernel, -features.mean(0) @ kernel])
     return model
+
+
+def pooled(model: keras.Model) -> keras.Model:
+    """The part of a network that gives what its classifier sees."""
+    with recursion_limit(30 * len(model.layers)):
+        return keras.Model(model.input, model.layers[-1].input)
 
 
 def encoded(image: np.ndarray, format: str = "PNG", **options) -> bytes:

@@ -20,7 +20,7 @@ NETS = {
 
 @pytest.mark.parametrize("options", NETS.values(), ids=NETS)
 def test_folded_networks_compute_the_same(options, random):
-    net = keras_resnet.ResNet([(4, 1, 1), (8, 2, 2)], stem="cifar", input_shape=(8, 8, 3), classes=3, **options)
+    net = keras_resnet.ResNet([(16, 1, 1), (24, 2, 2)], stem="cifar", input_shape=(8, 8, 3), classes=3, **options)
     settle(net)
     before = net.get_weights()
     folded = folding.fold(net)
@@ -56,8 +56,8 @@ def test_a_convolution_that_others_read_keeps_its_batch_norm(random):
     np.testing.assert_allclose(folded(images), net(images), atol=1e-6)
 
 
-def test_the_deepest_network():
-    net = keras_resnet.ResNet([(2, 200, 1)] * 3, block="basic", stem="cifar", input_shape=(8, 8, 3), classes=2)
+def test_a_network_deeper_than_pythons_recursion():
+    net = keras_resnet.ResNet([(16, 50, 1)] * 3, block="basic", stem="cifar", input_shape=(8, 8, 3), classes=2)
     assert sum("_bn" in layer.name for layer in folding.fold(net).layers) == 0
 
 

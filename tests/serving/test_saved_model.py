@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet.serving import publish, saved_model, warmup
-from tests.serving.harness import Model, fields
+from tests.serving.harness import Model, fields, tensor_from_proto
 from tests.serving.sources import MEAN, STD, Source, settle
 
 
@@ -50,17 +50,8 @@ def test_warm_up_requests_replay(published, served):
         content = dict(fields(request))
         signatures.append(dict(fields(content[1]))[3].decode())
         ((name, tensor),) = [tuple(value for _, value in fields(content[2]))]
-        array = tf.make_ndarray(tf.make_tensor_proto(0) if not tensor else _tensor(tensor))
-        served.run(signatures[-1], {name.decode(): array})
+        served.run(signatures[-1], {name.decode(): tensor_from_proto(tensor)})
     assert signatures == ["serving_default", "images", "features"]
-
-
-def _tensor(content):
-    return tf.compat.v1.attr_value_pb2.AttrValue.FromString(b"\x42" + _length(len(content)) + content).tensor
-
-
-def _length(size):
-    return bytes([size & 127 | 128]) + _length(size >> 7) if size > 127 else bytes([size])
 
 
 def test_warm_up_requests_are_the_messages_of_tf_serving():

@@ -34,8 +34,8 @@ def test_every_signature_of_each_family_gives_the_answers_of_the_network(family,
     # Other networks before it change the counters that Keras makes names with.
     for number in range(20):
         keras_resnet.ResNet([(2, 1, 1)], stem="cifar", input_shape=(8, 8, 3), classes=2, name=f"other{number}")
-    net = keras_resnet.ResNet([(4, 1, 1), (8, 1, 2)], stem="cifar", input_shape=(8, 8, 3), **FAMILIES[family])
-    source = Source(settle(net), resize=10)
+    net = keras_resnet.ResNet([(16, 1, 1), (24, 1, 2)], stem="cifar", input_shape=(8, 8, 3), **FAMILIES[family])
+    source = Source(settle(net))
     path = saved_model.export(source, tmp_path / "m")
     assert names_and_shapes(Model(path)) == GOLDEN
     found = differences(source, path)
