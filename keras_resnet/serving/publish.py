@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import pathlib
 import re
@@ -18,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 
 from keras_resnet.errors import InputError
+from keras_resnet.manifest import digest
 
 MANIFEST = "manifest.sha256"
 """File of a version with a line "sha256  path" for each other file, as `sha256sum --check` reads it."""
@@ -121,7 +121,7 @@ def check_new(out: pathlib.Path) -> None:
 
 def write_manifest(folder: pathlib.Path) -> None:
     """Write the checksum of each file in a folder into the file `MANIFEST` in it."""
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
+    lines = [f"{digest(folder / name)}  {name}\n" for name in _files(folder)]
     (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
 
 
@@ -141,7 +141,7 @@ def verify(folder: str | os.PathLike) -> None:
     if odd := sorted(set(found) ^ set(promised)):
         raise InputError(f"{str(folder)!r} must have the files of its manifest; {odd[0]!r} is missing or was added.")
     for name in found:
-        if _sha256(folder / name) != promised[name]:
+        if digest(folder / name) != promised[name]:
             raise InputError(f"{str(folder / name)!r} is not the file that its manifest has the checksum of.")
 
 
@@ -149,11 +149,6 @@ def _files(folder: pathlib.Path) -> list[str]:
     """Paths of all files in a folder but the manifest, relative to it."""
     files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in files if name != MANIFEST)
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(folder: pathlib.Path) -> None:

@@ -323,7 +323,10 @@ def _decode_json(value):
     if isinstance(value, dict):
         if set(value) != {"b64"}:
             raise ServingError(3, f"an object in a tensor must be {{'b64': ...}}; got keys {sorted(value)}")
-        return base64.b64decode(value["b64"], validate=True)
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except (ValueError, TypeError) as error:
+            raise ServingError(3, f"a value of 'b64' must be base64: {error}") from error
     if isinstance(value, list):
         return [_decode_json(item) for item in value]
     return value.encode() if isinstance(value, str) else value

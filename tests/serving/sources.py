@@ -55,9 +55,11 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
     inputs = (pictures - np.float32(MEAN)) / np.float32(STD)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     model.set_weights([w + 0.1 * random.uniform(size=w.shape).astype("float32") * w.std() for w in model.get_weights()])
+    # Small residuals, as trained networks have: deep ones without them see all images alike.
+    residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
     for norm in norms:
         count = norm.gamma.shape[0]
-        norm.gamma.assign(random.uniform(0.5, 1.5, count))
+        norm.gamma.assign(random.uniform(0.5, 1.5, count) * (0.3 if id(norm.output) in residuals else 1.0))
         norm.beta.assign(random.uniform(-0.5, 0.5, count))
         norm.momentum, momentum = 0.0, norm.momentum
     model(inputs, training=True)

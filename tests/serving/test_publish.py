@@ -137,9 +137,11 @@ def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
 @pytest.mark.slow
 def test_exports_that_are_killed():
     """A sample of what `python -m tests.serving.soak_exports` does at length."""
-    result = soak(exports=4, kills=2)
+    result = soak(exports=3, kills=1)
     assert result["violations"] == []
-    assert result["exports that ended"] == result["versions seen"] == 2
+    assert result["exports that ended"] == 2
+    # One that is killed may be after its rename.
+    assert 2 <= result["versions seen"] <= 3
     assert result["such folders at the end"] <= 1
 
 

@@ -29,11 +29,15 @@ def answer(model, contents, signature="serving_default"):
     return model.run(signature, {"image_bytes": np.array(contents, object)})
 
 
+@pytest.fixture(scope="module")
+def twenty_others():
+    """Networks built before change the counters that Keras makes names with."""
+    options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
+    return [keras_resnet.ResNet([(2, 1, 1)], name=f"other{number}", **options) for number in range(20)]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_signature_of_each_family_gives_the_answers_of_the_network(family, tmp_path):
-    # Other networks before it change the counters that Keras makes names with.
-    for number in range(20):
-        keras_resnet.ResNet([(2, 1, 1)], stem="cifar", input_shape=(8, 8, 3), classes=2, name=f"other{number}")
+def test_every_signature_of_each_family_gives_the_answers_of_the_network(family, twenty_others, tmp_path):
     net = keras_resnet.ResNet([(16, 1, 1), (24, 1, 2)], stem="cifar", input_shape=(8, 8, 3), **FAMILIES[family])
     source = Source(settle(net))
     path = saved_model.export(source, tmp_path / "m")
