@@ -38,6 +38,6 @@ setup(
     extras_require={
         "tflite": ["ai-edge-litert"],
         "torch": ["torch>=2.6"],
-        "test": ["ai-edge-litert", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],
+        "test": ["ai-edge-litert", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],
     },
 )

@@ -32,21 +32,13 @@ def run_saved_model(path: pathlib.Path, images: np.ndarray) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         np.save(pathlib.Path(folder, "images.npy"), images)
         command = [str(pathlib.Path(sys.executable).with_name("saved_model_cli")), "run", "--dir", str(path)]
-        command += ["--tag_set", "serve", "--signature_def", "serving_default"]
+        command += ["--tag_set", "serve", "--signature_def", "images"]
         command += ["--inputs", f"images={folder}/images.npy", "--outdir", folder]
         subprocess.run(command, check=True, capture_output=True)
         return np.load(pathlib.Path(folder, "probabilities.npy"))
 
 
-def run_tflite(path: pathlib.Path, images: np.ndarray) -> np.ndarray:
-    """Run a TFLite file image by image with LiteRT."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(model_path=str(path), num_threads=2).get_signature_runner("serving_default")
-    return np.concatenate([runner(images=image[None])["probabilities"] for image in images])
-
-
-def report(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
+def compare(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
     """Print how far two sets of probabilities are apart, and fail where it is more than `bound`."""
     difference = np.abs(ours - theirs).max()
     agree = np.mean(ours.argmax(-1) == theirs.argmax(-1))
@@ -60,7 +52,7 @@ def main(_):
     from keras_resnet.data import datasets, pipeline
     from keras_resnet.evaluation import classification
     from keras_resnet.ops import image
-    from keras_resnet.serving import saved_model, tflite
+    from keras_resnet.serving import report, saved_model, tflite
     from keras_resnet.training import loop
 
     workdir = pathlib.Path(FLAGS.workdir)
@@ -74,12 +66,14 @@ def main(_):
     errors = classification.evaluate(model.predict_on_batch, pipeline.evaluate(dataset, 256, run.eval_view()))
     print(f"test error {errors.top1_error:.2f} % on {errors.count} held-out images")
 
-    saved_model.export(model, workdir / "saved_model", run.mean, run.std)
-    tflite.export(model, workdir / "model.tflite", run.mean, run.std)
     images = dataset.examples("test").images
     ours = model.predict(image.normalize(images, run.mean, run.std), batch_size=256, verbose=0)
-    report("SavedModel", ours, run_saved_model(workdir / "saved_model", images), 1e-4)
-    report("TFLite", ours, run_tflite(workdir / "model.tflite", images), 1e-3)
+    version = saved_model.export(run, workdir / "saved_model")
+    compare("SavedModel", ours, run_saved_model(version, images), 1e-4)
+    files = tflite.export(run, workdir / "tflite", dataset=dataset, report_split="test")
+    lite = report.interpreter(files / "resnet20_float32.tflite", threads=2)
+    compare("TFLite", ours, np.concatenate([lite(one[None]) for one in images]), 1e-3)
+    print((workdir / "tflite" / "report.md").read_text())
     print(f"see {workdir}/: " + ", ".join(sorted(path.name for path in workdir.iterdir())))
 
 

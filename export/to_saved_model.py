@@ -1,6 +1,6 @@
-"""Write the network of a run as a SavedModel for TF Serving.
+"""Publish the network of a run as the next version of a SavedModel for TensorFlow Serving.
 
-python export/to_saved_model.py --workdir=runs/r20 --out=models/r20/1
+python export/to_saved_model.py --workdir=runs/r20 --out=models/r20
 """
 
 import sys

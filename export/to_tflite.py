@@ -1,6 +1,6 @@
-"""Write the network of a run as a TFLite file.
+"""Write the network of a run as TFLite files: float32, float16, dynamic range and int8, with a report.
 
-python export/to_tflite.py --workdir=runs/r20 --out=r20.tflite
+python export/to_tflite.py --workdir=runs/r20 --out=models/r20_tflite
 """
 
 import sys

@@ -5,7 +5,7 @@ keras-resnet evaluate --workdir=runs/r20 --views=single,ten_crop --out=report
 keras-resnet evaluate --weights=imagenet --model=resnet50 --dataset=folder:/data/val --views=multi_scale
 keras-resnet predict --workdir=runs/r20 PHOTO...
 keras-resnet predict --weights=imagenet --model=resnet50 PHOTO...
-keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20/1
+keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20
 keras-resnet convert resnet50-0676ba61.pth resnet50.weights.h5
 keras-resnet responses --workdir=runs/r20,runs/plain20 --out=responses.png
 keras-resnet curves --workdir=runs/r20,runs/plain20 --out=curves.png
@@ -298,21 +298,72 @@ def predict(arguments: Sequence[str]) -> None:
 
 
 def export(arguments: Sequence[str]) -> None:
-    """Write a run's network as a SavedModel or a TFLite file."""
+    """Publish a run's network as a SavedModel for TensorFlow Serving, or write it as TFLite files with a report."""
     values = absl_flags.FlagValues()
     _source_flags(values)
     absl_flags.DEFINE_string("format", "saved_model", "saved_model or tflite.", flag_values=values)
-    absl_flags.DEFINE_string("out", None, "Folder or file to make; it must not exist.", flag_values=values)
+    absl_flags.DEFINE_string(
+        "out", None, "saved_model: folder of all versions; tflite: folder to make.", flag_values=values
+    )
+    of_format = {"saved_model": _saved_model_flags(values), "tflite": _tflite_flags(values)}
     if not _parsed(values, arguments, export, positional=False):
         return
-    check_choice("format", values.format, ("saved_model", "tflite"))
+    check_choice("format", values.format, of_format)
+    given = {name for names in of_format.values() for name in names if values[name].value is not None}
+    if strange := sorted(given - set(of_format[values.format])):
+        raise InputError(f"{strange[0]} has no meaning for --format={values.format}.")
+    options = {name: values[name].value for name in sorted(given)}
     out, run = _required(values, "out"), _opened(values)
 
-    from keras_resnet.serving import saved_model, tflite
+    if values.format == "saved_model":
+        from keras_resnet.serving import saved_model
 
-    exporter = {"saved_model": saved_model, "tflite": tflite}[values.format]
-    exporter.export(run.load(), out, run.mean, run.std)
-    print(f"wrote {out}")
+        path = saved_model.export(run, out, **{"max_pixels": run.config.max_pixels, **options})
+    else:
+        from keras_resnet.data import datasets
+        from keras_resnet.serving import tflite
+
+        report = options.pop("report", True)
+        name, folder = options.pop("dataset", run.config.dataset), options.pop("data_dir", run.config.data_dir)
+        if report or "int8" in options.get("variants", tflite.VARIANTS):
+            options["dataset"] = datasets.load(name, folder)
+        if report:
+            options.setdefault("report_split", run.config.eval_split)
+        if options.get("batch_size") == 0:
+            options["batch_size"] = None
+        options.setdefault("calibration_split", run.config.train_split)
+        path = tflite.export(run, out, **options)
+        if report:
+            print((path / "report.md").read_text(encoding="utf-8"))
+    print(f"wrote {path}")
+
+
+def _saved_model_flags(values: absl_flags.FlagValues) -> list[str]:
+    integer = {"default": None, "lower_bound": 1, "flag_values": values}
+    absl_flags.DEFINE_integer("version", help="Number of the version. [the next one]", **integer)
+    absl_flags.DEFINE_integer("top", help="How many classes the outputs classes and scores have. [5]", **integer)
+    absl_flags.DEFINE_integer("max_pixels", help="Larger images are refused. [the run's]", **integer)
+    absl_flags.DEFINE_bool("fold", None, "Fold batch norms into convolutions. [True]", flag_values=values)
+    absl_flags.DEFINE_string("dtype", None, "float32, float16 or bfloat16. [float32]", flag_values=values)
+    return ["version", "top", "max_pixels", "fold", "dtype"]
+
+
+def _tflite_flags(values: absl_flags.FlagValues) -> list[str]:
+    text, integer = {"default": None, "flag_values": values}, {"default": None, "flag_values": values, "lower_bound": 0}
+    absl_flags.DEFINE_list("variants", help="Some of float32,float16,dynamic,int8. [all]", **text)
+    absl_flags.DEFINE_string("dataset", help="Images for calibration and report. [the run's]", **text)
+    absl_flags.DEFINE_string("data_dir", help="Folder of prepared tensorflow-datasets. [the run's]", **text)
+    absl_flags.DEFINE_string("calibration_split", help="Images that int8 is calibrated on. [train_split]", **text)
+    absl_flags.DEFINE_integer("calibration_images", help="How many of them. [256]", **integer)
+    absl_flags.DEFINE_bool("report", None, "Compare the files with the network on images. [True]", flag_values=values)
+    absl_flags.DEFINE_string("report_split", help="Images of the report. [eval_split]", **text)
+    absl_flags.DEFINE_integer("report_images", help="How many of them, 0 for all. [0]", **integer)
+    absl_flags.DEFINE_integer("batch_size", help="Images in a call, 0 for any number. [1]", **integer)
+    absl_flags.DEFINE_integer("threads", help="Threads of the interpreter in the report. [2]", **integer)
+    return [
+        *("variants", "dataset", "data_dir", "calibration_split", "calibration_images"),
+        *("report", "report_split", "report_images", "batch_size", "threads"),
+    ]
 
 
 def convert(arguments: Sequence[str]) -> None:

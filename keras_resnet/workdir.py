@@ -87,9 +87,13 @@ class Workdir:
         return EvalView(size, mean, std, resize, self.config.exif)
 
     def photo_view(self) -> EvalView:
-        """The view of a photo of any size, also for a data set whose own images all have the network's size."""
+        """The view of a photo of any size, also for a data set whose own images all have the network's size.
+
+        For a network whose input is not square, the centre of a photo that is large enough.
+        """
         view = self.eval_view()
-        return view if view.resize else dataclasses.replace(view, resize=max(view.size))
+        square = view.size[0] == view.size[1]
+        return view if view.resize or not square else dataclasses.replace(view, resize=view.size[0])
 
     def train_view(self) -> TrainView:
         """The run's view for training."""

@@ -40,9 +40,9 @@ def test_demo(tmp_path):
         "config.json",
         "curves.png",
         "metrics.jsonl",
-        "model.tflite",
         "saved_model",
         "tensorboard",
+        "tflite",
     }
 
 
@@ -100,11 +100,14 @@ def test_train_evaluate_predict_export(tmp_path):
     assert "is not a JPEG" in keras_resnet("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
     assert "no image file" in keras_resnet("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
 
-    for script, out in (("to_saved_model", "model"), ("to_tflite", "model.tflite")):
-        arguments = [f"export/{script}.py", f"--workdir={run_dir}", f"--out={tmp_path}/{out}"]
-        run(*arguments)
-        assert (tmp_path / out).exists()
-        assert "that does not exist yet" in run(*arguments, code=1)
+    arguments = ["export/to_saved_model.py", f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
+    assert f"wrote {tmp_path}/models/digits/1" in run(*arguments)
+    assert "has version 1 already" in run(*arguments, "--version=1", code=1)
+    arguments = ["export/to_tflite.py", f"--workdir={run_dir}", f"--out={tmp_path}/lite", "--variants=float32,int8"]
+    output = run(*arguments, "--report_images=20", "--calibration_images=20")
+    assert "| int8 |" in output
+    assert f"wrote {tmp_path}/lite" in output
+    assert "that does not exist yet" in run(*arguments, code=1)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,10 @@ def test_train_evaluate_predict_export(tmp_path):
         (["convert", "a.pth"], "convert needs two arguments, IN and OUT; got 1."),
         (["train", "extra"], r"takes flags only"),
         (["evaluate", "--workdir=/no/such"], "config file '/no/such/config.json' cannot be read"),
+        (["export", "--workdir=/no/such", "--out=unused"], "config file '/no/such/config.json' cannot be read"),
+        (["export", "--format=onnx"], "format must be one of 'saved_model', 'tflite'; got 'onnx'"),
+        (["export", "--variants=int8"], "variants has no meaning for --format=saved_model"),
+        (["export"], "out must be given: --out=..."),
         (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits', 'folder:PATH'"),
         (["train", "--dataset=folder:/no/such", "--workdir=unused"], "dataset must name an existing folder"),
         (["train", "--dataset=digits", "--eval_split=val", "--workdir=unused"], "split must be one of 'train', 'test'"),

@@ -58,9 +58,17 @@ class EvalView:
         """
         if self.exif:
             pixels = image.exif_orient(image.decode(contents, max_pixels), image.exif_orientation(contents))
-            return image.resize_window(pixels, self.window(tf.shape(pixels)[:2]), self.size)
+            return self.crop(pixels)
         size = image.checked_dimensions(contents, max_pixels)
         return image.decode_window(contents, size, self.window(size), self.size)
+
+    def crop(self, images: tf.Tensor) -> tf.Tensor:
+        """Decoded images of any one size, u8[h,w,3] or u8[B,h,w,3] -> their views f32[H,W,3] or f32[B,H,W,3].
+
+        Raises:
+            tf.errors.InvalidArgumentError: they are smaller than the crop and not to be resized.
+        """
+        return image.resize_window(images, self.window(tf.shape(images)[-3:-1]), self.size)
 
     def window(self, size: tf.Tensor) -> tf.Tensor:
         """The window f32[4] of an image, given its i32[2] height and width."""

@@ -206,7 +206,8 @@ def _image_input(stem: str, input_tensor, input_shape, include_top: bool):
         valid = False
     if not valid:
         raise InputError(f"input_shape must be {allowed}; got {input_shape!r}.")
-    return keras.Input(tuple(input_shape)) if input_tensor is None else input_tensor
+    # The name is that of the input in `model.export`; the one that Keras makes up counts the models built so far.
+    return keras.Input(tuple(input_shape), name="inputs") if input_tensor is None else input_tensor
 
 
 def _stem(x, stem, options: blocks.BlockOptions):

@@ -131,7 +131,7 @@ def decode(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decode an image file as RGB, after a look at its header.
 
     Grey and palette images are expanded, CMYK is converted, alpha is dropped and not blended, 16-bit values keep their
-    high byte, of an animation the first frame is taken, and EXIF orientation is ignored (see `exif_orient`).
+    high byte, of an animated GIF the first frame is taken, and EXIF orientation is ignored (see `exif_orient`).
 
     Args:
         contents: string[], a JPEG, PNG, GIF, BMP or WebP file, told by its first bytes and not by a name.
@@ -155,10 +155,29 @@ def decode(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         indexed = tf.shape(pixels)[2] == 1
         return tf.cond(indexed, lambda: tf.gather(colors, tf.cast(pixels[:, :, 0], tf.int32)), lambda: pixels[:, :, :3])
 
+    def webp_with_alpha():
+        return tf.io.decode_image(contents, channels=4, expand_animations=False)[:, :, :3]
+
     def other():
         return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
-    return tf.ensure_shape(tf.cond(_starts(_head(contents), b"BM"), bmp, other), [None, None, 3])
+    head = _head(contents)
+    alpha, animated = _webp_flags(head)
+    # TensorFlow 2.21 overwrites memory that is not its own where it decodes an animated WebP.
+    with tf.control_dependencies([tf.debugging.Assert(~animated, ["animated WebP files are not read"])]):
+        kind = tf.cast(_starts(head, b"BM"), tf.int32) + 2 * tf.cast(alpha, tf.int32)
+    return tf.ensure_shape(tf.switch_case(kind, [other, bmp, webp_with_alpha]), [None, None, 3])
+
+
+def _webp_flags(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether a file is a WebP with alpha, which the decoder wants four channels for, and whether an animated one."""
+    extended = _starts(head, b"RIFF") & _starts(head, b"WEBPVP8X", 8)
+    lossless = _starts(head, b"RIFF") & _starts(head, b"WEBPVP8L", 8)
+    # A bit of the flags of the extended format, and the one behind width and height of the lossless one.
+    alpha = (extended & (tf.bitwise.bitwise_and(head[20], 0x10) > 0)) | (
+        lossless & (tf.bitwise.bitwise_and(head[24], 0x10) > 0)
+    )
+    return alpha, extended & (tf.bitwise.bitwise_and(head[20], 0x02) > 0)
 
 
 def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Tensor:
@@ -326,23 +345,25 @@ def resize_window(pixels: tf.Tensor, window: tf.Tensor, size: Sequence[int] | tf
     Equal to resizing the whole image and cropping, which is dearer: pixels around the window count at its borders.
 
     Args:
-        pixels: u8 or f32[H,W,C].
+        pixels: u8 or f32[H,W,C], or images of one size [B,H,W,C].
         window: f32[4] or i32[4]; it may fall between pixels.
         size: height and width of the result.
 
     Returns:
-        f32[size[0],size[1],C].
+        f32[size[0],size[1],C], or f32[B,size[0],size[1],C].
     """
     window = tf.cast(window, tf.float32)
     scale = tf.cast(size, tf.float32) / window[2:]
-    return tf.raw_ops.ScaleAndTranslate(
-        images=pixels[None],
+    single = len(pixels.shape) == 3
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None] if single else pixels,
         size=tf.cast(size, tf.int32),
         scale=scale,
         translation=-window[:2] * scale,
         kernel_type="triangle",
         antialias=True,
-    )[0]
+    )
+    return resized[0] if single else resized
 
 
 def resize_shorter(pixels: tf.Tensor, shorter: int) -> tf.Tensor:

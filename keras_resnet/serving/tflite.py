@@ -1,42 +1,194 @@
-"""TFLite files for phones and CPUs: built-in operators only, normalisation inside."""
+"""TFLite files for phones and small machines: built-in operators only, normalisation inside, checked on a data set.
+
+    out/resnet20_float32.tflite   weights and computation in float32
+    out/resnet20_float16.tflite   weights in float16: half the size
+    out/resnet20_dynamic.tflite   weights in int8, activations in float32 ("dynamic range")
+    out/resnet20_int8.tflite      all in int8, calibrated on training images; input and output are uint8
+    out/report.md, report.json, report.png
+
+Each takes `images` u8[1,H,W,3], RGB at the network's size, and gives `probabilities` [1,K].
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import os
 import pathlib
 import tempfile
+import warnings
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_resnet.errors import InputError
-from keras_resnet.serving import saved_model
+from keras_resnet.data import pipeline
+from keras_resnet.data.examples import Dataset, Stream
+from keras_resnet.data.views import EvalView
+from keras_resnet.errors import InputError, check_choice
+from keras_resnet.ops import image
+from keras_resnet.serving import folding, metadata, publish, report, saved_model
+from keras_resnet.serving.signatures import Endpoint
+
+VARIANTS = ("float32", "float16", "dynamic", "int8")
+
+FEWEST_CALIBRATION_IMAGES = 20
+"""With fewer, the ranges of activations are those of chance."""
 
 
-def export(model: keras.Model, out: str | os.PathLike, mean, std) -> None:
-    """Write a float32 TFLite file: images u8[1,H,W,3] -> probabilities f32[1,K]; the batch can be resized.
+def export(
+    source,
+    out: str | os.PathLike,
+    *,
+    variants: Sequence[str] = VARIANTS,
+    dataset: Dataset | None = None,
+    calibration_split: str = "train",
+    calibration_images: int = 256,
+    report_split: str | None = None,
+    report_images: int = 0,
+    batch_size: int | None = 1,
+    threads: int = 2,
+) -> pathlib.Path:
+    """Write TFLite files of a trained network and a report of what each variant costs and gives.
+
+    The folder appears by one rename, when all files are in it.
 
     Args:
-        model: f32[N,H,W,3] normalised -> f32[N,K] probabilities.
-        out: the `.tflite` file to make; it must not exist.
-        mean: mean of each channel, in [0, 255].
-        std: standard deviation of each channel.
+        source: a trained network: a `Workdir`, or what `load`, `photo_view`, `mean`, `std` and `facts` have in common
+            with it.
+        out: folder to make; it must not exist.
+        variants: which of `VARIANTS`.
+        dataset: for calibration and report; not needed for other variants than int8 without a report.
+        calibration_split: the images that int8 takes the ranges of activations from.
+        calibration_images: how many of them, spread evenly over the split; at least 20.
+        report_split: the images of the report; None for no report.
+        report_images: how many of them, spread evenly over the split; 0 for all.
+        batch_size: images in a call; None for any number, with which interpreters may be slower.
+        threads: threads of the interpreter in the report.
+
+    Returns:
+        The folder.
 
     Raises:
-        ValueError: `out` exists.
+        ValueError: the source has no weights, `out` exists or cannot be written, too few images, or an argument is
+            not allowed.
     """
-    out = pathlib.Path(out)
-    if out.exists():
-        raise InputError(f"out must be a file that does not exist yet; {str(out)!r} does.")
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
+    out = pathlib.Path(out).absolute()
+    publish.check_new(out)
+    for variant in variants:
+        check_choice("variants", variant, VARIANTS)
+    if not variants:
+        raise InputError(f"variants must be some of {', '.join(VARIANTS)}; got none.")
+    if dataset is None and ("int8" in variants or report_split):
+        raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
+    view = _pixels_only(source.photo_view())
+    calibration = None
+    if "int8" in variants:
+        calibration = _calibration(dataset, calibration_split, calibration_images, view)
+    images = sample(dataset, report_split, report_images) if report_split else None
+
+    name, model = source.config.model, source.load()
+    folded = folding.fold(model)
+    with publish.staging(out.parent) as folder:
+        for variant in variants:
+            content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
+            text = f"{name} for {source.facts.name}, {len(source.facts.class_names)} classes, {variant}"
+            content = metadata.add(content, name, text, source.facts.class_names, view)
+            saved_model.write_file(folder / f"{name}_{variant}.tflite", content)
+        if images:
+            files = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
+            rows = report.measure(model, source.mean, source.std, files, images, view, threads)
+            report.write(rows, folder, f"{name} on {images.facts.name} {report_split}", threads)
+        publish.move(folder, out)
+    return out
+
+
+def convert(
+    model: keras.Model,
+    mean,
+    std,
+    variant: str,
+    calibration: Sequence[np.ndarray] | None = None,
+    batch_size: int | None = 1,
+) -> bytes:
+    """Convert a network to a TFLite file.
+
+    Args:
+        model: f32[N,H,W,3] normalised -> f32[N,K] probabilities; best with batch norms folded.
+        mean: of each channel or pixel, in [0, 255].
+        std: of each channel.
+        variant: one of `VARIANTS`.
+        calibration: for int8, images f32[1,H,W,3] in [0, 255].
+        batch_size: images in a call; None for any number.
+
+    Returns:
+        The file: `images` u8[N,H,W,3] -> `probabilities` f32[N,K], or u8[N,K] in steps of 1/256 for int8.
+    """
+    # The integer converter makes the uint8 input itself, from the ranges that it saw.
+    dtype = tf.float32 if variant == "int8" else tf.uint8
+    spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], dtype, name="images")
+    folded = variant == "int8" and np.ndim(mean) == 1
+    if folded:
+        model = folding.fold_normalization(model, mean, std)
+
+    def predict(images):
+        pixels = images if folded else image.normalize(images, mean, std)
+        return {"probabilities": model(pixels, training=False)}
+
     with tempfile.TemporaryDirectory() as folder:
         # By way of a SavedModel: from a concrete function, the converter silently leaves the weights of Keras 3 out.
-        saved_model.export(model, pathlib.Path(folder, "model"), mean, std)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model")))
-        content = converter.convert()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+        saved_model.write(model, {"serving_default": Endpoint(predict, spec)}, pathlib.Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if variant != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if variant == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if variant == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.uint8
+            converter.representative_dataset = lambda: ({"images": images} for images in calibration)
+        with warnings.catch_warnings():
+            # The converter itself calls the interpreter that it says is deprecated.
+            warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
+            return converter.convert()
+
+
+def _pixels_only(view: EvalView) -> EvalView:
+    """The same view without normalisation, which is part of the network here."""
+    return dataclasses.replace(view, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def sample(dataset: Dataset, split: str, count: int) -> Dataset:
+    """Return a data set of `count` examples spread evenly over a split, or the first ones of a stream; 0 for all.
+
+    Its only split is "picked".
+
+    Raises:
+        ValueError: no such split, or more examples than it has.
+    """
+    available = dataset.count(split)
+    if not 0 <= count <= available:
+        raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
+    index = np.arange(count or available)
+    # tensorflow-datasets shuffles what it prepares, and a stream can only be read from its beginning.
+    ordered = isinstance(dataset.examples(split), Stream)
+    return dataset.pick(split, index if ordered else index * available // len(index))
+
+
+def _calibration(dataset: Dataset, split: str, count: int, view: EvalView) -> list[np.ndarray]:
+    """Images f32[1,H,W,3] in [0, 255] through the evaluation pipeline."""
+    available = dataset.count(split)
+    if not FEWEST_CALIBRATION_IMAGES <= count <= available:
+        raise InputError(
+            f"calibration_images must be from {FEWEST_CALIBRATION_IMAGES} to the {available} images of {split!r}; "
+            f"got {count}."
+        )
+    batches = pipeline.evaluate(sample(dataset, split, count), 1, view, split="picked")
+    images = [np.array(batch[0]) for batch in batches]
+    # Two pixels give the input the whole range, so that its uint8 values are the pixels themselves.
+    images[0][0, 0, :2] = [[0], [255]]
+    return images

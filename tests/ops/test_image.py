@@ -207,6 +207,8 @@ FORMATS = {
     "palette BMP": ("BMP", "P", {}),
     "grey BMP": ("BMP", "L", {}),
     "lossless WebP": ("WEBP", "RGB", {"lossless": True}),
+    "WebP with alpha": ("WEBP", "RGBA", {"lossless": True}),
+    "lossy WebP with alpha": ("WEBP", "RGBA", {}),
     "lossy WebP": ("WEBP", "RGB", {}),
     "WebP with metadata": ("WEBP", "RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}),
 }
@@ -238,6 +240,15 @@ def test_animations_give_their_first_frame():
     contents = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     expected = np.asarray(Image.open(io.BytesIO(contents)).convert("RGB"))
     np.testing.assert_array_equal(image.decode(contents), expected)
+
+
+def test_animated_webp_is_refused_before_it_is_decoded():
+    """TensorFlow's decoder damages the memory of the process with it."""
+    frames = [Image.fromarray(smooth(20, 30) // divisor).convert("RGBA") for divisor in (1, 2, 3)]
+    for options in ({}, {"lossless": True}):
+        contents = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], **options)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP files are not read"):
+            image.decode(contents)
 
 
 def test_names_do_not_matter(tmp_path):

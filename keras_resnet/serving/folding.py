@@ -1,0 +1,151 @@
+"""Batch norm and normalisation folded into convolutions: the same function with fewer operations."""
+
+from __future__ import annotations
+
+import collections
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.errors import check_choice
+from keras_resnet.models.resnet import recursion_limit
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
+    """Copy a network for inference, each batch norm folded into its convolution (Jacob et al., 2018, section 3.2).
+
+    `gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta` is a convolution with a bias; the new kernels are
+    computed in float64. A batch norm that does not follow a convolution of its own stays as it is.
+
+    Args:
+        model: a functional network, f32[B,H,W,C] -> f32[B,K]; it is not changed.
+        dtype: of weights and computation, "float32", "float16" or "bfloat16"; pooling and classifier are in float32.
+
+    Returns:
+        A functional network with the same layer names, without those of the batch norms that were folded.
+
+    Raises:
+        ValueError: unknown dtype.
+    """
+    check_choice("dtype", dtype, DTYPES)
+    pairs = _pairs(model)
+    norms = {norm.name for norm in pairs.values()}
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        own = "float32" if isinstance(layer, (keras.layers.GlobalAveragePooling2D, keras.layers.Dense)) else dtype
+        config = {**layer.get_config(), "dtype": own}
+        if layer.name in pairs:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer: keras.layers.Layer, inputs, **_):
+        return inputs if layer.name in norms else layer(inputs)
+
+    with recursion_limit(30 * len(model.layers)):
+        folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    copies = {layer.name: layer for layer in folded.layers}
+    for layer in model.layers:
+        if layer.name in pairs:
+            copies[layer.name].set_weights(_folded_weights(layer, pairs[layer.name]))
+        elif layer.weights and layer.name not in norms:
+            copies[layer.name].set_weights(layer.get_weights())
+    return folded
+
+
+def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Name of each convolution that only a batch norm reads -> that batch norm."""
+    convolutions = {id(layer.output): layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    readers = collections.Counter(id(tensor) for layer in model.layers for tensor in keras.tree.flatten(layer.input))
+    return {
+        convolutions[id(layer.input)].name: layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and readers[id(layer.input)] == 1
+        if id(layer.input) in convolutions
+    }
+
+
+def _folded_weights(convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
+    """Kernel and bias of a convolution and its batch norm in one."""
+    kernel, *bias = (np.float64(weight) for weight in convolution.get_weights())
+    gamma, beta, mean, variance = (np.float64(weight) for weight in norm.get_weights())
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return [kernel * scale, beta + (sum(bias) - mean) * scale]
+
+
+def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
+    """Copy a network so that it takes pixels, the normalisation folded into its first convolution.
+
+    `(x - mean) / std` is part of a convolution with another kernel and bias. Where that convolution is padded, the
+    normalised image has zeros, which are pixels of the mean's colour; they are rounded to whole numbers here, so that a
+    network in integers has them exactly.
+
+    Args:
+        model: a functional network whose first convolution has a bias, such as `fold` makes, f32[N,H,W,C] normalised
+            -> f32[N,K]; it is not changed.
+        mean: mean of each channel, in [0, 255].
+        std: standard deviation of each channel.
+
+    Returns:
+        A functional network, f32[N,H,W,C] in [0, 255] -> f32[N,K].
+    """
+    mean, std = np.float64(mean), np.float64(std)
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    before = next(layer for layer in model.layers if layer.output is first.input)
+    # Either a layer of its own pads, or the convolution by itself, which then has the stride 1.
+    pads = isinstance(before, keras.layers.ZeroPadding2D)
+    margin = before.padding[0][0] if pads else first.kernel_size[0] // 2
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        return type(layer).from_config({**config, "padding": "valid"} if layer is first else config)
+
+    def call(layer: keras.layers.Layer, inputs, **_):
+        if pads and layer.name == before.name:
+            return inputs
+        if layer.name == first.name:
+            inputs = ColorPadding(margin, np.rint(mean).tolist())(inputs)
+        return layer(inputs)
+
+    with recursion_limit(30 * len(model.layers)):
+        folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    for layer in model.layers:
+        if layer.weights:
+            folded.get_layer(layer.name).set_weights(layer.get_weights())
+    kernel, bias = (np.float64(weight) for weight in first.get_weights())
+    kernel = kernel / std[:, None]
+    folded.get_layer(first.name).set_weights([kernel, bias - np.einsum("hwio,i->o", kernel, mean)])
+    return folded
+
+
+class ColorPadding(keras.layers.Layer):
+    """Pad images with pixels of one colour: f32[B,H,W,C] -> f32[B,H+2m,W+2m,C].
+
+    Args:
+        margin: pixels a side, m.
+        color: C numbers.
+    """
+
+    def __init__(self, margin, color, **kwargs):
+        super().__init__(**kwargs)
+        self.margin = margin
+        self.color = color
+
+    def call(self, inputs):
+        batch = inputs.shape[0] or tf.shape(inputs)[0]
+        height, width = inputs.shape[1:3]
+
+        def border(rows, columns):
+            pixels = tf.constant(np.broadcast_to(np.float32(self.color), [1, rows, columns, len(self.color)]))
+            return tf.tile(pixels, [batch, 1, 1, 1])
+
+        # By concatenation, which integer networks do without rescaling.
+        row = border(self.margin, width)
+        column = border(height + 2 * self.margin, self.margin)
+        return tf.concat([column, tf.concat([row, inputs, row], 1), column], 2)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, height + 2 * self.margin, width + 2 * self.margin, channels)

@@ -1,0 +1,92 @@
+"""The signatures of every exported model: the same names and meanings whatever the network.
+
+serving_default   image_bytes string[N]   -> probabilities f32[N,K], classes string[N,k], scores f32[N,k]
+images            images u8[N,H,W,3]      -> the same
+features          image_bytes string[N]   -> features f32[N,D]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.data.views import EvalView
+from keras_resnet.errors import InputError
+from keras_resnet.models.resnet import recursion_limit
+from keras_resnet.ops import image
+
+
+class Endpoint(NamedTuple):
+    """A function and the specification of its one input."""
+
+    function: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    input: tf.TensorSpec
+
+
+IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
+IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+
+
+def endpoints(
+    model: keras.Model,
+    view: EvalView,
+    class_names: Sequence[str],
+    *,
+    top: int = 5,
+    max_pixels: int = image.MAX_PIXELS,
+) -> dict[str, Endpoint]:
+    """Return the functions behind the signatures of this module.
+
+    Args:
+        model: f32[N,H,W,3] normalised -> f32[N,K] probabilities; its last layer is the classifier on pooled features.
+        view: how the evaluation pipeline shows an image to the network.
+        class_names: names of the K classes.
+        top: how many of the best classes `classes` and `scores` have; all of them where there are fewer.
+        max_pixels: images whose header promises more pixels are refused before they are decoded.
+
+    Returns:
+        Name -> endpoint. An image that cannot be decoded, or is too large, is an `InvalidArgumentError` for the whole
+        batch that names the cause.
+
+    Raises:
+        ValueError: `class_names` are not as many as the network's classes, or `top` is below 1.
+    """
+    classes = model.output_shape[-1]
+    if len(class_names) != classes:
+        raise InputError(f"class_names must be the names of the {classes} classes; got {len(class_names)}.")
+    if top < 1:
+        raise InputError(f"top must be at least 1; got {top}.")
+    names, count = tf.constant(list(class_names)), min(top, classes)
+    classifier = model.layers[-1]
+    with recursion_limit(30 * len(model.layers)):
+        backbone = keras.Model(model.input, classifier.input)
+
+    def decode(image_bytes):
+        def one(contents):
+            return view.decode(contents, max_pixels)
+
+        return tf.map_fn(one, _some(image_bytes), fn_output_signature=tf.TensorSpec([*view.size, 3], tf.float32))
+
+    def features(pixels):
+        return backbone(view.batch(pixels), training=False)
+
+    def classify(pixels):
+        probabilities = tf.cast(classifier(features(pixels)), tf.float32)
+        scores, best = tf.math.top_k(probabilities, count)
+        return {"probabilities": probabilities, "classes": tf.gather(names, best), "scores": scores}
+
+    return {
+        "serving_default": Endpoint(lambda image_bytes: classify(decode(image_bytes)), IMAGE_BYTES),
+        "images": Endpoint(lambda images: classify(view.crop(_some(images))), IMAGES),
+        "features": Endpoint(lambda image_bytes: {"features": features(decode(image_bytes))}, IMAGE_BYTES),
+    }
+
+
+def _some(images: tf.Tensor) -> tf.Tensor:
+    """The same images, where there are any: of an empty batch the convolutions would say something else."""
+    message = "the batch must have at least one image, of at least one pixel; its shape is"
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, [message, tf.shape(images)])]):
+        return tf.identity(images)

@@ -1,0 +1,58 @@
+"""Configuration files that start TensorFlow Serving on the versions of a folder."""
+
+from __future__ import annotations
+
+import pathlib
+import string
+
+from keras_resnet.workdir import write_text
+
+BATCHING_PARAMETERS = """\
+# Read with --enable_batching --enable_per_model_batching_parameters. Batches are filled up to the next of these sizes.
+max_batch_size { value: 32 }
+batch_timeout_micros { value: 2000 }
+max_enqueued_batches { value: 100 }
+allowed_batch_sizes: 1
+allowed_batch_sizes: 2
+allowed_batch_sizes: 4
+allowed_batch_sizes: 8
+allowed_batch_sizes: 16
+allowed_batch_sizes: 32
+"""
+
+MODELS_CONFIG = string.Template("""\
+# For --model_config_file; base_path is the place of this folder in the container of compose.yaml.
+model_config_list {
+  config {
+    name: "$name"
+    base_path: "/models/$name"
+    model_platform: "tensorflow"
+    model_version_policy { latest { num_versions: 1 } }
+  }
+}
+""")
+
+COMPOSE = string.Template("""\
+# docker compose up: TensorFlow Serving with the newest version of this folder; a newer one is taken up by itself.
+services:
+  serving:
+    image: tensorflow/serving:$${TF_SERVING_VERSION:-latest}
+    command:
+      - --model_config_file=/models/$name/models.config
+      # Requests of different clients are computed together with the two lines below. One image that cannot be decoded
+      # then fails the requests it was put together with: check images before, or leave batching off.
+      # - --enable_batching
+      # - --enable_per_model_batching_parameters
+    ports:
+      - "8500:8500" # gRPC
+      - "8501:8501" # REST
+    volumes:
+      - .:/models/$name:ro
+""")
+
+
+def write_configuration(base: pathlib.Path) -> None:
+    """Write `models.config` and `compose.yaml` into a folder of versions, where they are not there yet."""
+    for file, template in (("models.config", MODELS_CONFIG), ("compose.yaml", COMPOSE)):
+        if not (base / file).exists():
+            write_text(base / file, template.substitute(name=base.absolute().name))

@@ -1,0 +1,97 @@
+"""A trained network for tests, without a training: random weights, and batch statistics that belong to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import types
+
+import keras
+import numpy as np
+
+from keras_resnet.data.examples import Facts
+from keras_resnet.data.views import EvalView
+from keras_resnet.models.resnet import recursion_limit
+
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+
+
+@dataclasses.dataclass
+class Source:
+    """What the exporters want of a trained network; `model` is loaded as it is."""
+
+    model: keras.Model
+    resize: int = 0
+    exif: bool = False
+    mean: object = MEAN
+    std: tuple = STD
+
+    @property
+    def facts(self) -> Facts:
+        names = tuple(f"class {number}" for number in range(self.model.output_shape[-1]))
+        return Facts("test", names, None, {}, MEAN, STD)
+
+    @property
+    def config(self):
+        return types.SimpleNamespace(model=self.model.name)
+
+    def load(self) -> keras.Model:
+        return self.model
+
+    def photo_view(self) -> EvalView:
+        size = self.model.input_shape[1:3]
+        return EvalView(size, self.mean, self.std, self.resize or size[0], self.exif)
+
+
+def settle(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Give a network random weights everywhere, such that its activations and probabilities are of a usual size.
+
+    The moving statistics are those of a batch of pictures: with others, activations of deep networks grow without
+    bounds. The classifier is scaled so that its scores differ by a few units: neither all alike nor all but one zero.
+    """
+    random = np.random.default_rng(seed)
+    height, width = model.input_shape[1:3]
+    pictures = np.stack([smooth(random, height, width) for _ in range(8)])
+    inputs = (pictures - np.float32(MEAN)) / np.float32(STD)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    model.set_weights([w + 0.1 * random.uniform(size=w.shape).astype("float32") * w.std() for w in model.get_weights()])
+    # Small residuals, as trained networks have: deep ones without them see all images alike.
+    residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
+    for norm in norms:
+        count = norm.gamma.shape[0]
+        norm.gamma.assign(random.uniform(0.5, 1.5, count) * (0.3 if id(norm.output) in residuals else 1.0))
+        norm.beta.assign(random.uniform(-0.5, 0.5, count))
+        norm.momentum, momentum = 0.0, norm.momentum
+    model(inputs, training=True)
+    for norm in norms:
+        norm.momentum = momentum
+    classifier = model.layers[-1]
+    features = pooled(model).predict_on_batch(inputs)
+    kernel = random.normal(size=classifier.kernel.shape)
+    scores = (features - features.mean(0)) @ kernel
+    kernel *= 2 / scores.std()
+    classifier.set_weights([kernel, -features.mean(0) @ kernel])
+    return model
+
+
+def pooled(model: keras.Model) -> keras.Model:
+    """The part of a network that gives what its classifier sees."""
+    with recursion_limit(30 * len(model.layers)):
+        return keras.Model(model.input, model.layers[-1].input)
+
+
+def encoded(image: np.ndarray, format: str = "PNG", **options) -> bytes:
+    """An image u8[H,W,3] as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format, **options)
+    return file.getvalue()
+
+
+def smooth(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A picture u8[H,W,3] that is smooth, as photos are."""
+    from PIL import Image
+
+    small = random.integers(0, 256, (4, 4, 3)).astype("uint8")
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,169 @@
+"""Publishing: whole or not at all."""
+
+import multiprocessing
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from keras_resnet.serving import publish
+from tests.serving.soak_exports import soak
+
+
+def version(base: pathlib.Path, number=None) -> pathlib.Path:
+    with publish.staging(base) as folder:
+        (folder / "variables").mkdir()
+        (folder / "variables" / "data").write_bytes(os.urandom(1000))
+        (folder / "saved_model.pb").write_bytes(b"graph")
+        return publish.publish(folder, base, number)
+
+
+def names(base: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in base.iterdir())
+
+
+def test_versions_count_up(tmp_path):
+    base = tmp_path / "new" / "models"
+    assert version(base).name == "1"
+    assert version(base).name == "2"
+    assert version(base, 20171113173521).name == "20171113173521"
+    assert version(base).name == "20171113173522"
+    assert len(names(base)) == 4
+    publish.verify(base / "1")
+
+
+def test_what_counts_as_a_version(tmp_path):
+    for name in ("00000123", "7", "-3", ".tmp-9", "8.denied", "nine", "1_0"):
+        (tmp_path / name).mkdir()
+    assert publish.version_numbers(tmp_path) == {123, 7, -3}
+    assert version(tmp_path).name == "124"
+
+
+def test_existing_versions_and_wrong_folders_are_refused(tmp_path):
+    base = tmp_path / "m"
+    first = version(base)
+    (base / "0005").mkdir()
+    for number in (1, 5):
+        with pytest.raises(ValueError, match=rf"version must be a new one; .* has version {number} already"):
+            version(base, number)
+    with pytest.raises(ValueError, match="version must be at least 1; got 0"):
+        version(base, 0)
+    with pytest.raises(ValueError, match="out must be the folder of all versions"):
+        publish.check_version(first, None)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="out must be a folder"):
+        publish.check_version(tmp_path / "file", None)
+    assert names(base) == ["0005", "1"]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    base = tmp_path / "a" / "b"
+    with pytest.raises(RuntimeError), publish.staging(base) as folder:  # noqa: PT012
+        (folder / "half").write_text("written")
+        raise RuntimeError
+    assert names(tmp_path) == []
+    with pytest.raises(ValueError, match=r"out must be a place that can be written; '/proc/none/m' cannot"):
+        version(pathlib.Path("/proc/none/m"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing", "added"])
+def test_the_manifest_tells_every_change(tmp_path, damage):
+    path = version(tmp_path)
+    data = path / "variables" / "data"
+    content = bytearray(data.read_bytes())
+    if damage == "flip":
+        content[500] ^= 4
+        data.write_bytes(content)
+    elif damage == "cut":
+        data.write_bytes(content[:-1])
+    elif damage == "missing":
+        data.unlink()
+    else:
+        (path / "more").write_text("")
+    with pytest.raises(ValueError, match="manifest"):
+        publish.verify(path)
+
+
+def test_the_manifest_is_that_of_sha256sum(tmp_path):
+    path = version(tmp_path)
+    subprocess.run(["sha256sum", "--check", "--strict", publish.MANIFEST], cwd=path, check=True, capture_output=True)
+    (path / publish.MANIFEST).unlink()
+    with pytest.raises(ValueError, match=r"must have a file manifest\.sha256"):
+        publish.verify(path)
+
+
+def _hold(base, started):
+    with publish.staging(base) as folder:
+        (folder / "half").write_text("written")
+        started.set()
+        time.sleep(60)
+
+
+def test_leftovers_of_killed_exports_go_and_those_of_living_ones_stay(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    holders = []
+    for _ in range(2):
+        started = context.Event()
+        holders.append(context.Process(target=_hold, args=(tmp_path, started)))
+        holders[-1].start()
+        assert started.wait(30)
+    assert len(names(tmp_path)) == 2
+    os.kill(holders[0].pid, signal.SIGKILL)
+    holders[0].join()
+    assert version(tmp_path).name == "1"
+    assert len(names(tmp_path)) == 2
+    holders[1].kill()
+    holders[1].join()
+    assert version(tmp_path).name == "2"
+    assert names(tmp_path) == ["1", "2"]
+
+
+def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
+    threads = [threading.Thread(target=version, args=(tmp_path,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names(tmp_path) == sorted(map(str, range(1, 9)))
+    for path in tmp_path.iterdir():
+        publish.verify(path)
+
+
+@pytest.mark.slow
+def test_exports_that_are_killed():
+    """A sample of what `python -m tests.serving.soak_exports` does at length."""
+    result = soak(exports=3, kills=1)
+    assert result["violations"] == []
+    assert result["exports that ended"] == 2
+    # One that is killed may be after its rename.
+    assert 2 <= result["versions seen"] <= 3
+    assert result["such folders at the end"] <= 1
+
+
+FULL_DISK = """
+import resource, sys
+sys.path.insert(0, {root!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from keras_resnet import cli
+sys.exit(cli.run("export", sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["saved_model", "tflite"])
+def test_a_full_disk(format, digits_run, tmp_path):
+    # A limit on the size of a file ends a write as a full disk does, with an error of the operating system.
+    script = FULL_DISK.format(root=str(pathlib.Path(__file__).parents[2]))
+    arguments = [f"--workdir={digits_run}", f"--format={format}", f"--out={tmp_path}/new/m"]
+    arguments += ["--noreport", "--variants=float32"] if format == "tflite" else []
+    environment = {**os.environ, "TMPDIR": "/tmp"}
+    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=environment)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "keras-resnet export: out must be a place that can be written" in result.stderr
+    assert names(tmp_path) == []

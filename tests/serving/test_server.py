@@ -1,0 +1,165 @@
+"""A server without Keras (tests/serving/harness.py) and the client of examples/, over REST and gRPC."""
+
+import base64
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from tests.serving.soak_requests import soak
+from tests.serving.sources import encoded, smooth
+
+
+@pytest.fixture(scope="module")
+def server(published):
+    """The ports of a server of the published network."""
+    command = [sys.executable, "-m", "tests.serving.harness", f"--base={published.parent}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    yield json.loads(process.stdout.readline())
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def contents():
+    random = np.random.default_rng(0)
+    return [encoded(smooth(random, 40, 50)) for _ in range(2)]
+
+
+def post(server, body, path="/v1/models/bottle:predict"):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{server['rest_port']}{path}", data)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def b64(contents):
+    return {"b64": base64.b64encode(contents).decode()}
+
+
+PIXELS = [[[1, 2, 3]] * 40] * 40
+
+
+def requests(contents):
+    """(body, status): what TF Serving's REST API takes and refuses."""
+    one, two = map(b64, contents)
+    named = [{"image_bytes": one}, {"image_bytes": two}]
+    images = {"signature_name": "images"}
+    features = {"signature_name": "features"}
+    return [
+        ({"instances": [one]}, 200),
+        ({"instances": [one, two]}, 200),
+        ({"instances": named}, 200),
+        ({"inputs": [one, two]}, 200),
+        ({"inputs": {"image_bytes": [one, two]}}, 200),
+        ({"signature_name": "serving_default", "instances": [one]}, 200),
+        ({**features, "instances": [one, two]}, 200),
+        ({**features, "inputs": {"image_bytes": [one]}}, 200),
+        ({**images, "instances": [PIXELS]}, 200),
+        ({**images, "instances": [{"images": PIXELS}, {"images": PIXELS}]}, 200),
+        ({**images, "inputs": [PIXELS]}, 200),
+        ({**images, "inputs": {"images": [PIXELS]}}, 200),
+        (b"", 400),
+        (b"{", 400),
+        (b"[1]", 400),
+        ({}, 400),
+        ({"instances": [one], "inputs": [one]}, 400),
+        ({"instances": []}, 400),
+        ({"instances": one}, 400),
+        ({"instances": [one, {"image_bytes": two}]}, 400),
+        ({"instances": [{"image": one}]}, 400),
+        ({"instances": [{"image_bytes": one, "more": 1}]}, 400),
+        ({"inputs": {"image": [one]}}, 400),
+        ({"inputs": {"image_bytes": [one], "more": [1]}}, 400),
+        ({"inputs": one}, 400),
+        ({"instances": [[one]]}, 400),
+        ({"instances": ["text"]}, 400),
+        ({"instances": [1]}, 400),
+        ({"instances": [None]}, 400),
+        ({"instances": [{"b64": "not base64!"}]}, 400),
+        ({"instances": [b64(b"")]}, 400),
+        ({"instances": [one, b64(b"no image")]}, 400),
+        ({"signature_name": "classify", "instances": [one]}, 400),
+        ({**images, "instances": [one]}, 400),
+        ({**images, "instances": PIXELS}, 400),
+        ({**images, "instances": [[[1, 2, 3]]]}, 400),
+        ({**images, "instances": [[[[1, 2]]]]}, 400),
+        ({**images, "instances": [[[[0.5, 2, 3]]]]}, 400),
+        ({**images, "instances": [[[[300, 2, 3]]]]}, 400),
+        ({**images, "instances": [[[[1, 2, 3]], [[1, 2]]]]}, 400),
+    ]
+
+
+def test_bodies_and_status_codes(server, contents):
+    table = requests(contents)
+    assert len(table) == 40
+    for body, status in table:
+        found, answer = post(server, body)
+        assert found == status, (body, answer)
+        assert ("error" in answer) == (status != 200)
+
+
+def test_answers(server, contents, source):
+    _, rows = post(server, {"instances": [b64(one) for one in contents]})
+    _, columns = post(server, {"inputs": [b64(one) for one in contents]})
+    assert columns["outputs"]["classes"] == [row["classes"] for row in rows["predictions"]]
+    view = source.photo_view()
+    expected = source.model.predict_on_batch(view.batch(np.stack([view.decode(one) for one in contents])))
+    np.testing.assert_allclose(columns["outputs"]["probabilities"], expected, atol=1e-5)
+    assert columns["outputs"]["classes"][0][0] == f"class {expected[0].argmax()}"
+
+
+def test_versions_and_models_that_are_not_there(server, contents):
+    body = {"instances": [b64(contents[0])]}
+    assert post(server, body, "/v1/models/bottle/versions/1:predict")[0] == 200
+    assert post(server, body, "/v1/models/bottle/versions/2:predict")[0] == 404
+    assert post(server, body, "/v1/models/other:predict")[0] == 404
+
+
+@pytest.mark.parametrize("way", ["rest", "grpc"])
+def test_the_example_client(server, contents, source, way, tmp_path):
+    photos = [tmp_path / f"photo {number}.png" for number in range(2)]
+    for photo, content in zip(photos, contents, strict=True):
+        photo.write_bytes(content)
+    place = f"http://127.0.0.1:{server['rest_port']}" if way == "rest" else f"127.0.0.1:{server['grpc_port']}"
+    command = [sys.executable, "examples/serving_client.py", f"--{way}={place}", "--model=bottle"]
+    result = subprocess.run([*command, *photos], capture_output=True, text=True)
+    view = source.photo_view()
+    expected = source.model.predict_on_batch(view.batch(np.stack([view.decode(one) for one in contents])))
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2, result.stderr
+    for line, photo, scores in zip(lines, photos, expected, strict=True):
+        assert line.startswith(f"{photo}: class {scores.argmax()} {scores.max():.3f}")
+        assert line.count("class") == 5
+    photos[1].write_bytes(b"no image")
+    result = subprocess.run([*command, *photos], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "the file is not a JPEG, PNG, GIF, BMP or WebP image" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_client_says_when_there_is_no_server(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    for way in ("--rest=http://127.0.0.1:1", "--grpc=127.0.0.1:1"):
+        command = [sys.executable, "examples/serving_client.py", way, "--model=m", f"{tmp_path}/a.png"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 1
+        assert result.stderr.startswith("serving_client: ")
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_versions_change_under_load():
+    """A sample of what `python -m tests.serving.soak_requests` does at length."""
+    result = soak(clients=2, requests=50, versions=2, model="tiny")
+    assert (result["failed"], result["wrong"], result["went back to an older version"]) == (0, 0, 0)
+    assert result["answers"] >= 100
+    assert result["versions published"] == result["versions that answered"] == 2
+    assert result["modules of Keras or TensorFlow in the server"] == 0

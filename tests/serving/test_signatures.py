@@ -1,0 +1,171 @@
+"""The signatures, run by TensorFlow's C API, without Keras."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet
+from keras_resnet.data import pipeline
+from keras_resnet.data.examples import Dataset, Files
+from keras_resnet.serving import saved_model, signatures
+from tests.serving import soak_images
+from tests.serving.every_model import differences, names_and_shapes, openvino_difference
+from tests.serving.harness import Model, ServingError
+from tests.serving.odd_files import odd_files
+from tests.serving.sources import Source, encoded, settle, smooth
+
+GOLDEN = json.loads(pathlib.Path(__file__).with_name("signatures.json").read_text(encoding="utf-8"))
+FAMILIES = {
+    "basic": {"block": "basic", "shortcut": "A"},
+    "bottleneck": {"block": "bottleneck"},
+    "plain": {"block": "basic", "shortcut": None},
+}
+
+
+def answer(model, contents, signature="serving_default"):
+    return model.run(signature, {"image_bytes": np.array(contents, object)})
+
+
+@pytest.fixture(scope="module")
+def twenty_others():
+    """Networks built before change the counters that Keras makes names with."""
+    options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
+    return [keras_resnet.ResNet([(2, 1, 1)], name=f"other{number}", **options) for number in range(20)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_signature_of_each_family_gives_the_answers_of_the_network(family, twenty_others, tmp_path):
+    net = keras_resnet.ResNet([(16, 1, 1), (24, 1, 2)], stem="cifar", input_shape=(8, 8, 3), **FAMILIES[family])
+    source = Source(settle(net))
+    path = saved_model.export(source, tmp_path / "m")
+    assert names_and_shapes(Model(path)) == GOLDEN
+    found = differences(source, path)
+    assert found.keys() == GOLDEN.keys()
+    assert max(found.values()) <= 1e-5
+    pytest.importorskip("openvino")
+    assert openvino_difference(source, tmp_path / "openvino") <= 1e-4
+
+
+def test_row_by_row(served, random):
+    images = [smooth(random, 40, 50) for _ in range(8)]
+    files = [encoded(image) for image in images]
+    together = answer(served, files)
+    padded = answer(served, files[:5] + files[:1] * 3)
+    for at, contents in enumerate(files):
+        alone = answer(served, [contents])
+        np.testing.assert_allclose(together["probabilities"][at], alone["probabilities"][0], atol=1e-5)
+        assert together["classes"][at, 0] == alone["classes"][0, 0]
+        if at < 5:
+            np.testing.assert_allclose(padded["probabilities"][at], alone["probabilities"][0], atol=1e-5)
+
+
+def pipeline_pixels(source, files, tmp_path):
+    """What the evaluation pipeline makes of files: name -> f32[H,W,3] normalised, for those that it can read."""
+    paths = [tmp_path / f"{number}" for number in range(len(files))]
+    for path, (contents, _) in zip(paths, files.values(), strict=True):
+        path.write_bytes(contents)
+    examples = Files(np.array(list(map(str, paths))), np.zeros(len(paths), "int32"))
+    facts = source.facts
+    facts.splits["test"] = len(paths)
+    broken = pipeline.BrokenFiles(len(paths), 1.0)
+    batches = pipeline.evaluate(
+        Dataset(facts, lambda split: examples), 4, source.photo_view(), with_index=True, broken=broken
+    )
+    names = list(files)
+    return {
+        names[at]: one for pixels, _, index in batches for one, at in zip(pixels.numpy(), index.numpy(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("exif", [False, True])
+def test_pixels_are_those_of_the_evaluation_pipeline(exif, random, tmp_path):
+    """For odd files too: a network whose features are its input is exported, so that the pixels can be seen."""
+    inputs = keras.Input((32, 32, 3))
+    net = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)), name="eye")
+    source = Source(net, resize=36, exif=exif)
+    served = Model(saved_model.export(source, tmp_path / "eye"))
+    files = odd_files(random)
+    assert len(files) >= 30
+    expected = pipeline_pixels(source, files, tmp_path)
+    assert set(expected) == {name for name, (_, outcome) in files.items() if outcome == "read"}
+    for name, (contents, outcome) in files.items():
+        if outcome == "refused":
+            with pytest.raises(ServingError) as refusal:
+                answer(served, [contents], "features")
+            assert refusal.value.code == soak_images.INVALID_ARGUMENT, name
+        else:
+            pixels = answer(served, [contents], "features")["features"].reshape(32, 32, 3)
+            np.testing.assert_array_equal(pixels, expected[name], err_msg=name)
+    oriented = [expected[f"jpeg with orientation {value}"] for value in (1, 6)]
+    assert np.array_equal(*oriented) is not exif
+
+
+def test_photos_of_the_networks_own_size_are_taken_as_they_are(source, random):
+    same = Source(source.model)
+    images = random.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    np.testing.assert_array_equal(same.photo_view().crop(images), images)
+
+
+@pytest.mark.parametrize(
+    ("contents", "cause"),
+    [
+        (b"no image", "the file is not a JPEG, PNG, GIF, BMP or WebP image"),
+        (b"", "the file is not a JPEG, PNG, GIF, BMP or WebP image"),
+        (encoded(np.zeros((40, 40, 3), "uint8"), "JPEG")[:300], "Invalid JPEG"),
+        (soak_images.bomb(), "the image must have from 1 to 50000000 pixels; its header says height and width"),
+    ],
+)
+def test_a_bad_image_is_an_invalid_argument_that_names_the_cause(served, contents, cause):
+    good = encoded(np.zeros((40, 40, 3), "uint8"))
+    with pytest.raises(ServingError, match=cause) as refusal:
+        answer(served, [good, contents])
+    assert refusal.value.code == soak_images.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("shape", [(0, 32, 32, 3), (1, 0, 5, 3)])
+def test_empty_batches_are_refused_with_a_sentence(served, shape):
+    with pytest.raises(ServingError, match="must have at least one image, of at least one pixel"):
+        served.run("images", {"images": np.zeros(shape, "uint8")})
+
+
+def test_the_bomb_costs_next_to_nothing(served):
+    cost = soak_images.refuse_bomb(served)
+    assert cost["ms"] < 50
+    assert cost["MB"] < 20
+
+
+def test_damaged_images(served):
+    """A sample of what `python -m tests.serving.soak_images` does at length."""
+    result = soak_images.soak(served, 1000)
+    assert set(result) == {"answered", "refused", "growth MB", "said most often"}
+    assert result["answered"] + result["refused"] == 1000
+    assert min(result["answered"], result["refused"]) > 100
+
+
+def test_one_pixel_high_images(served, random):
+    wide = encoded(random.integers(0, 256, (1, 3000, 3)).astype("uint8"))
+    assert np.isfinite(answer(served, [wide])["probabilities"]).all()
+
+
+def test_mistakes(source):
+    view, names = source.photo_view(), source.facts.class_names
+    with pytest.raises(ValueError, match="class_names must be the names of the 7 classes; got 6"):
+        signatures.endpoints(source.model, view, names[:6])
+    with pytest.raises(ValueError, match="top must be at least 1; got 0"):
+        signatures.endpoints(source.model, view, names, top=0)
+
+
+def test_keras_own_export_has_stable_names_too(source, tmp_path):
+    source.model.export(str(tmp_path / "m"), verbose=False)
+    bare = Model(tmp_path / "m")
+    inputs, outputs = bare.signatures["serving_default"]
+    assert {name: (tensor.dtype, tensor.shape) for name, tensor in inputs.items()} == {
+        "inputs": ("float32", [None, 32, 32, 3])
+    }
+    assert list(outputs) == ["output_0"]
+    images = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype("float32")
+    result = bare.run("serving_default", {"inputs": images})["output_0"]
+    np.testing.assert_allclose(result, source.model.predict_on_batch(images), atol=1e-5)
