@@ -17,6 +17,8 @@ RANKS = {
     "data": 1,
     "detection": 2,
     "pretrained": 3,
+    "detector_config": 0,
+    "detector_workdir": 2.5,
     "workdir": 2,
     "training": 4,
     "evaluation": 4,

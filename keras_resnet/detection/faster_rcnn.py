@@ -115,7 +115,7 @@ class FasterRCNN(keras.Model):
         logits, deltas, anchors = self._anchored(features)
         if training:
             return self._learn(inputs, features, logits, deltas, anchors)
-        regions, valid = self._proposals(logits, deltas, anchors, image_size, self.test_proposals)
+        regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self.test_proposals)
         found, probabilities = self.classify(features, regions, image_size)
         if self.refine:
             again = self.best_boxes(found, probabilities)
@@ -126,17 +126,19 @@ class FasterRCNN(keras.Model):
 
     # The parts in the order of the paper, public for testing at several scales and for ensembles.
 
-    def propose(self, features: tf.Tensor, image_size: tf.Tensor, training: bool = False):
-        """Return the regions of f32[B,h,w,C]: (boxes f32[B,R,4], valid bool[B,R])."""
+    def propose(self, features: tf.Tensor, image_size: tf.Tensor, training: bool = False) -> rpn.Proposals:
+        """Return the regions of maps f32[B,h,w,C]."""
         counts = self.train_proposals if training else self.test_proposals
         return self._proposals(*self._anchored(features), image_size, counts)
 
     def vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         """Pool regions f32[B,R,4] and apply conv5_x and global average pooling: f32[B,R,F]."""
-        pooled = roi.POOLINGS[self.roi_pooling](features, regions, self.pool_size, self.stride)
-        flat = tf.reshape(pooled, [-1, self.pool_size, self.pool_size, features.shape[-1]])
-        vectors = self.region_network(flat, training=False)
-        return tf.reshape(vectors, [tf.shape(regions)[0], regions.shape[1] or tf.shape(regions)[1], vectors.shape[-1]])
+        return self.pooled_vectors(roi.POOLINGS[self.roi_pooling](features, regions, self.pool_size, self.stride))
+
+    def pooled_vectors(self, pooled: tf.Tensor) -> tf.Tensor:
+        """Apply conv5_x and global average pooling: f32[B,R,size,size,C] -> f32[B,R,F]."""
+        vectors = self.region_network(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=False)
+        return tf.reshape(vectors, [tf.shape(pooled)[0], pooled.shape[1] or tf.shape(pooled)[1], vectors.shape[-1]])
 
     def all_vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         """`vectors` of many regions, some at a time, which bounds the memory."""
@@ -223,10 +225,9 @@ class FasterRCNN(keras.Model):
             )
         if self.train_detector:
             if self.proposer is None:
-                regions, valid = self._proposals(logits, deltas, anchors, image_size, self.train_proposals)
+                regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self.train_proposals)
             else:
-                maps = self.proposer.trunk(inputs["images"], training=False)
-                regions, valid = self.proposer.propose(maps, image_size, training=True)
+                regions, valid = self.proposer(inputs["images"], image_size)
             regions, labels, targets, sampled = self._sampled_regions(
                 regions, valid, gt_boxes, gt_labels, gt_valid, gt_crowd, tf.add(seeds, [0, 1])
             )

@@ -39,6 +39,14 @@ def head(channels: int, filters: int, anchors: int, dtype, name: str = "rpn") ->
     return keras.Model(maps, [logits, deltas], name=name)
 
 
+class Proposals(NamedTuple):
+    """Regions, best first: boxes f32[B,R,4], valid bool[B,R], scores f32[B,R]; padding is zero."""
+
+    boxes: tf.Tensor
+    valid: tf.Tensor
+    scores: tf.Tensor
+
+
 class Targets(NamedTuple):
     """What a step of the proposal network learns: deltas f32[B,N,4], positive bool[B,N], negative bool[B,N]."""
 
@@ -105,7 +113,7 @@ def proposals(
     after: int,
     overlap: float = 0.7,
     smallest: float = 16.0,
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> Proposals:
     """Turn the network's output into boxes, best first (section 3.1 and 3.3).
 
     Args:
@@ -119,7 +127,7 @@ def proposals(
         smallest: smallest side in pixels.
 
     Returns:
-        (boxes f32[B,after,4], valid bool[B,after]); padding is zero. They carry no gradient.
+        `Proposals`, which carry no gradient.
     """
     logits, deltas = tf.stop_gradient(logits), tf.stop_gradient(deltas)
     found = boxes.clip(boxes.decode(deltas, anchors[None]), image_size)
@@ -131,4 +139,5 @@ def proposals(
     scores, index = tf.math.top_k(scores, before)
     found = tf.gather(found, index, batch_dims=1)
     index, valid = suppress(found, scores, after, overlap, NO_SCORE / 2)
-    return tf.where(valid[..., None], tf.gather(found, index, batch_dims=1), 0.0), valid
+    found, scores = tf.gather(found, index, batch_dims=1), tf.gather(scores, index, batch_dims=1)
+    return Proposals(tf.where(valid[..., None], found, 0.0), valid, tf.where(valid, tf.sigmoid(scores), 0.0))
