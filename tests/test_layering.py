@@ -25,6 +25,7 @@ RANKS = {
     "serving": 4,
     "flags": 5,
     "cli": 5,
+    "detector_cli": 5,
     "export": 6,
     "examples": 6,
     "benchmarks": 6,

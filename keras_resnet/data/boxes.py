@@ -1,8 +1,8 @@
 """Images with boxes: folders in the layouts of PASCAL VOC and COCO, sets of tensorflow-datasets, and their batches.
 
 A batch is a dictionary of images f32[B,H,W,3] normalised and padded, image_size f32[B,2] inside the padding, boxes
-f32[B,G,4] in its pixels (top, left, bottom, right), labels i32[B,G] from 1 with 0 for padding, crowd bool[B,G] and seed
-i32[B,2]. It is a pure function of the run's seed and the step.
+f32[B,G,4] in its pixels (top, left, bottom, right), labels i32[B,G] from 1 with 0 for padding, crowd i32[B,G] with 1
+for groups, and seed i32[B,2]. It is a pure function of the run's seed and the step.
 """
 
 from __future__ import annotations
@@ -367,11 +367,20 @@ class BoxView:
 
     def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
         """One file, string[], resized and normalised: f32[h,w,3]."""
-        return self.show(image.decode(contents, max_pixels))
+        return self.show(image.decode(contents, max_pixels)[None])[0]
+
+    def batch(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One image of any size, u8[H,W,3], as a padded batch of one: images and image_size."""
+        shown = self.show(pixels[None])
+        size = tf.shape(shown)[1:3]
+        return {
+            "images": image.pad_to(shown, -(-size // self.multiple) * self.multiple),
+            "image_size": tf.cast(size, tf.float32)[None],
+        }
 
     def show(self, pixels: tf.Tensor) -> tf.Tensor:
-        """One image, u8[H,W,3], resized and normalised: f32[h,w,3]."""
-        return image.normalize(image.fit(pixels, self.shorter, self.longer)[None], self.mean, self.std)[0]
+        """Images of one size, u8[B,H,W,3], resized and normalised: f32[B,h,w,3]."""
+        return image.normalize(image.fit(pixels, self.shorter, self.longer), self.mean, self.std)
 
 
 def _upright(picture: Picture) -> bool:
@@ -437,7 +446,7 @@ def train(
                 pixels = tf.cond(turned, lambda p=pixels, a=axis: tf.reverse(p, [a]), lambda p=pixels: p)
                 boxes = tf.where(turned, box_ops.mirror(boxes, size, vertical=axis == 0), boxes)
         return {
-            "images": tf.ensure_shape(image.pad_to(pixels, canvases[index]), [*static, 3]),
+            "images": tf.ensure_shape(image.pad_to(pixels[None], canvases[index])[0], [*static, 3]),
             "image_size": size,
             "boxes": tf.where(labels[:, None] > 0, boxes, 0.0),
             "labels": labels,
@@ -483,10 +492,10 @@ def _plan(groups, batch_size: int, seed: int, start_step: int) -> Iterator[tuple
 
 
 def _padded(pictures, most: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes f32[N,most,4] in [0, 1], labels i32[N,most] from 1, crowd bool[N,most]."""
+    """Boxes f32[N,most,4] in [0, 1], labels i32[N,most] from 1, crowd i32[N,most]."""
     boxes = np.zeros((len(pictures), most, 4), "float32")
     labels = np.zeros((len(pictures), most), "int32")
-    crowd = np.zeros((len(pictures), most), bool)
+    crowd = np.zeros((len(pictures), most), "int32")
     random = np.random.default_rng(seed)
     for number, picture in enumerate(pictures):
         count = len(picture.labels)
@@ -525,7 +534,7 @@ def evaluate(
             shown = []
             for one, size in zip((view, *pyramid), sizes, strict=True):
                 pixels = one.decode(tf.io.read_file(path))
-                whole = tf.ensure_shape(image.pad_to(pixels, size), [*size, 3])
+                whole = tf.ensure_shape(image.pad_to(pixels[None], size)[0], [*size, 3])
                 shown.append({"images": whole, "image_size": tf.cast(tf.shape(pixels)[:2], tf.float32)})
             return shown[0] | ({"pyramid": tuple(shown[1:])} if pyramid else {})
 

@@ -36,8 +36,8 @@ class FasterRCNN(keras.Model):
     """The detector; see `faster_rcnn` for the arguments.
 
     In training it takes images f32[B,H,W,3], image_size f32[B,2], boxes f32[B,G,4], labels i32[B,G] from 1 with 0 for
-    padding, crowd bool[B,G] and seed i32[B,2], adds its four losses, and returns them. Otherwise it takes images and
-    image_size, and returns what `nms.Detections` has, as a dictionary. Boxes are in pixels of the images.
+    padding, crowd i32[B,G] with 1 for groups, and seed i32[B,2], adds its four losses, and returns them. Otherwise it
+    takes images and image_size, and returns what `nms.Detections` has, as a dictionary. Boxes are in pixels of the images.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class FasterRCNN(keras.Model):
 
     def _learn(self, inputs, features, logits, deltas, anchors) -> dict[str, tf.Tensor]:
         image_size, gt_boxes, gt_labels = inputs["image_size"], inputs["boxes"], inputs["labels"]
-        gt_crowd = inputs["crowd"] & (gt_labels > 0)
+        gt_crowd = (inputs["crowd"] > 0) & (gt_labels > 0)
         gt_valid = (gt_labels > 0) & ~gt_crowd
         seeds = inputs["seed"]
         found = dict.fromkeys(LOSSES, tf.zeros([]))

@@ -358,23 +358,23 @@ def fitted_size(size: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
 
 
 def fit(pixels: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
-    """Resize a whole image to its `fitted_size` by antialiased bilinear interpolation.
+    """Resize whole images to their `fitted_size` by antialiased bilinear interpolation.
 
     Args:
-        pixels: u8 or f32[H,W,C].
+        pixels: u8 or f32[B,H,W,C].
         shorter: as for `fitted_size`.
         longer: as for `fitted_size`.
 
     Returns:
-        f32[h,w,C].
+        f32[B,h,w,C].
     """
-    return tf.image.resize(pixels, fitted_size(tf.shape(pixels)[:2], shorter, longer), antialias=True)
+    return tf.image.resize(pixels, fitted_size(tf.shape(pixels)[1:3], shorter, longer), antialias=True)
 
 
 def pad_to(images: tf.Tensor, canvas) -> tf.Tensor:
-    """Put zeros under and right of an image: f32[H,W,C] -> f32[canvas[0],canvas[1],C]."""
-    size = tf.shape(images)[:2]
-    return tf.pad(images, [[0, canvas[0] - size[0]], [0, canvas[1] - size[1]], [0, 0]])
+    """Put zeros under and right of images: f32[B,H,W,C] -> f32[B,canvas[0],canvas[1],C]."""
+    size = tf.shape(images)[1:3]
+    return tf.pad(images, [[0, 0], [0, canvas[0] - size[0]], [0, canvas[1] - size[1]], [0, 0]])
 
 
 def decode_window(
