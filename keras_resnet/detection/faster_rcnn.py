@@ -37,7 +37,7 @@ class FasterRCNN(keras.Model):
 
     In training it takes images f32[B,H,W,3], image_size f32[B,2], boxes f32[B,G,4], labels i32[B,G] from 1 with 0 for
     padding, crowd i32[B,G] with 1 for groups, and seed i32[B,2], adds its four losses, and returns them. Otherwise it
-    takes images and image_size, and returns what `nms.Detections` has, as a dictionary. Boxes are in pixels of the images.
+    takes images and image_size, and returns what `nms.Detections` has in a dictionary. Boxes are in the images' pixels.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class FasterRCNN(keras.Model):
             if self.proposer is None:
                 regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self.train_proposals)
             else:
-                regions, valid = self.proposer(inputs["images"], image_size)
+                regions, valid, _ = self.proposer(inputs["images"], image_size)
             regions, labels, targets, sampled = self._sampled_regions(
                 regions, valid, gt_boxes, gt_labels, gt_valid, gt_crowd, tf.add(seeds, [0, 1])
             )
