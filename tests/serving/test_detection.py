@@ -39,7 +39,7 @@ def exported(trained, tmp_path_factory):  # noqa: F811
     return out
 
 
-# Without Keras, so that nothing of the package can help; a stand-in for TF Serving, whose loader is the same.
+# Without the package, so that nothing of it can help; a stand-in for TF Serving, whose loader is the same.
 CLIENT = """
 import json, sys
 import numpy as np, tensorflow as tf
@@ -53,7 +53,7 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     answer = session.run(outputs, {signature.inputs[name].name: value})
     kinds = {name: tf.dtypes.as_dtype(info.dtype).name for name, info in signature.outputs.items()}
 print("ANSWER" + json.dumps({"kinds": kinds, "values": {name: value.tolist() for name, value in answer.items()}}))
-assert "keras" not in sys.modules
+assert "keras_resnet" not in sys.modules
 """
 
 
