@@ -35,6 +35,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "detection": ["pycocotools"],
         "tflite": ["ai-edge-litert"],
         "test": ["ai-edge-litert", "pytest", "pytest-xdist", "ruff"],
     },

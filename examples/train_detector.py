@@ -1,6 +1,6 @@
 """Train Faster R-CNN on a folder of images with boxes.
 
-    python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --weights=r50.weights.h5 --workdir=runs/bccd
+    python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --weights=imagenet --workdir=runs/bccd
     python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --steps=2 --workdir=runs/smoke   # a smoke run
 
 --data is a folder in the layout of PASCAL VOC or of COCO. The same command again goes on with an interrupted run.

@@ -1,6 +1,6 @@
 """What the command `keras-resnet` does with detectors: the same verbs, told by the preset or the workdir.
 
-keras-resnet train --preset=bccd_resnet50 --data=BCCD --weights=r50.weights.h5 --workdir=runs/bccd
+keras-resnet train --preset=bccd_resnet50 --data=BCCD --weights=imagenet --workdir=runs/bccd
 keras-resnet evaluate --workdir=runs/bccd --split=test
 keras-resnet predict --workdir=runs/bccd PHOTO...
 keras-resnet export --workdir=runs/bccd --format=saved_model --out=models/bccd/1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from keras_resnet.config import Values, option
 from keras_resnet.errors import InputError, check_choice
@@ -21,13 +22,13 @@ class DetectorConfig(Values):
     eval_split: str = option("test", "Split to evaluate on during training.")
     shorter: int = option(600, "Pixels of an image's shorter side.")
     longer: int = option(1000, "The longer side has at most so many pixels.")
-    mean: tuple[float, ...] = option((123.68, 116.779, 103.939), "What is subtracted from the RGB channels.")
-    std: tuple[float, ...] = option((1.0, 1.0, 1.0), "What they are divided by.")
+    mean: tuple[float, ...] = option((), "What is subtracted from the RGB channels; by default as for weights.")
+    std: tuple[float, ...] = option((), "What they are divided by; by default as for weights.")
     mirror: bool = option(True, "Mirror half of the training images.")
     flip: bool = option(False, "Turn half of the training images upside down.")
     max_boxes: int = option(100, "Most boxes of a training image.")
     backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...")
-    weights: str = option("", "The .weights.h5 file of the backbone's classification network to start from.")
+    weights: str = option("", "Name or file of the weights of the backbone's classification network to start from.")
     start: str = option("", "The .weights.h5 file of a detector with the same layers to start from.")
     anchor_scales: tuple[float, ...] = option((128.0, 256.0, 512.0), "Sides of the anchors in pixels.")
     anchor_ratios: tuple[float, ...] = option((0.5, 1.0, 2.0), "Heights of the anchors over their widths.")
@@ -64,6 +65,9 @@ class DetectorConfig(Values):
     eval_steps: int = option(5_000, "Steps between evaluations on eval_split.")
     checkpoint_steps: int = option(500, "Steps between checkpoints; there is one at each evaluation too.")
 
+    warmup_error: ClassVar[float] = 0.0
+    """Detectors have no error that a warm-up could wait for."""
+
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "eval_steps", "checkpoint_steps", "regions", "max_boxes", "shorter"):
             if getattr(self, name) < 1:
@@ -78,6 +82,8 @@ class DetectorConfig(Values):
                 raise InputError(f"{name} must be two positive numbers; got {list(getattr(self, name))}.")
         if list(self.decay_steps) != sorted(set(self.decay_steps)):
             raise InputError(f"decay_steps must increase; got {list(self.decay_steps)}.")
+        if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean):
+            raise InputError(f"mean and std must be three numbers each, or none; got {self.mean} and {self.std}.")
         if not self.anchor_scales or not self.anchor_ratios:
             raise InputError("anchor_scales and anchor_ratios must not be empty.")
         check_choice("roi_pooling", self.roi_pooling, ("max", "align"))

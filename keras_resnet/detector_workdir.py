@@ -29,17 +29,17 @@ class DetectorWorkdir(Workdir):
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """What is subtracted from the channels."""
-        return self.config.mean
+        """What is subtracted from the channels: by the configuration, or that of the weights the run started from."""
+        return self.config.mean or self.facts.mean
 
     @property
     def std(self) -> tuple[float, ...]:
-        """What the channels are divided by."""
-        return self.config.std
+        """What the channels are divided by, likewise."""
+        return self.config.std or self.facts.std
 
     def view(self) -> boxes.BoxView:
         """How the run's images are shown to the detector, in training, testing and serving."""
-        return boxes.BoxView(self.config.shorter, self.config.longer, self.config.mean, self.config.std)
+        return boxes.BoxView(self.config.shorter, self.config.longer, self.mean, self.std)
 
     eval_view = train_view = photo_view = view
 

@@ -16,7 +16,7 @@ RANKS = {
     "models": 1,
     "data": 1,
     "detection": 2,
-    "pretrained": 3,
+    "pretrained": 2.5,
     "detector_config": 0,
     "detector_workdir": 2.5,
     "workdir": 2,

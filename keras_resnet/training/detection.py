@@ -18,12 +18,15 @@ from keras_resnet.detector_config import DetectorConfig
 from keras_resnet.detector_workdir import DetectorWorkdir
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
+from keras_resnet.pretrained import Pretrained
 from keras_resnet.training import optimizers
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, read_metrics
+from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 from keras_resnet.training.loop import segments
 from keras_resnet.training.schedules import learning_rate
-from keras_resnet.workdir import MODELS
+
+AUTHORS_MEAN = (123.68, 116.779, 103.939)
+"""Mean of the RGB channels that the paper's authors subtract; used where no weights say another."""
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -78,7 +81,11 @@ def train(
     """
     keras.utils.set_random_seed(config.seed)
     dataset = boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
-    run = DetectorWorkdir(pathlib.Path(workdir), config, dataset.facts)
+    facts = dataclasses.replace(dataset.facts, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
+    if config.weights:
+        source = Pretrained.open(config.weights, config.backbone)
+        facts = dataclasses.replace(facts, mean=tuple(source.mean), std=tuple(source.std))
+    run = DetectorWorkdir(pathlib.Path(workdir), config, facts)
     if (run.path / "config.json").exists():
         _check_same(run)
     pictures = list(dataset.pictures(config.train_split))
@@ -101,27 +108,26 @@ def _started(run: DetectorWorkdir) -> FasterRCNN:
     model = run.build()
     if run.config.start:
         weights.load(model, run.config.start)
-        return model
-    if run.config.weights:
-        model.load_backbone(MODELS[run.config.backbone](weights=run.config.weights))
+    elif run.config.weights:
+        model.load_backbone(Pretrained.open(run.config.weights, run.config.backbone).load())
     return model
 
 
 def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
     """Train a model in the run's folder from its newest checkpoint to the last step."""
     config = run.config
-    model.compile(
-        optimizers.make(
-            config.optimizer,
-            learning_rate(config),
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            decay_norm=config.decay_norm,
-            clip_norm=config.clip_norm,
-        ),
-        jit_compile=False,
+    optimizer = optimizers.make(
+        config.optimizer,
+        learning_rate(config),
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        decay_norm=config.decay_norm,
+        clip_norm=config.clip_norm,
     )
+    if config.precision == "mixed_float16":
+        optimizer = optimizers.LossScale(optimizer)
+    model.compile(optimizer, jit_compile=False)
     batches = functools.partial(
         boxes.train,
         pictures,
@@ -144,10 +150,10 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
     if model.train_detector:
         recorders += [Evaluation(tests, run.view(), run.facts.class_names)]
         recorders += [Curves(run.metrics, run.curves, lines, "average precision (%)")]
-        recorders += [BestWeights(run.weights, saver.best, "val_error")]
+        recorders += [BestWeights(run.weights, saver.best, monitor="val_error")]
     recorders.insert(1, MetricsLog(run.metrics))
     recorders.append(Progress(config.steps, config.batch_size, "error"))
-    _evaluate_if_missed(model, run, start, recorders[:-1])
+    _evaluate_if_missed(model, run, saver, recorders[:-1])
     for first, last, evaluations in segments(start, config.steps, config.eval_steps):
         model.fit(
             batches(start_step=first),
@@ -162,15 +168,15 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         weights.save(model, run.weights)
 
 
-def _evaluate_if_missed(model, run: DetectorWorkdir, step: int, recorders) -> None:
+def _evaluate_if_missed(model, run: DetectorWorkdir, saver: Checkpoints, recorders) -> None:
     """Evaluate a checkpoint that a signal left between the last step before an evaluation and this."""
+    step = saver.step
     due = step and (step % run.config.eval_steps == 0 or step == run.config.steps)
-    known = {record["step"] for record in read_metrics(run.metrics)} if run.metrics.exists() else set()
-    if due and step not in known and model.train_detector:
+    if due and saver.evaluated != step:
         logs = {}
-        for recorder in recorders:
-            recorder.set_model(model)
-            recorder.on_epoch_end(0, logs)
+        for callback in (*recorders, saver):
+            callback.set_model(model)
+            callback.on_epoch_end(0, logs)
 
 
 def _alternate(run: DetectorWorkdir, pictures, tests) -> None:
