@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -18,12 +18,12 @@ from keras_resnet.detector_config import DetectorConfig
 from keras_resnet.detector_workdir import DetectorWorkdir
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
-from keras_resnet.pretrained import Pretrained
-from keras_resnet.training import optimizers
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress
+from keras_resnet.training import finetuning, optimizers
+from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, TensorBoardLog
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 from keras_resnet.training.loop import segments
 from keras_resnet.training.schedules import learning_rate
+from keras_resnet.workdir import MODELS
 
 AUTHORS_MEAN = (123.68, 116.779, 103.939)
 """Mean of the RGB channels that the paper's authors subtract; used where no weights say another."""
@@ -59,16 +59,55 @@ class Evaluation(keras.callbacks.Callback):
 def train(
     config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
 ) -> DetectorWorkdir:
+    """Train the detector that `config` names on the data set that it names; see `fit`.
+
+    Args:
+        config: the run.
+        workdir: as for `fit`; alternating training makes one such folder a step in it, `step1` .. `step4`.
+        strategy: where to train; by default on one device.
+    """
+    keras.utils.set_random_seed(config.seed)
+    dataset = boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
+    path, info = finetuning.find(config.weights, config.backbone) if config.weights else (None, None)
+    if info:
+        # The images look as those did that the weights know.
+        known = info.normalization
+        dataset = dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
+    run = _opened(config, dataset, workdir)
+
+    def started() -> FasterRCNN:
+        model = run.build()
+        if config.start:
+            weights.load(model, config.start)
+        elif path:
+            classifier = MODELS[config.backbone]()
+            finetuning.initialize(classifier, path, info)
+            model.load_backbone(classifier)
+        return model
+
+    with (strategy or tf.distribute.get_strategy()).scope():
+        if config.training == "joint":
+            _fit(run, started(), *_pictures(run, dataset))
+        else:
+            _alternate(run, started, *_pictures(run, dataset))
+    return run
+
+
+def fit(
+    model: FasterRCNN, dataset: boxes.BoxDataset, config: DetectorConfig, workdir: str | os.PathLike
+) -> DetectorWorkdir:
     """Train a detector as `config` says and write everything about it to `workdir`.
 
     A run that was interrupted goes on from its newest checkpoint: its batches, and what each step samples, are pure
     functions of seed and step. The weights with the highest mAP on `eval_split` are kept.
 
     Args:
+        model: a detector of the data set's classes; `config` should describe it, so that `evaluate`, `predict` and
+            `export` can build it again.
+        dataset: of `data.boxes.load`; `config.dataset` and `config.data_dir` are only recorded.
         config: the run.
-        workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl` and `curves.png`;
-            alternating training makes one such folder a step in it, `step1` .. `step4`.
-        strategy: where to train; by default on one device.
+        workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
+            `curves.png`.
 
     Returns:
         The run's `DetectorWorkdir`.
@@ -80,37 +119,32 @@ def train(
         checkpoints.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
     keras.utils.set_random_seed(config.seed)
-    dataset = boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
-    facts = dataclasses.replace(dataset.facts, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
-    if config.weights:
-        source = Pretrained.open(config.weights, config.backbone)
-        facts = dataclasses.replace(facts, mean=tuple(source.mean), std=tuple(source.std))
-    run = DetectorWorkdir(pathlib.Path(workdir), config, facts)
-    if (run.path / "config.json").exists():
-        _check_same(run)
-    pictures = list(dataset.pictures(config.train_split))
-    if config.extra_dataset:
-        extra = boxes.load(config.extra_dataset, config.data_dir, config.download, dataset.facts.class_names)
-        if extra.facts.class_names != dataset.facts.class_names:
-            raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(dataset.facts.class_names)}.")
-        pictures += extra.pictures(config.train_split)
-    tests = dataset.pictures(config.eval_split)
-    with (strategy or tf.distribute.get_strategy()).scope():
-        if config.training == "joint":
-            _fit(run, _started(run), pictures, tests)
-        else:
-            _alternate(run, pictures, tests)
+    run = _opened(config, dataset, workdir)
+    _fit(run, model, *_pictures(run, dataset))
     return run
 
 
-def _started(run: DetectorWorkdir) -> FasterRCNN:
-    """The detector with the weights to start from, if there are any."""
-    model = run.build()
-    if run.config.start:
-        weights.load(model, run.config.start)
-    elif run.config.weights:
-        model.load_backbone(Pretrained.open(run.config.weights, run.config.backbone).load())
-    return model
+def _opened(config: DetectorConfig, dataset: boxes.BoxDataset, workdir: str | os.PathLike) -> DetectorWorkdir:
+    """The run's folder, new or that of the same run before."""
+    facts = dataset.facts
+    if facts.mean is None:
+        facts = dataclasses.replace(facts, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
+    run = DetectorWorkdir(pathlib.Path(workdir), config, facts)
+    if (run.path / "config.json").exists():
+        _check_same(run)
+    return run
+
+
+def _pictures(run: DetectorWorkdir, dataset: boxes.BoxDataset) -> tuple[list[boxes.Picture], list[boxes.Picture]]:
+    """What the run is trained and evaluated on."""
+    config, names = run.config, dataset.facts.class_names
+    pictures = list(dataset.pictures(config.train_split))
+    if config.extra_dataset:
+        extra = boxes.load(config.extra_dataset, config.data_dir, config.download, names)
+        if extra.facts.class_names != names:
+            raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(names)}.")
+        pictures += extra.pictures(config.train_split)
+    return pictures, dataset.pictures(config.eval_split)
 
 
 def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
@@ -151,7 +185,7 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         recorders += [Evaluation(tests, run.view(), run.facts.class_names)]
         recorders += [Curves(run.metrics, run.curves, lines, "average precision (%)")]
         recorders += [BestWeights(run.weights, saver.best, monitor="val_error")]
-    recorders.insert(1, MetricsLog(run.metrics))
+    recorders[1:1] = [MetricsLog(run.metrics), TensorBoardLog(run.tensorboard)]
     recorders.append(Progress(config.steps, config.batch_size, "error"))
     _evaluate_if_missed(model, run, saver, recorders[:-1])
     for first, last, evaluations in segments(start, config.steps, config.eval_steps):
@@ -179,7 +213,7 @@ def _evaluate_if_missed(model, run: DetectorWorkdir, saver: Checkpoints, recorde
             callback.on_epoch_end(0, logs)
 
 
-def _alternate(run: DetectorWorkdir, pictures, tests) -> None:
+def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures, tests) -> None:
     """The four steps: proposals, a detector on them, proposals on its trunk, and the detector's own layers again."""
 
     def step(number: int, model: FasterRCNN, parts: Sequence[str]) -> FasterRCNN:
@@ -193,8 +227,8 @@ def _alternate(run: DetectorWorkdir, pictures, tests) -> None:
         return model
 
     run.create()
-    first = step(1, _started(run), ("trunk", "rpn"))
-    second = _started(run)
+    first = step(1, started(), ("trunk", "rpn"))
+    second = started()
     second.proposer = lambda images, size: first.propose(first.trunk(images, training=False), size, training=True)
     second.rpn.set_weights(first.rpn.get_weights())
     second = step(2, second, ("trunk", "region_network", "siblings"))
