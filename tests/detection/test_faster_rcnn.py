@@ -25,9 +25,9 @@ def mean_ap(model, inputs):
 
 
 @pytest.mark.slow
-def test_it_learns_rectangles_and_finds_new_ones(trained):
-    assert mean_ap(trained, scenes(16, 0)) >= 0.9
-    assert mean_ap(trained, scenes(16, 1)) >= 0.6
+def test_it_learns_rectangles_and_finds_new_ones(trained_detector):
+    assert mean_ap(trained_detector, scenes(16, 0)) >= 0.9
+    assert mean_ap(trained_detector, scenes(16, 1)) >= 0.6
 
 
 def same(first, second, tolerance=1e-4):
@@ -36,21 +36,21 @@ def same(first, second, tolerance=1e-4):
         np.testing.assert_allclose(first[name], second[name], atol=tolerance, rtol=tolerance, err_msg=name)
 
 
-def test_eager_graph_and_xla_agree(trained):
+def test_eager_graph_and_xla_agree(trained_detector):
     inputs = shown(scenes(2, 2))
-    eager = {name: np.asarray(value) for name, value in trained(inputs).items()}
+    eager = {name: np.asarray(value) for name, value in trained_detector(inputs).items()}
     assert eager["count"].min() > 0
-    same(eager, trained.predict_on_batch(inputs))
-    same(eager, tf.function(trained.call, jit_compile=True)(inputs))
+    same(eager, trained_detector.predict_on_batch(inputs))
+    same(eager, tf.function(trained_detector.call, jit_compile=True)(inputs))
 
 
-def test_each_image_of_a_padded_batch_is_detected_as_alone(trained):
+def test_each_image_of_a_padded_batch_is_detected_as_alone(trained_detector):
     alone = shown(scenes(1, 3, (96, 112), most=1))
     padded = np.zeros((2, 128, 128, 3), "float32")
     padded[0, :96, :112] = alone["images"][0]
     padded[1] = scenes(1, 4)["images"][0]
-    both = trained.predict_on_batch({"images": padded, "image_size": np.float32([[96, 112], [128, 128]])})
-    one = trained.predict_on_batch(alone)
+    both = trained_detector.predict_on_batch({"images": padded, "image_size": np.float32([[96, 112], [128, 128]])})
+    one = trained_detector.predict_on_batch(alone)
     # The padding is not quite what lies outside an image, so numbers may differ a little at the border.
     assert both["count"][0] == one["count"][0] > 0
     assert both["classes"][0].tolist() == one["classes"][0].tolist()
@@ -58,66 +58,69 @@ def test_each_image_of_a_padded_batch_is_detected_as_alone(trained):
     assert (both["boxes"][0] <= [96, 112, 96, 112]).all()
 
 
-def test_saved_and_loaded(trained, tmp_path):
+def test_saved_and_loaded(trained_detector, tmp_path):
     inputs = shown(scenes(1, 2))
-    expected = trained.predict_on_batch(inputs)
-    trained.save(tmp_path / "model.keras")
+    expected = trained_detector.predict_on_batch(inputs)
+    trained_detector.save(tmp_path / "model.keras")
     same(expected, keras.models.load_model(tmp_path / "model.keras").predict_on_batch(inputs), 1e-6)
-    weights.save(trained, tmp_path / "model.weights.h5")
+    weights.save(trained_detector, tmp_path / "model.weights.h5")
     other = tiny()
     weights.load(other, tmp_path / "model.weights.h5")
     same(expected, other.predict_on_batch(inputs), 1e-6)
 
 
-def test_refinement_looks_twice_at_the_regions_and_votes(trained):
+def test_refinement_looks_twice_at_the_regions_and_votes(trained_detector):
     inputs = scenes(4, 5)
     model = tiny(refine=True)
-    model.set_weights(trained.get_weights())
+    model.set_weights(trained_detector.get_weights())
     seen = []
     model.select = lambda found, probabilities, valid: seen.append((found, probabilities, valid))
     model(shown(inputs))
     found, probabilities, _ = seen[0]
     assert found.shape == (4, 100, 2, 4)
     # The second half was looked at from the first half's best boxes.
-    features = trained.trunk(inputs["images"], training=False)
-    again, _ = trained.classify(
-        features, trained.best_boxes(found[:, :50], probabilities[:, :50]), inputs["image_size"]
+    features = trained_detector.trunk(inputs["images"], training=False)
+    again, _ = trained_detector.classify(
+        features, trained_detector.best_boxes(found[:, :50], probabilities[:, :50]), inputs["image_size"]
     )
     np.testing.assert_allclose(found[:, 50:], again, atol=1e-3)
     del model.select
     assert mean_ap(model, inputs) >= 0.5
 
 
-def test_one_network_at_one_scale_is_the_ensembles_simplest_case(trained):
+def test_one_network_at_one_scale_is_the_ensembles_simplest_case(trained_detector):
     inputs = shown(scenes(2, 6))
-    same(trained(inputs), testing.detect([trained], inputs), 1e-6)
+    same(trained_detector(inputs), testing.detect([trained_detector], inputs), 1e-6)
     # Twins have the same regions, of which suppression keeps those that one keeps.
-    same(trained(inputs), testing.detect([trained, trained], inputs))
+    same(trained_detector(inputs), testing.detect([trained_detector, trained_detector], inputs))
 
 
-def test_an_ensemble_averages(trained):
+def test_an_ensemble_averages(trained_detector):
     inputs = shown(scenes(1, 6))
     model = tiny()
-    model.set_weights(trained.get_weights())
+    model.set_weights(trained_detector.get_weights())
     kernel, bias, *rest = model.siblings.get_weights()
     model.siblings.set_weights([kernel, bias + np.float32([50, 0, 0]), *rest])
-    both = testing.detect([trained, model], inputs)
-    alone = trained(inputs)
+    both = testing.detect([trained_detector, model], inputs)
+    alone = trained_detector(inputs)
     # The second net sees nothing but background, so that the mean is half of the first one's probability.
     top = int(alone["count"][0])
     np.testing.assert_allclose(both["scores"][0, :top], alone["scores"][0, :top] / 2, atol=1e-3)
 
 
-def test_several_scales(trained):
+def test_several_scales(trained_detector):
     inputs = shown(scenes(1, 7))
     double = {"images": tf.image.resize(inputs["images"], (256, 256)), "image_size": inputs["image_size"] * 2}
     levels = {**inputs, "pyramid": (inputs, double)}
     # At equal scales the maximum changes nothing.
     for merge in ("before", "after"):
-        same(trained(inputs), testing.detect([trained], {**inputs, "pyramid": (inputs, inputs)}, merge=merge))
-    found = testing.detect([trained], levels)
+        same(
+            trained_detector(inputs),
+            testing.detect([trained_detector], {**inputs, "pyramid": (inputs, inputs)}, merge=merge),
+        )
+    found = testing.detect([trained_detector], levels)
     assert found["count"][0] > 0
-    assert np.abs(found["scores"] - trained(inputs)["scores"]).max() > 1e-4
+    assert np.abs(found["scores"] - trained_detector(inputs)["scores"]).max() > 1e-4
 
 
 def test_the_two_scales_around_224_pixels_are_taken():
@@ -127,7 +130,7 @@ def test_the_two_scales_around_224_pixels_are_taken():
     assert testing.lower_level(regions, factors).numpy().tolist() == [[3, 3, 2, 0, 0]]
 
 
-def test_context_is_the_whole_images_vector(trained):
+def test_context_is_the_whole_images_vector(trained_detector):
     model = tiny(context=True)
     assert model.siblings.input_shape == (None, 128)
     inputs = scenes(2, 8)

@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras_resnet.data.boxes import BoxView
 from keras_resnet.errors import InputError
 from keras_resnet.serving import detection
-from tests.detection.conftest import trained  # noqa: F401
 from tests.detection.scenes import scenes, tiny
 
 VIEW = BoxView(128, 192, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
@@ -33,9 +32,9 @@ def detected(model, pixels):
 
 
 @pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):  # noqa: F811
+def exported(trained_detector, tmp_path_factory):
     out = tmp_path_factory.mktemp("export") / "1"
-    detection.export(trained, out, VIEW)
+    detection.export(trained_detector, out, VIEW)
     return out
 
 
@@ -66,12 +65,12 @@ def ask(folder, key, name, value, tmp_path):
     return answer["kinds"], {key: np.array(value) for key, value in answer["values"].items()}
 
 
-def test_saved_model_has_the_signature_of_the_object_detection_api(trained, exported, tmp_path):  # noqa: F811
+def test_saved_model_has_the_signature_of_the_object_detection_api(trained_detector, exported, tmp_path):
     pixels = photo(2, (150, 200))
     kinds, answer = ask(exported, "serving_default", "input_tensor", pixels[None], tmp_path)
     names = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
     assert kinds == dict.fromkeys(names, "float32")
-    boxes, scores, classes, count = detected(trained, pixels)
+    boxes, scores, classes, count = detected(trained_detector, pixels)
     assert answer["num_detections"].tolist() == [count]
     assert count > 0
     np.testing.assert_allclose(answer["detection_boxes"][0], boxes, atol=1e-4)
@@ -82,32 +81,32 @@ def test_saved_model_has_the_signature_of_the_object_detection_api(trained, expo
     assert answer["detection_boxes"].max() <= 1
 
 
-def test_saved_model_takes_encoded_images_of_different_sizes(trained, exported, tmp_path):  # noqa: F811
+def test_saved_model_takes_encoded_images_of_different_sizes(trained_detector, exported, tmp_path):
     photos = [photo(3), photo(4, (150, 200))]
     encoded = np.array([tf.io.encode_png(pixels).numpy() for pixels in photos], dtype=object)
     _, answer = ask(exported, "serving_bytes", "image_bytes", encoded, tmp_path)
     for row, pixels in enumerate(photos):
-        boxes, scores, _, count = detected(trained, pixels)
+        boxes, scores, _, count = detected(trained_detector, pixels)
         assert answer["num_detections"][row] == count
         np.testing.assert_allclose(answer["detection_boxes"][row], boxes, atol=1e-4)
         np.testing.assert_allclose(answer["detection_scores"][row], scores, atol=1e-4)
 
 
-def test_outputs_of_model_garden(trained):  # noqa: F811
+def test_outputs_of_model_garden(trained_detector):
     pixels = photo(2, (64, 96))
-    found = detection.detector(trained, VIEW, "model_garden")(tf.constant(pixels[None]))
+    found = detection.detector(trained_detector, VIEW, "model_garden")(tf.constant(pixels[None]))
     assert found["detection_classes"].dtype == found["num_detections"].dtype == tf.int32
     np.testing.assert_allclose(found["image_info"][0], [[64, 96], [128, 192], [2, 2], [0, 0]])
-    boxes, _, _, count = detected(trained, pixels)
+    boxes, _, _, count = detected(trained_detector, pixels)
     assert int(found["num_detections"][0]) == count
     np.testing.assert_allclose(found["detection_boxes"][0], boxes * [128, 192, 128, 192], atol=1e-2)
 
 
 @pytest.mark.parametrize("pooling", ["align", "max"])
-def test_tflite_of_built_in_operators(trained, tmp_path, pooling):  # noqa: F811
+def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     model = tiny(roi_pooling=pooling)
-    model.set_weights(trained.get_weights())
+    model.set_weights(trained_detector.get_weights())
     detection.export_tflite(model, tmp_path / "model.tflite", VIEW, (128, 128))
     interpreter = litert.Interpreter(str(tmp_path / "model.tflite"))
     runner = interpreter.get_signature_runner("serving_default")
@@ -121,14 +120,14 @@ def test_tflite_of_built_in_operators(trained, tmp_path, pooling):  # noqa: F811
     assert answer["detection_classes"][0].tolist() == classes.tolist()
 
 
-def test_wrong_arguments(trained, tmp_path):  # noqa: F811
+def test_wrong_arguments(trained_detector, tmp_path):
     with pytest.raises(InputError, match="style must be one of 'tf_od', 'model_garden'; got 'x'"):
-        detection.export(trained, tmp_path / "new", VIEW, "x")
+        detection.export(trained_detector, tmp_path / "new", VIEW, "x")
     with pytest.raises(InputError, match="must be a folder that does not exist yet"):
-        detection.export(trained, tmp_path, VIEW)
+        detection.export(trained_detector, tmp_path, VIEW)
     with pytest.raises(InputError, match="must be a file that does not exist yet"):
-        detection.export_tflite(trained, tmp_path, VIEW, (128, 128))
+        detection.export_tflite(trained_detector, tmp_path, VIEW, (128, 128))
     with pytest.raises(InputError, match="size must be multiples of 16; got 100x128"):
-        detection.export_tflite(trained, tmp_path / "new", VIEW, (100, 128))
+        detection.export_tflite(trained_detector, tmp_path / "new", VIEW, (100, 128))
     assert not list(tmp_path.iterdir())
-    assert isinstance(trained, keras.Model)
+    assert isinstance(trained_detector, keras.Model)
