@@ -35,7 +35,7 @@ clean: ## remove the environments
 # The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[test,tflite]'
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[detection,test,tflite]'
 	touch $@
 
 $(JAX_VENV)/.installed: setup.py constraints.txt

@@ -36,6 +36,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "detection": ["pycocotools"],
         "tflite": ["ai-edge-litert"],
         "torch": ["torch>=2.6"],
         "test": ["ai-edge-litert", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],

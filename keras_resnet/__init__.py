@@ -26,7 +26,7 @@ _HOME = {
     "preprocess_input": "keras_resnet.ops.normalization",
     **dict.fromkeys(["ResNet", *ARCHITECTURES], "keras_resnet.models.resnet"),
 }
-_SUBPACKAGES = ("config", "data", "evaluation", "models", "ops", "serving", "training", "workdir")
+_SUBPACKAGES = ("config", "data", "detection", "evaluation", "models", "ops", "serving", "training", "workdir")
 
 __all__ = ["ARCHITECTURES", "ResNet", "decode_predictions", "model_info", "preprocess_input", *ARCHITECTURES]  # noqa: F405
 

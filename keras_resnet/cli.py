@@ -21,7 +21,7 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags as absl_flags
 from absl import logging as absl_logging
@@ -427,15 +427,23 @@ def quiet() -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
 
 
-def run(verb: str, arguments: Sequence[str]) -> int:
+def run(verb: str, arguments: Sequence[str], verbs: Mapping[str, Callable] | None = None) -> int:
     """Run one verb; a user's mistake is printed in one sentence.
+
+    Args:
+        verb: its name.
+        arguments: its flags and files.
+        verbs: name -> function; by default those of classifiers, or of detectors where the preset or workdir is theirs.
 
     Returns:
         The exit code: 0, 1 for a user's mistake, 128 and the signal's number after SIGTERM (143) or Ctrl-C (130).
     """
     quiet()
+    from keras_resnet import detector_cli
+
+    verbs = verbs or (detector_cli.VERBS if detector_cli.wanted(arguments) else VERBS)
     try:
-        return VERBS[verb](arguments) or 0
+        return verbs[verb](arguments) or 0
     except InputError as error:
         print(f"keras-resnet {verb}: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,32 @@ def option(default, help: str):
     return dataclasses.field(default=default, metadata={"help": help})
 
 
+class Values:
+    """To and from JSON, for frozen dataclasses of options."""
+
+    def to_json(self) -> str:
+        """Return the configuration as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Values:
+        """Make a configuration from JSON's types; missing fields have their defaults, unknown ones are an error."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"config has unknown fields {unknown}; allowed are {sorted(known)}.")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike) -> Values:
+        """Read a configuration from a JSON file such as `workdir/config.json`."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                values = json.load(file)
+            return cls.from_dict(values.get("config", values))
+        except (OSError, json.JSONDecodeError, AttributeError) as error:
+            raise InputError(f"config file {os.fspath(path)!r} cannot be read: {error}.") from error
+
+
 _RANGES = (
     (
         "batch_size steps eval_steps checkpoint_steps max_pixels accumulate steps_per_execution ema_steps patience "
@@ -43,7 +69,7 @@ _CHOICES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Values):
     """Everything that decides the result of a run. Each field is a command-line flag of the same name."""
 
     dataset: str = option("cifar10", "digits, folder:PATH, synthetic:HxWxCLASSES or a name of tensorflow-datasets.")
@@ -139,28 +165,6 @@ class Config:
                         f"{name} must be a multiple of steps_per_execution, {self.steps_per_execution}; "
                         f"got {getattr(self, name)}."
                     )
-
-    def to_json(self) -> str:
-        """Return the configuration as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> Config:
-        """Make a configuration from JSON's types; missing fields have their defaults, unknown ones are an error."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise InputError(f"config has unknown fields {unknown}; allowed are {sorted(known)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    @classmethod
-    def from_file(cls, path: str | os.PathLike) -> Config:
-        """Read a configuration from a JSON file such as `workdir/config.json`."""
-        try:
-            with open(path, encoding="utf-8") as file:
-                values = json.load(file)
-            return cls.from_dict(values.get("config", values))
-        except (OSError, json.JSONDecodeError, AttributeError) as error:
-            raise InputError(f"config file {os.fspath(path)!r} cannot be read: {error}.") from error
 
 
 def _cifar10() -> dict[str, Config]:

@@ -7,6 +7,9 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+ERRORS = {"top1_error": "training", "val_top1_error": "test"}
+"""Names of a classifier's errors in the records -> labels of their lines."""
+
 
 def read_metrics(path: str | os.PathLike) -> list[dict]:
     """Read a run's `metrics.jsonl`; a last line that a kill cut short is left out."""
@@ -18,7 +21,13 @@ def read_metrics(path: str | os.PathLike) -> list[dict]:
 
 
 def plot(
-    runs: Mapping[str, Sequence[dict]], path: str | os.PathLike, title: str = "", highest: float | None = None
+    runs: Mapping[str, Sequence[dict]],
+    path: str | os.PathLike,
+    title: str = "",
+    highest: float | None = None,
+    *,
+    lines: Mapping[str, str] = ERRORS,
+    label: str = "top-1 error (%)",
 ) -> None:
     """Draw the errors of runs over steps (Figures 1, 4 and 6): training dashed, test solid, one colour a run.
 
@@ -26,7 +35,9 @@ def plot(
         runs: name -> the records of `read_metrics`.
         path: the picture.
         title: of the picture.
-        highest: upper end of the error axis in percent; by default what fits.
+        highest: upper end of the vertical axis; by default what fits.
+        lines: name in the records -> label of its line; names of test figures start with "val_".
+        label: what the lines show.
     """
     from matplotlib.figure import Figure
 
@@ -34,12 +45,14 @@ def plot(
     axes = figure.subplots()
     for number, (name, records) in enumerate(runs.items()):
         prefix = f"{name}, " if len(runs) > 1 else ""
-        for key, style, label in (("top1_error", "--", "training"), ("val_top1_error", "-", "test")):
+        for key, line in lines.items():
             points = [(record["step"], record[key]) for record in records if key in record]
             steps, errors = zip(*points, strict=True) if points else ((), ())
             marker = "o" if len(points) == 1 else None
-            axes.plot(steps, errors, style, marker=marker, color=f"C{number}", label=prefix + label)
-    axes.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, highest), title=title)
+            color = f"C{number}" if len(runs) > 1 else None
+            style = "-" if key.startswith("val_") else "--"
+            axes.plot(steps, errors, style, marker=marker, color=color, label=prefix + line)
+    axes.set(xlabel="step", ylabel=label, ylim=(0, highest), title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8 if len(runs) > 3 else None)
     figure.savefig(path, dpi=120)

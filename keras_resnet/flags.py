@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from keras_resnet.config import PRESETS, Config
+from keras_resnet.config import PRESETS, Config, Values
 from keras_resnet.errors import InputError
 
 
@@ -60,21 +60,22 @@ def config(values: flags.FlagValues) -> Config:
     return override(base, {field.name: getattr(values, field.name) for field in dataclasses.fields(Config)})
 
 
-def override(base: Config, values: Mapping[str, object]) -> Config:
+def override(base: Values, values: Mapping[str, object]) -> Values:
     """Return `base` with the fields that have a value other than None in `values`; other names are passed over.
 
     Raises:
         ValueError: a value that is not allowed.
     """
     changed = {}
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(base):
         value = values.get(field.name)
         if value is None:
             continue
         if isinstance(field.default, tuple):
+            kind = type(field.default[0]) if field.default else str
             try:
-                value = tuple(int(item) for item in value if item)
+                value = tuple(kind(item) for item in value if item)
             except ValueError:
-                raise InputError(f"{field.name} must be a list of integers such as 1000,2000; got {value}.") from None
+                raise InputError(f"{field.name} must be a list of numbers such as 1000,2000; got {value}.") from None
         changed[field.name] = value
     return dataclasses.replace(base, **changed)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.test_boxes import voc_folder
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -74,6 +76,20 @@ def test_predict_example(tmp_path):
     assert output.count("%  ") == 10
     assert f"wrote {tmp_path}/best.png" in output
     assert Image.open(tmp_path / "best.png").size[0] > 600
+
+
+@pytest.mark.slow
+def test_detector_examples(tmp_path):
+    content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
+    root = voc_folder(tmp_path / "voc", content, (96, 128), {"train": ["a", "b"], "val": ["c"]})
+    run_dir = tmp_path / "run"
+    size = ["--shorter=96", "--longer=128", "--backbone=resnet18", "--regions=8", "--test_proposals=100,10"]
+    arguments = ["--preset=bccd_resnet50", f"--data={root}", "--steps=2", f"--workdir={run_dir}", *size]
+    output = run("examples/train_detector.py", *arguments)
+    assert "2 steps of 1 images, 1.0 passes over 2 images with 2 boxes of cat" in output
+    output = run("examples/detect.py", f"--workdir={run_dir}", f"--out={tmp_path}", str(root / "JPEGImages/a.jpg"))
+    assert "a.jpg: wrote" in output
+    assert (tmp_path / "a_boxes.png").stat().st_size > 0
 
 
 @pytest.mark.slow

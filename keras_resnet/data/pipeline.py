@@ -105,7 +105,7 @@ def train(
         return step * batch_size + worker * part + tf.range(part, dtype=tf.int64)
 
     def batch_seed(step):
-        return tf.random.fold_in(_seed(seed, step), worker)
+        return tf.random.fold_in(stateless_seed(seed, step), worker)
 
     if isinstance(examples, Images):
         images, labels = (tf.constant(array) for array in (examples.images, examples.labels))
@@ -125,7 +125,7 @@ def train(
 
         def image_seeds(place):
             """Two seeds for each image of this worker's part, i32[part,2,2], the same as one worker has for it."""
-            seeds = tf.random.split(_seed(seed, place[0] // batch_size), 2 * batch_size)
+            seeds = tf.random.split(stateless_seed(seed, place[0] // batch_size), 2 * batch_size)
             return tf.reshape(seeds, [batch_size, 2, 2])[worker * part : (worker + 1) * part]
 
         reads = isinstance(examples, Files) and not cache
@@ -251,7 +251,7 @@ def _refuse(names: np.ndarray) -> str:
     return f"{names[0].decode(errors='replace')} cannot be decoded as a {image.FORMATS} image."
 
 
-def _seed(seed: int, number: tf.Tensor) -> tf.Tensor:
+def stateless_seed(seed: int, number: tf.Tensor) -> tf.Tensor:
     """A seed i32[2] that is a pure function of the run's seed and a step or position."""
     low = tf.cast(tf.bitwise.bitwise_and(number, 2**31 - 1), tf.int32)
     high = tf.cast(tf.bitwise.right_shift(number, tf.constant(31, tf.int64)), tf.int32)
@@ -266,7 +266,9 @@ def _index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Tensor:
     # A batch reaches into two epochs at most. Keys must be well mixed: with small numbers the order is hardly random.
     epoch = place // count
     keys = [
-        tf.random.stateless_uniform([3], _seed(seed, epoch[0] + later), minval=None, maxval=None, dtype=tf.int32)
+        tf.random.stateless_uniform(
+            [3], stateless_seed(seed, epoch[0] + later), minval=None, maxval=None, dtype=tf.int32
+        )
         for later in (0, 1)
     ]
     key = tf.gather(tf.stack(keys), epoch - epoch[0])
@@ -335,7 +337,7 @@ def _records(
             # The order must not depend on `tf.random.set_seed`, of which this function's graph has taken a copy; with a
             # copy of 0 TensorFlow fails to compare seeds.
             tf.compat.v1.get_default_graph().seed = None
-            order = tf.cast(tf.random.fold_in(_seed(seed, number), 1)[0], tf.int64)
+            order = tf.cast(tf.random.fold_in(stateless_seed(seed, number), 1)[0], tf.int64)
             one = one.shuffle(SHUFFLE_BUFFER, seed=order, reshuffle_each_iteration=False)
         one = one.enumerate(number * count)
         return one.skip(tf.where(number == first_epoch, tf.constant(skipped, tf.int64), 0))

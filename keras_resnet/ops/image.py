@@ -398,6 +398,42 @@ def five_crops(images: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
     return tf.ensure_shape(tf.stack(crops, axis=1), [images.shape[0], 5, *crop, images.shape[-1]])
 
 
+def fitted_size(size: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
+    """The size at which an image's shorter side is `shorter`, or its longer one `longer` where that is less.
+
+    Args:
+        size: i32[2], height and width of the image.
+        shorter: pixels of the shorter side; 600 in Faster R-CNN.
+        longer: the longer side is at most this; 1000 in Faster R-CNN.
+
+    Returns:
+        i32[2], at least 1.
+    """
+    size = tf.cast(size, tf.float32)
+    scale = tf.minimum(shorter / tf.reduce_min(size), longer / tf.reduce_max(size))
+    return tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
+
+
+def fit(pixels: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
+    """Resize whole images to their `fitted_size` by antialiased bilinear interpolation.
+
+    Args:
+        pixels: u8 or f32[B,H,W,C].
+        shorter: as for `fitted_size`.
+        longer: as for `fitted_size`.
+
+    Returns:
+        f32[B,h,w,C].
+    """
+    return tf.image.resize(pixels, fitted_size(tf.shape(pixels)[1:3], shorter, longer), antialias=True)
+
+
+def pad_to(images: tf.Tensor, canvas) -> tf.Tensor:
+    """Put zeros under and right of images: f32[B,H,W,C] -> f32[B,canvas[0],canvas[1],C]."""
+    size = tf.shape(images)[1:3]
+    return tf.pad(images, [[0, 0], [0, canvas[0] - size[0]], [0, canvas[1] - size[1]], [0, 0]])
+
+
 def decode_window(
     contents: tf.Tensor,
     stored_size: tf.Tensor,

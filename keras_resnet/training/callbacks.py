@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Mapping
 
 import keras
 from tqdm import tqdm
@@ -56,15 +57,26 @@ class Curves(keras.callbacks.Callback):
     Args:
         metrics: the `.jsonl` file.
         path: the picture, redrawn at each evaluation.
+        lines: name in the records -> label of its line.
+        label: what the lines show.
     """
 
-    def __init__(self, metrics: str | os.PathLike, path: str | os.PathLike):
+    def __init__(
+        self,
+        metrics: str | os.PathLike,
+        path: str | os.PathLike,
+        lines: Mapping[str, str] = curves.ERRORS,
+        label: str = "top-1 error (%)",
+    ):
         super().__init__()
         self.metrics = pathlib.Path(metrics)
         self.path = pathlib.Path(path)
+        self.lines = lines
+        self.label = label
 
     def on_epoch_end(self, epoch, logs=None):
-        curves.plot({self.model.name: curves.read_metrics(self.metrics)}, self.path, self.model.name)
+        records = {self.model.name: curves.read_metrics(self.metrics)}
+        curves.plot(records, self.path, self.model.name, lines=self.lines, label=self.label)
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -75,20 +87,29 @@ class BestWeights(keras.callbacks.Callback):
         best: variable that holds the lowest error so far, such as that of `Checkpoints`.
         average: a `WeightAverage` whose weights are kept in the place of the model's own.
         info: the preprocessing, crop and classes to keep in the file.
+        monitor: name of the error in the logs.
     """
 
-    def __init__(self, path: str | os.PathLike, best, average=None, info: ModelInfo | None = None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        best,
+        average=None,
+        info: ModelInfo | None = None,
+        monitor: str = "val_top1_error",
+    ):
         super().__init__()
         self.path = path
         self.best = best
         self.average = average
         self.info = info
+        self.monitor = monitor
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs["val_top1_error"] <= float(self.best):
+        if logs[self.monitor] <= float(self.best):
             with self.average.applied() if self.average else contextlib.nullcontext():
                 weights.save(self.model, self.path, self.info)
-            self.best.assign(logs["val_top1_error"])
+            self.best.assign(logs[self.monitor])
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -125,12 +146,14 @@ class Progress(keras.callbacks.Callback):
     Args:
         steps: steps of the whole run.
         batch_size: images in a batch.
+        error: name of the error in the logs, in percent.
     """
 
-    def __init__(self, steps: int, batch_size: int):
+    def __init__(self, steps: int, batch_size: int, error: str = "top1_error"):
         super().__init__()
         self.steps = steps
         self.batch_size = batch_size
+        self.error = error
         self.bar = None
 
     def on_train_begin(self, logs=None):
@@ -145,18 +168,21 @@ class Progress(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self.start
         if not self.bar.disable:
             rate = current_rate(self.model.optimizer)
-            shown = f"loss {logs['loss']:.3f}, error {logs['top1_error']:.1f} %, rate {rate:g}, {self._speed()}"
-            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.set_postfix_str(f"{self._shown(logs)}, rate {rate:g}, {self._speed()}", refresh=False)
             self.bar.update(int(self.model.optimizer.iterations) - self.bar.n)
 
     def _speed(self) -> str:
-        return f"{self.batches * self.batch_size / self.seconds:.0f} images/s"
+        return f"{self.batches * self.batch_size / self.seconds:.3g} images/s"
+
+    def _shown(self, logs, prefix: str = "") -> str:
+        """What the logs have of loss and error."""
+        names = {"loss": "loss {:.4f}", self.error: "error {:.2f} %"}
+        return ", ".join(text.format(logs[prefix + name]) for name, text in names.items() if prefix + name in logs)
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.optimizer.iterations)
         self.bar.write(
-            f"step {step}/{self.steps}: training loss {logs['loss']:.4f}, error {logs['top1_error']:.2f} %; "
-            f"test loss {logs['val_loss']:.4f}, error {logs['val_top1_error']:.2f} %; {self._speed()}"
+            f"step {step}/{self.steps}: training {self._shown(logs)}; test {self._shown(logs, 'val_')}; {self._speed()}"
         )
 
     def on_train_end(self, logs=None):

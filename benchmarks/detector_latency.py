@@ -1,0 +1,84 @@
+"""How long a detector takes for a picture, and its memory: the exported SavedModel and the TFLite file.
+
+    python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640
+
+Each is measured in a process of its own. The time of the processor, over all cores, stands beside the time of the
+clock: on a busy machine the latter says little.
+"""
+
+import multiprocessing
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+from absl import app, flags
+
+from keras_resnet import cli
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("backbone", "resnet50", "Network.")
+flags.DEFINE_list("size", ["480", "640"], "Height and width of the picture in pixels, multiples of 16.")
+flags.DEFINE_integer("proposals", 300, "Regions that are classified.")
+flags.DEFINE_integer("classes", 20, "Object classes.")
+flags.DEFINE_enum("roi_pooling", "max", ["max", "align"], "RoI pooling.")
+flags.DEFINE_integer("rounds", 5, "Timed calls of each.")
+
+
+def saved_model(path, image):
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    return lambda: serve(input_tensor=tf.constant(image))
+
+
+def tflite(path, image):
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(path, num_threads=2).get_signature_runner("serving_default")
+    return lambda: runner(images=image.astype("float32"))
+
+
+def measure(load, path, image, rounds):
+    """Seconds by the clock and of the processor for each call, and the peak memory of the process in GiB."""
+    call = load(path, image)
+    call()
+    clock, processor = [], []
+    for _ in range(rounds):
+        start = time.perf_counter(), time.process_time()
+        call()
+        clock.append(time.perf_counter() - start[0])
+        processor.append(time.process_time() - start[1])
+    # Not `getrusage`, which counts what the parent had before this program was loaded.
+    status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+    return clock, processor, int(status["VmHWM"].split()[0]) / 2**20
+
+
+def main(_):
+    from keras_resnet.data.boxes import BoxView
+    from keras_resnet.detection import faster_rcnn
+    from keras_resnet.serving import detection
+
+    size = tuple(map(int, FLAGS.size))
+    options = {"test_proposals": (6000, FLAGS.proposals), "roi_pooling": FLAGS.roi_pooling, "policy": "float32"}
+    model = faster_rcnn(FLAGS.backbone, FLAGS.classes, **options)
+    view = BoxView(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype("uint8")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {saved_model: str(pathlib.Path(folder, "1")), tflite: str(pathlib.Path(folder, "model.tflite"))}
+        detection.export(model, paths[saved_model], view)
+        detection.export_tflite(model, paths[tflite], view, size)
+        print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} regions, {FLAGS.roi_pooling}:")
+        for load, path in paths.items():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                clock, processor, peak = pool.apply(measure, (load, path, image, FLAGS.rounds))
+            print(
+                f"{load.__name__}: median {np.median(clock):.2f} s ({min(clock):.2f}-{max(clock):.2f}), "
+                f"of the processor {np.median(processor):.2f} s; peak memory {peak:.2f} GiB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    cli.quiet()
+    app.run(main)

@@ -1,0 +1,11 @@
+"""Draw the boxes that a trained detector finds in photographs.
+
+python examples/detect.py --workdir=runs/bccd PHOTO...
+"""
+
+import sys
+
+from keras_resnet import cli, detector_cli
+
+if __name__ == "__main__":
+    sys.exit(cli.run("predict", sys.argv[1:], detector_cli.VERBS))

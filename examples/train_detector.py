@@ -1,0 +1,15 @@
+"""Train Faster R-CNN on a folder of images with boxes.
+
+    python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --weights=imagenet --workdir=runs/bccd
+    python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --steps=2 --workdir=runs/smoke   # a smoke run
+
+--data is a folder in the layout of PASCAL VOC or of COCO. The same command again goes on with an interrupted run.
+Afterwards `keras-resnet evaluate --workdir=runs/bccd --split=test` reports the average precision.
+"""
+
+import sys
+
+from keras_resnet import cli, detector_cli
+
+if __name__ == "__main__":
+    sys.exit(cli.run("train", sys.argv[1:], detector_cli.VERBS))

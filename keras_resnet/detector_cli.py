@@ -1,0 +1,240 @@
+"""What the command `keras-resnet` does with detectors: the same verbs, told by the preset or the workdir.
+
+keras-resnet train --preset=bccd_resnet50 --data=BCCD --weights=imagenet --workdir=runs/bccd
+keras-resnet evaluate --workdir=runs/bccd --split=test
+keras-resnet predict --workdir=runs/bccd PHOTO...
+keras-resnet export --workdir=runs/bccd --format=saved_model --out=models/bccd/1
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+from keras_resnet import flags
+from keras_resnet.cli import _parsed, _required, _workdir_flag
+from keras_resnet.detector_config import DETECTOR_PRESETS, DetectorConfig
+from keras_resnet.errors import InputError, check_choice
+
+
+def wanted(arguments: Sequence[str]) -> bool:
+    """Whether a command line is about a detector, by --preset, or the config.json of --config or --workdir."""
+    values = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, found, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name in ("preset", "config", "workdir"):
+            values[name] = value if found else following
+    if values.get("preset"):
+        return values["preset"] in DETECTOR_PRESETS
+    files = [values.get("config"), values.get("workdir") and pathlib.Path(values["workdir"], "config.json")]
+    for file in filter(None, files):
+        try:
+            content = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
+            return "backbone" in content.get("config", content)
+        except (OSError, ValueError, AttributeError):
+            continue
+    return False
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train a detector and write everything about the run to --workdir; the same command again goes on with it."""
+    values = absl_flags.FlagValues()
+    _workdir_flag(values)
+    presets = ", ".join(DETECTOR_PRESETS)
+    absl_flags.DEFINE_string("preset", None, f"Start from a preset: {presets}.", flag_values=values)
+    absl_flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
+    absl_flags.DEFINE_string(
+        "data", None, "Folder in VOC's or COCO's layout; for --dataset=folder:.", flag_values=values
+    )
+    flags.define(values, DetectorConfig)
+    if not _parsed(values, arguments, train, positional=False):
+        return 0
+    if values.preset and values.config:
+        raise InputError("preset and config exclude each other; give one of them.")
+    if values.preset:
+        check_choice("preset", values.preset, DETECTOR_PRESETS)
+    base = DetectorConfig.from_file(values.config) if values.config else DETECTOR_PRESETS.get(values.preset)
+    given = {field.name: getattr(values, field.name) for field in dataclasses.fields(DetectorConfig)}
+    if values.data:
+        given["dataset"] = f"folder:{values.data}"
+    config, workdir = flags.override(base or DetectorConfig(), given), _required(values, "workdir")
+
+    from keras_resnet.training import checkpoints, detection
+
+    try:
+        run = detection.train(config, workdir)
+    except checkpoints.Stopped as stopped:
+        print(f"keras-resnet train: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except FloatingPointError as error:
+        raise InputError(str(error)) from error
+    print(f"wrote {run.path}")
+    return 0
+
+
+def _testing_flags(values: absl_flags.FlagValues) -> None:
+    """How a detector is applied; unset flags are as in training."""
+    _workdir_flag(values)
+    absl_flags.DEFINE_bool("refine", None, "Box refinement and voting.", flag_values=values)
+    absl_flags.DEFINE_float("score", None, "Lowest probability of a detection.", flag_values=values)
+    absl_flags.DEFINE_list(
+        "scales", [], "Shorter sides for testing at several scales: 200,400,600.", flag_values=values
+    )
+    absl_flags.DEFINE_list("ensemble", [], "Workdirs of further detectors of the same classes.", flag_values=values)
+
+
+def _detector(values: absl_flags.FlagValues):
+    """The run, its function from a batch to detections, its view, and the views of further scales."""
+    import tensorflow as tf
+
+    from keras_resnet.detection import testing
+    from keras_resnet.detector_workdir import DetectorWorkdir
+
+    run = DetectorWorkdir.open(_required(values, "workdir"))
+    options = {name: values[name].value for name in ("refine", "score") if values[name].value is not None}
+    view = run.view()
+    try:
+        scales = [int(scale) for scale in values.scales]
+    except ValueError:
+        raise InputError(f"scales must be a list of whole numbers such as 200,400; got {values.scales}.") from None
+    if len(scales) == 1:
+        raise InputError(f"scales must be two or more, or none; got {values.scales}.")
+    pyramid = [
+        dataclasses.replace(view, shorter=scale, longer=round(scale * view.longer / view.shorter))
+        for scale in sorted(scales)
+    ]
+    models = [run.load(**options)]
+    for path in values.ensemble:
+        other = DetectorWorkdir.open(path)
+        if other.facts.class_names != run.facts.class_names or other.view() != view:
+            raise InputError(f"ensemble must be of runs with the same classes and image sizes; {path!r} has others.")
+        models.append(other.load(**options))
+    return run, tf.function(lambda batch: testing.detect(models, batch)), view, pyramid
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Print the average precision of a detector on a split, and write its curves, numbers and pictures with boxes."""
+    values = absl_flags.FlagValues()
+    _testing_flags(values)
+    absl_flags.DEFINE_string("split", None, "Split to evaluate on; by default that of training.", flag_values=values)
+    absl_flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets.", flag_values=values)
+    absl_flags.DEFINE_bool("coco", False, "COCO's twelve numbers too; needs pycocotools.", flag_values=values)
+    absl_flags.DEFINE_integer("pictures", 8, "How many pictures to write.", lower_bound=0, flag_values=values)
+    absl_flags.DEFINE_string("out", None, "Folder to write to; by default evaluation_SPLIT there.", flag_values=values)
+    if not _parsed(values, arguments, evaluate, positional=False):
+        return
+    run, predict, view, pyramid = _detector(values)
+
+    from keras_resnet.detection import inference
+    from keras_resnet.evaluation import detection
+
+    split = values.split or run.config.eval_split
+    pictures = run.dataset(values.data_dir).pictures(split)
+    found = inference.detect(predict, pictures, view, progress=True, pyramid=pyramid)
+    result = detection.voc(found, pictures, run.facts.class_names)
+    numbers = detection.coco(found, pictures, run.facts.class_names) if values.coco else {}
+    out = pathlib.Path(values.out or run.path / re.sub(r"\W+", "_", f"evaluation_{split}").rstrip("_"))
+    out.mkdir(parents=True, exist_ok=True)
+    detection.plot(result, out / "curves.png")
+    detection.write_pictures(found, pictures, run.facts.class_names, out / "pictures", values.pictures)
+    record = {
+        "workdir": str(run.path),
+        "split": split,
+        "images": len(pictures),
+        "seed": run.config.seed,
+        "steps": run.config.steps,
+        "map50": result.mean(),
+        "map50_11_points": result.mean(11),
+        "ap50": dict(zip(result.class_names, result.averages(), strict=True)),
+        "coco": numbers,
+        "refine": values.refine,
+        "scales": values.scales,
+        "ensemble": values.ensemble,
+    }
+    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"Faster R-CNN on {run.config.backbone}, {run.config.dataset} {split}, {len(pictures)} images, overlap 0.5:")
+    print(result.table())
+    for name, value in numbers.items():
+        print(f"{name} {value:.2f} %")
+    print(f"wrote {out}")
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Print what is in each image file, and write it with boxes beside or to --out."""
+    values = absl_flags.FlagValues()
+    _testing_flags(values)
+    absl_flags.DEFINE_string("out", None, "Folder for the pictures; by default the current one.", flag_values=values)
+    absl_flags.DEFINE_float("show", 0.5, "Lowest probability that is printed and drawn.", flag_values=values)
+    photos = _parsed(values, arguments, predict)
+    if photos is None:
+        return
+    if not photos:
+        raise InputError("predict needs at least one image file.")
+    run, detect, view, pyramid = _detector(values)
+
+    import numpy as np
+
+    from keras_resnet.detection import inference
+    from keras_resnet.evaluation import detection
+    from keras_resnet.ops import image
+
+    out = pathlib.Path(values.out or ".")
+    out.mkdir(parents=True, exist_ok=True)
+    for photo in photos:
+        pixels = image.read(photo)
+        batch, *levels = (one.batch(pixels) for one in (view, *pyramid))
+        output = {k: np.asarray(v) for k, v in detect(batch | ({"pyramid": tuple(levels)} if levels else {})).items()}
+        scale = np.array(pixels.shape[:2]) / np.asarray(batch["image_size"])[0]
+        found = inference.unpacked(output, 0, scale)
+        target = out / f"{pathlib.Path(photo).stem}_boxes.png"
+        detection.draw(pixels.numpy(), found, run.facts.class_names, values.show).save(target)
+        print(f"{photo}: wrote {target}")
+        for box, score, label in zip(*found, strict=True):
+            if score >= values.show:
+                top, left, bottom, right = box
+                place = f"left {left:.0f}, top {top:.0f}, right {right:.0f}, bottom {bottom:.0f}"
+                print(f"  {run.facts.class_names[label]} {score:.3f}: {place}")
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Write a run's detector as a SavedModel or a TFLite file."""
+    values = absl_flags.FlagValues()
+    _workdir_flag(values)
+    absl_flags.DEFINE_string("format", "saved_model", "saved_model or tflite.", flag_values=values)
+    absl_flags.DEFINE_string("out", None, "Folder or file to make; it must not exist.", flag_values=values)
+    absl_flags.DEFINE_string("style", "tf_od", "Outputs of a SavedModel: tf_od or model_garden.", flag_values=values)
+    absl_flags.DEFINE_bool("refine", None, "Box refinement and voting.", flag_values=values)
+    absl_flags.DEFINE_list("size", [], "Height and width for TFLite; by default the training's.", flag_values=values)
+    if not _parsed(values, arguments, export, positional=False):
+        return
+    check_choice("format", values.format, ("saved_model", "tflite"))
+    out = _required(values, "out")
+
+    from keras_resnet.detector_workdir import DetectorWorkdir
+    from keras_resnet.serving import detection
+
+    run = DetectorWorkdir.open(_required(values, "workdir"))
+    # Half precision is for training: SavedModels and TFLite files run in float32.
+    model = run.load(policy="float32", **({} if values.refine is None else {"refine": values.refine}))
+    view = run.view()
+    if values.format == "saved_model":
+        detection.export(model, out, view, values.style)
+    else:
+        try:
+            size = tuple(map(int, values.size)) or tuple(
+                -(-side // view.multiple) * view.multiple for side in (view.shorter, view.longer)
+            )
+            height, width = size
+        except ValueError:
+            raise InputError(f"size must be two whole numbers such as 240,320; got {values.size}.") from None
+        detection.export_tflite(model, out, view, (height, width))
+    print(f"wrote {out}")
+
+
+VERBS = {"train": train, "evaluate": evaluate, "predict": predict, "export": export}

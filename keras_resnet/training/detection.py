@@ -1,0 +1,269 @@
+"""Training of detectors by `model.fit`: joint, or in the four alternating steps of Faster R-CNN (section 3.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.data import boxes
+from keras_resnet.detection import average_precision, inference
+from keras_resnet.detection.faster_rcnn import FasterRCNN
+from keras_resnet.detector_config import DetectorConfig
+from keras_resnet.detector_workdir import DetectorWorkdir
+from keras_resnet.errors import InputError
+from keras_resnet.models import weights
+from keras_resnet.training import finetuning, optimizers
+from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, TensorBoardLog
+from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
+from keras_resnet.training.loop import segments
+from keras_resnet.training.schedules import learning_rate
+from keras_resnet.workdir import MODELS
+
+AUTHORS_MEAN = (123.68, 116.779, 103.939)
+"""Mean of the RGB channels that the paper's authors subtract; used where no weights say another."""
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Add a detector's average precision on some pictures to the logs, in percent, at the end of each epoch.
+
+    The logs get `val_map50`, `val_error` (100 less it) and `val_ap50_CLASS`, all by VOC's rule of 2010. It must come
+    before the callbacks that read them.
+
+    Args:
+        pictures: to evaluate on.
+        view: how they are shown to the detector.
+        class_names: names of the classes.
+    """
+
+    def __init__(self, pictures: Sequence[boxes.Picture], view: boxes.BoxView, class_names: Sequence[str]):
+        super().__init__()
+        self.pictures = pictures
+        self.view = view
+        self.class_names = class_names
+
+    def on_epoch_end(self, epoch, logs=None):
+        found = inference.detect(self.model.predict_on_batch, self.pictures, self.view, progress=True)
+        curves = average_precision.curves(found, inference.truths(self.pictures), len(self.class_names))
+        averages = [100 * curve.average() for curve in curves]
+        logs["val_map50"] = average_precision.mean(averages)
+        logs["val_error"] = 100 - logs["val_map50"]
+        logs |= {f"val_ap50_{name}": value for name, value in zip(self.class_names, averages, strict=True)}
+
+
+def train(
+    config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
+) -> DetectorWorkdir:
+    """Train the detector that `config` names on the data set that it names; see `fit`.
+
+    Args:
+        config: the run.
+        workdir: as for `fit`; alternating training makes one such folder a step in it, `step1` .. `step4`.
+        strategy: where to train; by default on one device.
+    """
+    keras.utils.set_random_seed(config.seed)
+    dataset = boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
+    path, info = finetuning.find(config.weights, config.backbone) if config.weights else (None, None)
+    if info:
+        # The images look as those did that the weights know.
+        known = info.normalization
+        dataset = dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
+    run = _opened(config, dataset, workdir)
+
+    def started() -> FasterRCNN:
+        model = run.build()
+        if config.start:
+            weights.load(model, config.start)
+        elif path:
+            classifier = MODELS[config.backbone]()
+            finetuning.initialize(classifier, path, info)
+            model.load_backbone(classifier)
+        return model
+
+    with (strategy or tf.distribute.get_strategy()).scope():
+        if config.training == "joint":
+            _fit(run, started(), *_pictures(run, dataset))
+        else:
+            _alternate(run, started, *_pictures(run, dataset))
+    return run
+
+
+def fit(
+    model: FasterRCNN, dataset: boxes.BoxDataset, config: DetectorConfig, workdir: str | os.PathLike
+) -> DetectorWorkdir:
+    """Train a detector as `config` says and write everything about it to `workdir`.
+
+    A run that was interrupted goes on from its newest checkpoint: its batches, and what each step samples, are pure
+    functions of seed and step. The weights with the highest mAP on `eval_split` are kept.
+
+    Args:
+        model: a detector of the data set's classes; `config` should describe it, so that `evaluate`, `predict` and
+            `export` can build it again.
+        dataset: of `data.boxes.load`; `config.dataset` and `config.data_dir` are only recorded.
+        config: the run.
+        workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
+            `curves.png`.
+
+    Returns:
+        The run's `DetectorWorkdir`.
+
+    Raises:
+        ValueError: the configuration names something unknown or is not that of the folder's run, or an annotation or
+            image cannot be read.
+        FloatingPointError: the loss or a weight is not finite.
+        checkpoints.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
+    """
+    keras.utils.set_random_seed(config.seed)
+    run = _opened(config, dataset, workdir)
+    _fit(run, model, *_pictures(run, dataset))
+    return run
+
+
+def _opened(config: DetectorConfig, dataset: boxes.BoxDataset, workdir: str | os.PathLike) -> DetectorWorkdir:
+    """The run's folder, new or that of the same run before."""
+    facts = dataset.facts
+    if facts.mean is None:
+        facts = dataclasses.replace(facts, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
+    run = DetectorWorkdir(pathlib.Path(workdir), config, facts)
+    if (run.path / "config.json").exists():
+        _check_same(run)
+    return run
+
+
+def _pictures(run: DetectorWorkdir, dataset: boxes.BoxDataset) -> tuple[list[boxes.Picture], list[boxes.Picture]]:
+    """What the run is trained and evaluated on."""
+    config, names = run.config, dataset.facts.class_names
+    pictures = list(dataset.pictures(config.train_split))
+    if config.extra_dataset:
+        extra = boxes.load(config.extra_dataset, config.data_dir, config.download, names)
+        if extra.facts.class_names != names:
+            raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(names)}.")
+        pictures += extra.pictures(config.train_split)
+    return pictures, dataset.pictures(config.eval_split)
+
+
+def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
+    """Train a model in the run's folder from its newest checkpoint to the last step."""
+    config = run.config
+    optimizer = optimizers.make(
+        config.optimizer,
+        learning_rate(config),
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        decay_norm=config.decay_norm,
+        clip_norm=config.clip_norm,
+    )
+    if config.precision == "mixed_float16":
+        optimizer = optimizers.LossScale(optimizer)
+    model.compile(optimizer, jit_compile=False)
+    batches = functools.partial(
+        boxes.train,
+        pictures,
+        config.batch_size,
+        run.view(),
+        seed=config.seed,
+        mirror=config.mirror,
+        flip=config.flip,
+        max_boxes=config.max_boxes,
+    )
+    batches()  # so that wrong arguments are found before anything is written
+    run.create()
+    saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps)
+    start = saver.restore()
+    print(_facts(run, model, pictures), flush=True)
+    if start:
+        print(f"going on from step {start}", flush=True)
+    lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in run.facts.class_names[:8]}
+    recorders = []
+    if model.train_detector:
+        recorders += [Evaluation(tests, run.view(), run.facts.class_names)]
+        recorders += [Curves(run.metrics, run.curves, lines, "average precision (%)")]
+        recorders += [BestWeights(run.weights, saver.best, monitor="val_error")]
+    recorders[1:1] = [MetricsLog(run.metrics), TensorBoardLog(run.tensorboard)]
+    recorders.append(Progress(config.steps, config.batch_size, "error"))
+    _evaluate_if_missed(model, run, saver, recorders[:-1])
+    for first, last, evaluations in segments(start, config.steps, config.eval_steps):
+        model.fit(
+            batches(start_step=first),
+            steps_per_epoch=(last - first) // evaluations,
+            epochs=evaluations,
+            # The checkpoint comes last, so that it holds what the evaluation found.
+            callbacks=[*recorders, StopOnSignal(saver), saver],
+            shuffle=False,
+            verbose=0,
+        )
+    if not model.train_detector:
+        weights.save(model, run.weights)
+
+
+def _evaluate_if_missed(model, run: DetectorWorkdir, saver: Checkpoints, recorders) -> None:
+    """Evaluate a checkpoint that a signal left between the last step before an evaluation and this."""
+    step = saver.step
+    due = step and (step % run.config.eval_steps == 0 or step == run.config.steps)
+    if due and saver.evaluated != step:
+        logs = {}
+        for callback in (*recorders, saver):
+            callback.set_model(model)
+            callback.on_epoch_end(0, logs)
+
+
+def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures, tests) -> None:
+    """The four steps: proposals, a detector on them, proposals on its trunk, and the detector's own layers again."""
+
+    def step(number: int, model: FasterRCNN, parts: Sequence[str]) -> FasterRCNN:
+        model.train_rpn, model.train_detector = "rpn" in parts, "siblings" in parts
+        for part in ("trunk", "rpn", "region_network", "siblings"):
+            if part not in parts:
+                getattr(model, part).trainable = False
+        folder = dataclasses.replace(run, path=run.path / f"step{number}")
+        _fit(folder, model, pictures, tests)
+        weights.load(model, folder.weights)
+        return model
+
+    run.create()
+    first = step(1, started(), ("trunk", "rpn"))
+    second = started()
+    second.proposer = lambda images, size: first.propose(first.trunk(images, training=False), size, training=True)
+    second.rpn.set_weights(first.rpn.get_weights())
+    second = step(2, second, ("trunk", "region_network", "siblings"))
+    third = run.build()
+    third.set_weights(second.get_weights())
+    third = step(3, third, ("rpn",))
+    fourth = run.build()
+    fourth.set_weights(third.get_weights())
+    fourth = step(4, fourth, ("region_network", "siblings"))
+    weights.save(fourth, run.weights)
+
+
+def _check_same(run: DetectorWorkdir) -> None:
+    """Raise unless the folder holds this run."""
+    known = DetectorWorkdir.open(run.path)
+    old, new = dataclasses.asdict(known.config), dataclasses.asdict(run.config)
+    changed = [f"{name} {old[name]!r} there, {new[name]!r} here" for name in new if old[name] != new[name]]
+    if changed:
+        raise InputError(f"workdir {str(run.path)!r} holds a run with another config: {'; '.join(changed)}.")
+    if known.facts != run.facts:
+        raise InputError(
+            f"workdir {str(run.path)!r} holds a run on other images: dataset {known.facts.name!r} changed."
+        )
+
+
+def _facts(run: DetectorWorkdir, model: FasterRCNN, pictures) -> str:
+    """What follows from the configuration, for the first lines of the log."""
+    config = run.config
+    trained = sum(int(tf.size(variable)) for variable in model.trainable_variables)
+    passes = config.steps * config.batch_size / len(pictures)
+    found = sum(len(picture.labels) for picture in pictures)
+    return (
+        f"faster R-CNN on {config.backbone}: {model.count_params():,} parameters, {trained:,} of them trained\n"
+        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {len(pictures)} images with "
+        f"{found} boxes of {', '.join(run.facts.class_names)}\n"
+        f"{config.optimizer}, rate {config.learning_rate:g}; {config.precision} on "
+        f"{tf.distribute.get_strategy().num_replicas_in_sync} device(s)"
+    )

@@ -1,0 +1,55 @@
+"""Synthetic pictures with boxes: red and blue rectangles on noise; and a detector small enough for tests."""
+
+import numpy as np
+
+from keras_resnet.detection import faster_rcnn
+from keras_resnet.models.architectures import Architecture, Stage
+
+STAGES = (Stage(16, 1, 1), Stage(32, 1, 2), Stage(64, 1, 2), Stage(64, 1, 2))
+TINY = Architecture("Tiny", 10, "imagenet", "basic", STAGES, "B", 128, 2)
+OPTIONS = {
+    "anchor_scales": (32.0, 64.0),
+    "straddle": -1.0,
+    "smallest": 4.0,
+    "rpn_filters": 64,
+    "train_proposals": (500, 100),
+    "test_proposals": (300, 50),
+    "regions": 32,
+    "positive_share": 0.5,
+    "roi_pooling": "align",
+    "freeze_at": 0,
+    "detections": 20,
+    "policy": "float32",
+}
+
+
+def tiny(**options):
+    return faster_rcnn(TINY, 2, **{**OPTIONS, **options})
+
+
+def scenes(count, seed, size=(128, 128), most=3):
+    """Inputs of a detector in training, `count` pictures with 1 to `most` rectangles each."""
+    random = np.random.default_rng(seed)
+    images = random.normal(0, 0.2, (count, *size, 3)).astype("float32")
+    boxes, labels = np.zeros((count, 4, 4), "float32"), np.zeros((count, 4), "int32")
+    for picture in range(count):
+        for number in range(random.integers(1, most + 1)):
+            height, width = random.integers(24, 64, 2)
+            top, left = random.integers(0, size[0] - height), random.integers(0, size[1] - width)
+            label = random.integers(1, 3)
+            images[picture, top : top + height, left : left + width] = [[2, -1, -1], [-1, -1, 2]][label - 1]
+            boxes[picture, number] = top, left, top + height, left + width
+            labels[picture, number] = label
+    return {
+        "images": images,
+        "image_size": np.full((count, 2), size, "float32"),
+        "boxes": boxes,
+        "labels": labels,
+        "crowd": np.zeros((count, 4), "int32"),
+        "seed": random.integers(0, 1000, (count, 2)).astype("int32"),
+    }
+
+
+def shown(inputs):
+    """What of a training batch is shown in testing."""
+    return {name: inputs[name] for name in ("images", "image_size")}

@@ -1,0 +1,133 @@
+"""Exported detectors answer as in Python: run outside Keras, and as TFLite."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.data.boxes import BoxView
+from keras_resnet.errors import InputError
+from keras_resnet.serving import detection
+from tests.detection.scenes import scenes, tiny
+
+VIEW = BoxView(128, 192, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
+
+
+def photo(seed, size=(128, 128)):
+    """A scene as an image u8[H,W,3]."""
+    images = scenes(1, seed, size)["images"][0]
+    return np.uint8(np.clip(images * 60 + [100, 110, 120], 0, 255))
+
+
+def detected(model, pixels):
+    """What the model says in Python: boxes as shares, scores, classes, count."""
+    batch = VIEW.batch(tf.constant(pixels))
+    found = model.predict_on_batch(batch)
+    size = np.asarray(batch["image_size"])[0]
+    return found["boxes"][0] / [*size, *size], found["scores"][0], found["classes"][0], found["count"][0]
+
+
+@pytest.fixture(scope="module")
+def exported(trained_detector, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "1"
+    detection.export(trained_detector, out, VIEW)
+    return out
+
+
+# Without the package, so that nothing of it can help; a stand-in for TF Serving, whose loader is the same.
+CLIENT = """
+import json, sys
+import numpy as np, tensorflow as tf
+from tensorflow.python.saved_model import loader
+folder, key, file, name = sys.argv[1:]
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    meta = loader.load(session, ["serve"], folder)
+    signature = meta.signature_def[key]
+    value = np.load(file, allow_pickle=True)
+    outputs = {name: session.graph.get_tensor_by_name(info.name) for name, info in signature.outputs.items()}
+    answer = session.run(outputs, {signature.inputs[name].name: value})
+    kinds = {name: tf.dtypes.as_dtype(info.dtype).name for name, info in signature.outputs.items()}
+print("ANSWER" + json.dumps({"kinds": kinds, "values": {name: value.tolist() for name, value in answer.items()}}))
+assert "keras_resnet" not in sys.modules
+"""
+
+
+def ask(folder, key, name, value, tmp_path):
+    np.save(tmp_path / "input.npy", value, allow_pickle=True)
+    command = [sys.executable, "-c", CLIENT, str(folder), key, str(tmp_path / "input.npy"), name]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    answer = json.loads(answer.stdout.split("ANSWER")[1])
+    return answer["kinds"], {key: np.array(value) for key, value in answer["values"].items()}
+
+
+def test_saved_model_has_the_signature_of_the_object_detection_api(trained_detector, exported, tmp_path):
+    pixels = photo(2, (150, 200))
+    kinds, answer = ask(exported, "serving_default", "input_tensor", pixels[None], tmp_path)
+    names = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+    assert kinds == dict.fromkeys(names, "float32")
+    boxes, scores, classes, count = detected(trained_detector, pixels)
+    assert answer["num_detections"].tolist() == [count]
+    assert count > 0
+    np.testing.assert_allclose(answer["detection_boxes"][0], boxes, atol=1e-4)
+    np.testing.assert_allclose(answer["detection_scores"][0], scores, atol=1e-4)
+    assert answer["detection_classes"][0].tolist() == classes.tolist()
+    assert set(answer["detection_classes"][0][: int(count)]) <= {1, 2}
+    assert answer["detection_boxes"].min() >= 0
+    assert answer["detection_boxes"].max() <= 1
+
+
+def test_saved_model_takes_encoded_images_of_different_sizes(trained_detector, exported, tmp_path):
+    photos = [photo(3), photo(4, (150, 200))]
+    encoded = np.array([tf.io.encode_png(pixels).numpy() for pixels in photos], dtype=object)
+    _, answer = ask(exported, "serving_bytes", "image_bytes", encoded, tmp_path)
+    for row, pixels in enumerate(photos):
+        boxes, scores, _, count = detected(trained_detector, pixels)
+        assert answer["num_detections"][row] == count
+        np.testing.assert_allclose(answer["detection_boxes"][row], boxes, atol=1e-4)
+        np.testing.assert_allclose(answer["detection_scores"][row], scores, atol=1e-4)
+
+
+def test_outputs_of_model_garden(trained_detector):
+    pixels = photo(2, (64, 96))
+    found = detection.detector(trained_detector, VIEW, "model_garden")(tf.constant(pixels[None]))
+    assert found["detection_classes"].dtype == found["num_detections"].dtype == tf.int32
+    np.testing.assert_allclose(found["image_info"][0], [[64, 96], [128, 192], [2, 2], [0, 0]])
+    boxes, _, _, count = detected(trained_detector, pixels)
+    assert int(found["num_detections"][0]) == count
+    np.testing.assert_allclose(found["detection_boxes"][0], boxes * [128, 192, 128, 192], atol=1e-2)
+
+
+@pytest.mark.parametrize("pooling", ["align", "max"])
+def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    model = tiny(roi_pooling=pooling)
+    model.set_weights(trained_detector.get_weights())
+    detection.export_tflite(model, tmp_path / "model.tflite", VIEW, (128, 128))
+    interpreter = litert.Interpreter(str(tmp_path / "model.tflite"))
+    runner = interpreter.get_signature_runner("serving_default")
+    pixels = photo(2)
+    answer = runner(images=pixels[None].astype("float32"))
+    boxes, scores, classes, count = detected(model, pixels)
+    assert answer["num_detections"][0] == count
+    assert count > 0
+    np.testing.assert_allclose(answer["detection_boxes"][0], boxes, atol=1e-4)
+    np.testing.assert_allclose(answer["detection_scores"][0], scores, atol=1e-4)
+    assert answer["detection_classes"][0].tolist() == classes.tolist()
+
+
+def test_wrong_arguments(trained_detector, tmp_path):
+    with pytest.raises(InputError, match="style must be one of 'tf_od', 'model_garden'; got 'x'"):
+        detection.export(trained_detector, tmp_path / "new", VIEW, "x")
+    with pytest.raises(InputError, match="must be a folder that does not exist yet"):
+        detection.export(trained_detector, tmp_path, VIEW)
+    with pytest.raises(InputError, match="must be a file that does not exist yet"):
+        detection.export_tflite(trained_detector, tmp_path, VIEW, (128, 128))
+    with pytest.raises(InputError, match="size must be multiples of 16; got 100x128"):
+        detection.export_tflite(trained_detector, tmp_path / "new", VIEW, (100, 128))
+    assert not list(tmp_path.iterdir())
+    assert isinstance(trained_detector, keras.Model)
