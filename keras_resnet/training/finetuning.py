@@ -59,7 +59,7 @@ def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, n
     weights.load(model, path, adapt=True, stride_in_1x1=info.stride_in_1x1 if info else None)
     if info and info.normalization.bgr:
         kernel = model.get_layer("conv1_conv").kernel
-        kernel.assign(keras.ops.flip(kernel, 2))
+        kernel.assign(kernel.numpy()[:, :, ::-1])
     if new_head:
         head.set_weights(fresh)
 

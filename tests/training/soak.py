@@ -63,13 +63,14 @@ def kills(folder, times):
     """Kill a run that saves at each step, again and again; it must go on each time and end as the undisturbed one."""
     config = dataclasses.replace(CONFIG, steps=1000 * times, checkpoint_steps=1, eval_steps=20)
     trial, resumed, inside = Trial(folder / "killed", config), 0, 0
-    for _ in range(times):
+    for number in range(1, times + 1):
         process = trial.start()
         time.sleep(random.uniform(0, 0.4))
         process.kill()
         output, _ = process.communicate()
         resumed += process.returncode == -signal.SIGKILL and "Error" not in output
         inside += bool(list(trial.run.glob("checkpoints/*_temp*")))
+        print(f"{number} kills, {resumed} resumed, {inside} inside a save", file=sys.stderr, flush=True)
     last = newest_step(trial.run)
     end = last // 20 * 20 + 20
     # Both go to the same end; a folder's config may not change, so the files are edited as a user must not.
