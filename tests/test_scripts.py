@@ -107,8 +107,9 @@ def test_train_evaluate_predict_export(tmp_path):
     assert "holds a run with another config: eval_steps 2 there, 50 here." in other
 
     output = keras_resnet("evaluate", f"--workdir={run_dir}")
-    assert "599 images" in output
-    assert f"top-1 error {best:.2f} %" in output
+    (row,) = [line for line in output.splitlines() if line.startswith("| resnet20 | single |")]
+    assert row.startswith(f"| resnet20 | single | {best:.2f} |")
+    assert row.endswith("| 599 |")
 
     photo = tmp_path / "a photo.png"
     Image.fromarray(np.zeros((50, 40, 3), "uint8")).save(photo)
@@ -129,7 +130,10 @@ def test_train_evaluate_predict_export(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "the verb must be one of train, evaluate, predict, export, convert; got 'trian'"),
+        (
+            ["trian"],
+            "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs; got 'trian'",
+        ),
         (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
         (["train", "--steps=x"], "steps"),
         (["train", "--preset=digits_resnet20"], "workdir must be given"),
@@ -198,6 +202,20 @@ def test_a_folder_with_a_broken_file(tmp_path):
 def test_help():
     assert "evaluate" in keras_resnet("--help")
     assert "--learning_rate: Initial learning rate." in keras_resnet("train", "--help")
+
+
+@pytest.mark.slow
+def test_degradation(tmp_path):
+    arguments = ["--steps=2", "--depth=20", "--batch_size=16", f"--workdir={tmp_path}/runs"]
+    output = run("examples/degradation.py", *arguments)
+    assert "plainnet20: 19 layers of 3x3" in output
+    files = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
+
+
+def test_the_benchmark_of_evaluation_runs():
+    output = run("benchmarks/evaluation.py", "--images=2", "--runs=1", "--size=32", "--scales=32", "--batch_size=20")
+    assert "ten_crop over single: " in output
 
 
 def test_the_benchmark_runs():

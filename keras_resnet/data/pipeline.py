@@ -228,9 +228,12 @@ def evaluate(
             contents = tf.io.read_file(contents) if isinstance(examples, Files) else contents
             return view.decode(contents, max_pixels)
 
+        def refuse(names):
+            return _refusal(names, lambda contents: view.decode(contents, max_pixels))
+
         def finish(pixels, valid, place, label, name):
             def note():
-                with tf.control_dependencies([_note(broken.report if broken else _refuse, name[~valid])]):
+                with tf.control_dependencies([_note(broken.report if broken else refuse, name[~valid])]):
                     return pixels[valid], label[valid], place[valid]
 
             return output(*tf.cond(tf.reduce_all(valid), lambda: (pixels, label, place), note))
@@ -247,8 +250,16 @@ def _note(report, names: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(tf.strings.length(answer) == 0, ["InputError:", answer])
 
 
-def _refuse(names: np.ndarray) -> str:
-    return f"{names[0].decode(errors='replace')} cannot be decoded as a {image.FORMATS} image."
+def _refusal(names: np.ndarray, decode) -> str:
+    """Why the first of these files is of no use: it is no image, or else what `decode` says."""
+    name = names[0].decode(errors="replace")
+    try:
+        image.read(name)
+        image.read(name, decode)
+    except InputError as error:
+        if "the image is smaller than the crop" in str(error):
+            return str(error)
+    return f"{name} cannot be decoded as a {image.FORMATS} image."
 
 
 def stateless_seed(seed: int, number: tf.Tensor) -> tf.Tensor:

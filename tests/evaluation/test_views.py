@@ -122,6 +122,16 @@ def test_dense_views_refuse_a_mean_of_each_pixel():
         DenseView((32, 32), np.zeros((32, 32, 3)), STD, resize=64)
 
 
+def test_files_smaller_than_the_view_are_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "small.png").write_bytes(png(np.zeros((20, 30, 3), "uint8")))
+    batches = pipeline.evaluate(datasets.load(f"folder:{tmp_path}"), 1, EvalView((24, 24), MEAN, STD), split="train")
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"small.png' .* smaller than the crop: .* 20 30 crop 24 24"
+    ):
+        list(batches)
+
+
 def test_views_larger_than_the_image():
     with pytest.raises(tf.errors.InvalidArgumentError, match="smaller than the crop"):
         TenCropView((24, 24), MEAN, STD).decode(png(np.zeros((20, 30, 3), "uint8")))
