@@ -7,6 +7,7 @@ is a permutation of the split that follows from (seed, e), and batches run on ov
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 
@@ -229,7 +230,7 @@ def evaluate(
             return view.decode(contents, max_pixels)
 
         def refuse(names):
-            return _refusal(names, lambda contents: view.decode(contents, max_pixels))
+            return _refusal(names, view)
 
         def finish(pixels, valid, place, label, name):
             def note():
@@ -250,15 +251,13 @@ def _note(report, names: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(tf.strings.length(answer) == 0, ["InputError:", answer])
 
 
-def _refusal(names: np.ndarray, decode) -> str:
-    """Why the first of these files is of no use: it is no image, or else what `decode` says."""
-    name = names[0].decode(errors="replace")
-    try:
-        image.read(name)
-        image.read(name, decode)
-    except InputError as error:
-        if "the image is smaller than the crop" in str(error):
-            return str(error)
+def _refusal(names: np.ndarray, view: EvalView) -> str:
+    """Why the first of these files is of no use: it is no image, or smaller than a view that does not resize."""
+    name, (height, width) = names[0].decode(errors="replace"), view.size
+    with contextlib.suppress(InputError):
+        size = image.read(name).shape
+        if not view.resize and (size[0] < height or size[1] < width):
+            return f"{name} has {size[0]}x{size[1]} pixels, and the view wants {height}x{width} without resizing."
     return f"{name} cannot be decoded as a {image.FORMATS} image."
 
 

@@ -91,10 +91,15 @@ class EvalView:
 
     def _decode_resized(self, contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
         """The whole image with its shorter side resized, f32[h,w,3]."""
+        pixels = self._decode_whole(contents, max_pixels)
+        return image.resize_shorter(pixels, self.resize) if self.resize else pixels
+
+    def _decode_whole(self, contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+        """The whole image as it is stored, f32[h,w,3]."""
         pixels = image.decode(contents, max_pixels)
         if self.exif:
             pixels = image.exif_orient(pixels, image.exif_orientation(contents))
-        return image.resize_shorter(pixels, self.resize) if self.resize else tf.cast(pixels, tf.float32)
+        return tf.cast(pixels, tf.float32)
 
     def _resize_batch(self, images: tf.Tensor) -> tf.Tensor:
         """The same for decoded images of one size, [B,h,w,3]."""
@@ -103,6 +108,30 @@ class EvalView:
             return tf.cast(images, tf.float32)
         size = [side * self.resize // short for side in images.shape[1:3]]
         return tf.image.resize(images, size, antialias=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeView(EvalView):
+    """The image as it is stored, for networks that crop and normalise it themselves.
+
+    Attributes are those of `EvalView`, of what the network is thought to do with the image; only `exif` is used.
+    """
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return (None, None, 3)
+
+    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+        """One file, string[] -> the image f32[h,w,3] in [0, 255].
+
+        Raises:
+            tf.errors.InvalidArgumentError: it cannot be decoded.
+        """
+        return self._decode_whole(contents, max_pixels)
+
+    def batch(self, images: tf.Tensor) -> tf.Tensor:
+        """Images u8 or f32[B,h,w,3] of one size -> f32[B,h,w,3], unchanged."""
+        return tf.cast(images, tf.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,12 +30,14 @@ class Member:
         view: its view for testing.
         function: dense -> (f32[B,H,W,3] -> scores); `dense` asks for the fully convolutional form.
         class_names: what its scores stand for; None where nobody knows.
+        from_logits: whether its scores are logits or probabilities; None to see it from the first batch.
     """
 
     name: str
     view: EvalView
     function: Callable[[bool], Callable]
     class_names: tuple[str, ...] | None = None
+    from_logits: bool | None = None
 
 
 def network(
@@ -118,12 +120,17 @@ def evaluate(
         for member, views in zip(members, plans, strict=True):
             function = member.function(protocols.is_dense(views[0]))
 
-            def passes(views=views, function=function, name=member.name):
+            def passes(views=views, function=function, member=member):
                 for view in views:
-                    bar.set_description(f"{name} {protocol}" + (f" {view.resize}" if len(views) > 1 else ""))
+                    bar.set_description(f"{member.name} {protocol}" + (f" {view.resize}" if len(views) > 1 else ""))
                     size = 1 if _sizes_differ(dataset, split, view) else max(batch_size // view.views, 1)
                     batches = pipeline.evaluate(dataset, size, view, split=split, max_pixels=max_pixels)
-                    yield _counted(score(function, _mapped(batches, label_map), average_by=average), bar)
+                    yield _counted(
+                        score(
+                            function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits
+                        ),
+                        bar,
+                    )
 
             keep = len(members) > 1
             outcomes, log_probabilities = _averaged(passes(), len(views), average, keep)

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from keras_resnet.errors import InputError
 
+SAVED_MODEL = "saved_model.pb"
+
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
@@ -20,40 +22,52 @@ class Exported:
     Attributes:
         name: the file or folder.
         function: f32[B,H,W,3] in [0, 255] -> scores f32[B,K]; values are rounded for a network that takes integers.
-        size: height and width of its input; None where it takes any.
+        size: height and width of its input; None where it takes whole images of any size and crops them itself.
         classes: number of scores; None where the file does not say.
+        from_logits: whether its scores are logits or probabilities; None where the file does not say.
     """
 
     name: str
     function: Callable[[np.ndarray], np.ndarray]
-    size: tuple[int | None, int | None]
+    size: tuple[int, int] | None
     classes: int | None
+    from_logits: bool | None
 
 
 def saved_model(path: str | os.PathLike) -> Exported:
-    """Read a SavedModel with a signature `serving_default` that takes images [N,H,W,3].
+    """Read a SavedModel with a signature whose one input is images [N,H,W,3]: `images`, or else `serving_default`.
+
+    Args:
+        path: its folder, or one with numbered versions, of which the newest is taken.
 
     Raises:
-        ValueError: there is none, or its signature has another input or output.
+        ValueError: there is none, or its signatures have other inputs or outputs.
     """
     path = pathlib.Path(path)
-    if not (path / "saved_model.pb").is_file():
-        raise InputError(f"saved_model must be the folder of a SavedModel; {str(path)!r} is not.")
+    if not (path / SAVED_MODEL).is_file():
+        versions = [folder for folder in path.glob("*") if folder.name.isdigit() and (folder / SAVED_MODEL).is_file()]
+        if not versions:
+            raise InputError(f"saved_model must be the folder of a SavedModel; {str(path)!r} is not.")
+        path = max(versions, key=lambda folder: int(folder.name))
     loaded = tf.saved_model.load(str(path))
-    if "serving_default" not in loaded.signatures:
-        raise InputError(f"saved_model must have the signature serving_default; it has {sorted(loaded.signatures)}.")
-    signature = loaded.signatures["serving_default"]
-    inputs = signature.structured_input_signature[1]
-    name = _only_image({name: spec.shape for name, spec in inputs.items()}, "saved_model")
+    inputs = {name: signature.structured_input_signature[1] for name, signature in loaded.signatures.items()}
+    found = next((name for name in ("images", "serving_default") if _takes_images(inputs.get(name))), None)
+    if found is None:
+        raise InputError(
+            "saved_model must have a signature images or serving_default whose one input is images [N,H,W,3]; it has "
+            f"{', '.join(sorted(inputs)) or 'none'}."
+        )
+    signature = loaded.signatures[found]
+    ((name, spec),) = inputs[found].items()
     output = _scores_name(signature.structured_outputs, "saved_model")
-    spec = inputs[name]
 
     def function(images):
         # `loaded` must live as long as its signature, which does not hold its variables.
         function.keep = loaded
         return signature(**{name: _as_type(images, spec.dtype)})[output].numpy()
 
-    return Exported(str(path), function, tuple(spec.shape[1:3]), signature.structured_outputs[output].shape[-1])
+    classes = signature.structured_outputs[output].shape[-1]
+    return Exported(str(path), function, _size(spec.shape), classes, _from_logits(output))
 
 
 def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
@@ -77,9 +91,11 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
         interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
     except ValueError as error:
         raise InputError(f"tflite must be a TFLite file; {str(path)!r} cannot be read: {error}.") from error
-    inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
-    name = _only_image({name: _shape(detail) for name, detail in inputs.items()}, "tflite")
-    entry, signature = inputs[name], tuple(inputs[name]["shape_signature"])
+    details = {detail["name"]: detail for detail in interpreter.get_input_details()}
+    if not _takes_images({name: tf.TensorSpec(_shape(detail)) for name, detail in details.items()}):
+        raise InputError(f"tflite must take one batch of images [N,H,W,3]; {str(path)!r} takes {list(details)}.")
+    (entry,) = details.values()
+    signature = tuple(entry["shape_signature"])
     if entry["dtype"] not in (np.uint8, np.float32):
         raise InputError(f"tflite must take uint8 or float32 images; {str(path)!r} takes {entry['dtype'].__name__}.")
     (exit_,) = interpreter.get_output_details()
@@ -109,7 +125,9 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
             raise InputError(f"batch_size must be a multiple of {fixed}, the batch of {str(path)!r}.")
         return np.concatenate([run(part) for part in np.split(images, len(images) // fixed)])
 
-    return Exported(str(path), function, tuple(_shape(entry)[1:3]), int(exit_["shape"][-1]))
+    outputs = [name for one in interpreter.get_signature_list().values() for name in one["outputs"]]
+    logits = _from_logits(outputs[0]) if len(outputs) == 1 else None
+    return Exported(str(path), function, _size(_shape(entry)), int(exit_["shape"][-1]), logits)
 
 
 def _shape(detail: dict) -> tf.TensorShape:
@@ -122,11 +140,20 @@ def _as_type(images, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(tf.round(images), dtype) if dtype.is_integer else tf.cast(images, dtype)
 
 
-def _only_image(shapes: dict[str, tf.TensorShape], argument: str) -> str:
-    """The name of the one input, which must be images."""
-    if len(shapes) != 1 or (shape := next(iter(shapes.values()))).rank != 4 or shape[3] != 3:
-        raise InputError(f"{argument} must take one batch of images [N,H,W,3]; it takes {shapes}.")
-    return next(iter(shapes))
+def _takes_images(inputs: dict[str, tf.TensorSpec] | None) -> bool:
+    """Whether there is one input, and it is a batch of RGB images."""
+    if inputs is None or len(inputs) != 1:
+        return False
+    shape = next(iter(inputs.values())).shape
+    return shape.rank == 4 and shape[3] == 3
+
+
+def _size(shape: tf.TensorShape) -> tuple[int, int] | None:
+    return None if None in shape[1:3] else tuple(shape[1:3])
+
+
+def _from_logits(output: str) -> bool | None:
+    return {"probabilities": False, "logits": True}.get(output)
 
 
 def _scores_name(outputs: dict[str, tf.TensorSpec], argument: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from keras_resnet.data.views import DenseView, EvalView, TenCropView
+from keras_resnet.data.views import DenseView, EvalView, TenCropView, WholeView
 from keras_resnet.errors import InputError, check_choice
 
 PROTOCOLS = ("single", "ten_crop", "multi_scale")
@@ -30,6 +29,10 @@ def views(protocol: str, view: EvalView, scales: Sequence[int] = SCALES, mirror:
     check_choice("views", protocol, PROTOCOLS)
     if protocol == "single":
         return [view]
+    if isinstance(view, WholeView):
+        raise InputError(
+            f"views must be single for a network that takes whole images and crops them; got {protocol!r}."
+        )
     base = (view.size, view.mean, view.std)
     if protocol == "ten_crop":
         if view.resize <= max(view.size):
@@ -43,8 +46,3 @@ def views(protocol: str, view: EvalView, scales: Sequence[int] = SCALES, mirror:
 def is_dense(view: EvalView) -> bool:
     """Whether a view is for the fully convolutional form of a network."""
     return isinstance(view, DenseView)
-
-
-def with_input_of(view: EvalView, mean=(0.0,) * 3, std=(1.0,) * 3) -> EvalView:
-    """The same view with pixels in [0, 255], for exported networks, which normalise inside."""
-    return dataclasses.replace(view, mean=mean, std=std)

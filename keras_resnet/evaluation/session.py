@@ -13,7 +13,7 @@ from tqdm import tqdm
 import keras_resnet
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.examples import Dataset
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.views import EvalView, WholeView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.evaluation import ensemble, exported, protocols, replicas, report
 from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
@@ -231,23 +231,23 @@ def _loader(source, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Mo
 
 def _export(network: exported.Exported, sources: Sequence, dataset: Dataset, plan: Plan) -> ensemble.Member:
     """An exported network, which normalises inside, as a member."""
-    size = tuple(side or 0 for side in network.size)
-    if not all(size):
-        size = tuple(sources[0].image_size) if sources else dataset.facts.image_size or (224, 224)
+    size = network.size or (tuple(sources[0].image_size) if sources else dataset.facts.image_size or (224, 224))
     if sources and size == tuple(sources[0].image_size):
-        view = protocols.with_input_of(_view(sources[0], dataset, plan.resize))
+        base = _view(sources[0], dataset, plan.resize)
     else:
         resize = 0 if dataset.facts.image_size == size else round(max(size) * 256 / 224)
-        view = EvalView(size, (0.0,) * 3, (1.0,) * 3, plan.resize or resize)
+        base = EvalView(size, None, None, plan.resize or resize)
+    # Of any size it takes whole images, and crops them itself.
+    kind = EvalView if network.size else WholeView
+    view = kind(base.size, (0.0,) * 3, (1.0,) * 3, base.resize, base.exif)
 
     def function(dense: bool):
-        if dense and all(network.size):
-            raise InputError(
-                f"views multi_scale wants a network that takes images of any size; {network.name} takes {network.size}."
-            )
+        if dense:
+            raise InputError(f"views must be single or ten_crop for an exported network; {network.name} is one.")
         return network.function
 
-    return ensemble.Member(network.name, view, function, _export_classes(network, sources, dataset))
+    classes = _export_classes(network, sources, dataset)
+    return ensemble.Member(network.name, view, function, classes, network.from_logits)
 
 
 def _export_classes(network: exported.Exported, sources: Sequence, dataset: Dataset) -> tuple[str, ...]:

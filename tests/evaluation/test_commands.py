@@ -31,9 +31,8 @@ def exports(run, tmp_path_factory):
     from keras_resnet.serving import saved_model, tflite
 
     folder = tmp_path_factory.mktemp("exports")
-    model = run.load()
-    saved_model.export(model, folder / "saved_model", run.mean, run.std)
-    tflite.export(model, folder / "model.tflite", run.mean, run.std)
+    saved_model.export(run, folder / "saved_model")
+    tflite.export(run, folder / "tflite", variants=["float32"], batch_size=None)
     return folder
 
 
@@ -64,7 +63,11 @@ def test_report_of_an_ensemble(command, run, other_run, tmp_path):
 
 
 def test_exports_have_the_networks_error(command, run, exports):
-    arguments = [f"--saved_model={exports}/saved_model", f"--tflite={exports}/model.tflite", "--batch_size=100"]
+    arguments = [
+        f"--saved_model={exports}/saved_model",
+        f"--tflite={exports}/tflite/resnet20_float32.tflite",
+        "--batch_size=100",
+    ]
     found = rows(command("evaluate", f"--workdir={run.path}", *arguments))
     assert len(found) == 3
     assert len({tuple(cells) for cells in found.values()}) == 1, found
