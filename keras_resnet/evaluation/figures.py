@@ -113,8 +113,8 @@ def mistakes(
 
 def pictures(dataset: Dataset, split: str, indices: Sequence[int], view: EvalView) -> np.ndarray:
     """Read the images with these indices in a split, u8[n,H,W,3], without normalisation."""
-    picked = dataset.pick(split, indices)
+    if not len(indices):
+        return np.zeros((0, *view.size, 3), "uint8")
     plain = EvalView(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
-    batches = pipeline.evaluate(picked, max(len(indices), 1), plain, split="picked") if len(indices) else []
-    images = [np.clip(np.round(images), 0, 255).astype("uint8") for images, _ in batches]
-    return np.concatenate(images) if images else np.zeros((0, *view.size, 3), "uint8")
+    batches = pipeline.evaluate(dataset.pick(split, indices), len(indices), plain, split="picked")
+    return np.concatenate([np.clip(np.round(images), 0, 255).astype("uint8") for images, _ in batches])
