@@ -8,7 +8,10 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet
+from keras_resnet import cli
+from keras_resnet.data import datasets
 from keras_resnet.serving import publish, saved_model, warmup
+from keras_resnet.workdir import Workdir
 from tests.serving.harness import Model, fields, tensor_from_proto
 from tests.serving.sources import MEAN, STD, Source, settle
 
@@ -119,3 +122,16 @@ def test_the_recipe_that_fails_in_tf_serving_fails_in_the_replay(tmp_path):
     inputs = {"serving_default": {"inputs": np.zeros((1, 8, 8, 3), "float32")}}
     with pytest.raises(tf.errors.FailedPreconditionError, match="Could not find variable"):
         warmup.replay(tmp_path / "m", inputs)
+
+
+def test_weights_that_nobody_trained_here(digits_run, tmp_path):
+    """The export verb takes a weights file as well as a run."""
+    weights = tmp_path / "digits.weights.h5"
+    assert cli.run("convert", [str(digits_run), str(weights)]) == 0
+    assert cli.run("export", [f"--weights={weights}", f"--out={tmp_path}/m", "--top=2"]) == 0
+    images = datasets.load("digits").examples("test").images[:4]
+    run = Workdir.open(digits_run)
+    expected = run.load().predict_on_batch(run.eval_view().batch(images))
+    answer = Model(tmp_path / "m" / "1").run("images", {"images": images})
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+    assert answer["classes"][:, 0].tolist() == [str(best).encode() for best in expected.argmax(1)]
