@@ -65,8 +65,9 @@ def main(_):
     view = BoxView(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype("uint8")
     with tempfile.TemporaryDirectory() as folder:
-        paths = {saved_model: str(pathlib.Path(folder, "1")), tflite: str(pathlib.Path(folder, "model.tflite"))}
-        detection.export(model, paths[saved_model], view)
+        names = tuple(map(str, range(FLAGS.classes)))
+        version = detection.export(model, pathlib.Path(folder, "versions"), view, names)
+        paths = {saved_model: str(version), tflite: str(pathlib.Path(folder, "model.tflite"))}
         detection.export_tflite(model, paths[tflite], view, size)
         print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} regions, {FLAGS.roi_pooling}:")
         for load, path in paths.items():

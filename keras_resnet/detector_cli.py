@@ -3,7 +3,7 @@
 keras-resnet train --preset=bccd_resnet50 --data=BCCD --weights=imagenet --workdir=runs/bccd
 keras-resnet evaluate --workdir=runs/bccd --split=test
 keras-resnet predict --workdir=runs/bccd PHOTO...
-keras-resnet export --workdir=runs/bccd --format=saved_model --out=models/bccd/1
+keras-resnet export --workdir=runs/bccd --format=saved_model --out=models/bccd
 """
 
 from __future__ import annotations
@@ -207,8 +207,11 @@ def export(arguments: Sequence[str]) -> None:
     values = absl_flags.FlagValues()
     _workdir_flag(values)
     absl_flags.DEFINE_string("format", "saved_model", "saved_model or tflite.", flag_values=values)
-    absl_flags.DEFINE_string("out", None, "Folder or file to make; it must not exist.", flag_values=values)
+    absl_flags.DEFINE_string(
+        "out", None, "Folder of a SavedModel's versions, or TFLite file to make.", flag_values=values
+    )
     absl_flags.DEFINE_string("style", "tf_od", "Outputs of a SavedModel: tf_od or model_garden.", flag_values=values)
+    absl_flags.DEFINE_integer("version", None, "Number of a SavedModel's version.", lower_bound=1, flag_values=values)
     absl_flags.DEFINE_bool("refine", None, "Box refinement and voting.", flag_values=values)
     absl_flags.DEFINE_list("size", [], "Height and width for TFLite; by default the training's.", flag_values=values)
     if not _parsed(values, arguments, export, positional=False):
@@ -224,7 +227,7 @@ def export(arguments: Sequence[str]) -> None:
     model = run.load(policy="float32", **({} if values.refine is None else {"refine": values.refine}))
     view = run.view()
     if values.format == "saved_model":
-        detection.export(model, out, view, values.style)
+        out = detection.export(model, out, view, run.facts.class_names, style=values.style, version=values.version)
     else:
         try:
             size = tuple(map(int, values.size)) or tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ import tensorflow as tf
 from keras_resnet.data.boxes import BoxView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
+from keras_resnet.serving import publish, saved_model, signatures, tf_serving
 
 STYLES = ("tf_od", "model_garden")
 
@@ -62,24 +64,36 @@ def outputs(found: dict[str, tf.Tensor], size: tf.Tensor) -> dict[str, tf.Tensor
     }
 
 
-def export(model: keras.Model, out: str | os.PathLike, view: BoxView, style: str = "tf_od") -> None:
-    """Write a SavedModel with `serving_default` (u8 images of one size) and `serving_bytes` (encoded images).
+def export(
+    model: keras.Model,
+    out: str | os.PathLike,
+    view: BoxView,
+    class_names: Sequence[str],
+    *,
+    style: str = "tf_od",
+    version: int | None = None,
+) -> pathlib.Path:
+    """Publish a detector as the next version in the folder `out`, by one rename.
 
-    The input of `serving_default` is `input_tensor` u8[B,H,W,3], or `inputs` in Model Garden's style; that of
-    `serving_bytes` is `image_bytes` string[B], JPEG or another format that `ops.image.decode` takes, each of any size.
+    The input of `serving_default` is `input_tensor` u8[B,H,W,3], images of one size, `inputs` in Model Garden's style;
+    that of `serving_bytes` is `image_bytes` string[B], encoded as `ops.image.decode` takes them, each of any size.
 
     Args:
         model: a detector, float32.
-        out: folder to make; it must not exist.
+        out: folder of all versions; made where it is missing.
         view: how images are shown to it.
+        class_names: names of the classes, for `assets/labels.txt`.
         style: see `detector`.
+        version: number of the version; by default one more than the largest in `out`.
+
+    Returns:
+        The path of the version.
 
     Raises:
-        ValueError: `out` exists or cannot be made.
+        ValueError: the version exists, or `out` cannot be written.
     """
-    out = pathlib.Path(out)
-    if out.exists():
-        raise InputError(f"out must be a folder that does not exist yet; {str(out)!r} does.")
+    base = pathlib.Path(out)
+    publish.check_version(base, version)
     detect = detector(model, view, style)
     name = {"tf_od": "input_tensor", "model_garden": "inputs"}[style]
 
@@ -90,19 +104,18 @@ def export(model: keras.Model, out: str | os.PathLike, view: BoxView, style: str
         # One after the other, since each may have another size.
         return tf.map_fn(one, contents, fn_output_signature=_types(style, model))
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    images = tf.TensorSpec([None, None, None, 3], tf.uint8, name=name)
-    archive.add_endpoint("serving_default", tf.function(detect, input_signature=[images]))
-    contents = tf.TensorSpec([None], tf.string, name="image_bytes")
-    archive.add_endpoint("serving_bytes", tf.function(from_bytes, input_signature=[contents]))
-    partial = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        archive.write_out(str(partial), verbose=False)
-        os.replace(partial, out)
-    finally:
-        if partial.exists():
-            tf.io.gfile.rmtree(str(partial))
+    endpoints = {
+        "serving_default": signatures.Endpoint(detect, tf.TensorSpec([None, None, None, 3], tf.uint8, name=name)),
+        "serving_bytes": signatures.Endpoint(from_bytes, signatures.IMAGE_BYTES),
+    }
+    with publish.staging(base) as folder:
+        saved_model.write(model, endpoints, folder)
+        (folder / "assets").mkdir(exist_ok=True)
+        labels = "".join(f"{label}\n" for label in class_names)
+        (folder / "assets" / "labels.txt").write_text(labels, encoding="utf-8")
+        published = publish.publish(folder, base, version)
+        tf_serving.write_configuration(base)
+    return published
 
 
 def _types(style: str, model) -> dict[str, tf.TensorSpec]:

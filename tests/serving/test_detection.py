@@ -1,9 +1,5 @@
 """Exported detectors answer as in Python: run outside Keras, and as TFLite."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -11,8 +7,9 @@ import tensorflow as tf
 
 from keras_resnet.data.boxes import BoxView
 from keras_resnet.errors import InputError
-from keras_resnet.serving import detection
+from keras_resnet.serving import detection, publish
 from tests.detection.scenes import scenes, tiny
+from tests.serving import harness
 
 VIEW = BoxView(128, 192, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
 
@@ -33,41 +30,19 @@ def detected(model, pixels):
 
 @pytest.fixture(scope="module")
 def exported(trained_detector, tmp_path_factory):
-    out = tmp_path_factory.mktemp("export") / "1"
-    detection.export(trained_detector, out, VIEW)
-    return out
+    """Outside Keras, by the call that TF Serving uses."""
+    out = tmp_path_factory.mktemp("export") / "versions"
+    version = detection.export(trained_detector, out, VIEW, ("red", "blue"))
+    assert version == out / "1"
+    assert (version / "assets/labels.txt").read_text() == "red\nblue\n"
+    publish.verify(version)
+    return harness.Model(version)
 
 
-# Without the package, so that nothing of it can help; a stand-in for TF Serving, whose loader is the same.
-CLIENT = """
-import json, sys
-import numpy as np, tensorflow as tf
-from tensorflow.python.saved_model import loader
-folder, key, file, name = sys.argv[1:]
-with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    meta = loader.load(session, ["serve"], folder)
-    signature = meta.signature_def[key]
-    value = np.load(file, allow_pickle=True)
-    outputs = {name: session.graph.get_tensor_by_name(info.name) for name, info in signature.outputs.items()}
-    answer = session.run(outputs, {signature.inputs[name].name: value})
-    kinds = {name: tf.dtypes.as_dtype(info.dtype).name for name, info in signature.outputs.items()}
-print("ANSWER" + json.dumps({"kinds": kinds, "values": {name: value.tolist() for name, value in answer.items()}}))
-assert "keras_resnet" not in sys.modules
-"""
-
-
-def ask(folder, key, name, value, tmp_path):
-    np.save(tmp_path / "input.npy", value, allow_pickle=True)
-    command = [sys.executable, "-c", CLIENT, str(folder), key, str(tmp_path / "input.npy"), name]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
-    answer = json.loads(answer.stdout.split("ANSWER")[1])
-    return answer["kinds"], {key: np.array(value) for key, value in answer["values"].items()}
-
-
-def test_saved_model_has_the_signature_of_the_object_detection_api(trained_detector, exported, tmp_path):
+def test_saved_model_has_the_signature_of_the_object_detection_api(trained_detector, exported):
     pixels = photo(2, (150, 200))
-    kinds, answer = ask(exported, "serving_default", "input_tensor", pixels[None], tmp_path)
+    answer = exported.run("serving_default", {"input_tensor": pixels[None]})
+    kinds = {name: tensor.dtype for name, tensor in exported.signatures["serving_default"][1].items()}
     names = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
     assert kinds == dict.fromkeys(names, "float32")
     boxes, scores, classes, count = detected(trained_detector, pixels)
@@ -81,10 +56,10 @@ def test_saved_model_has_the_signature_of_the_object_detection_api(trained_detec
     assert answer["detection_boxes"].max() <= 1
 
 
-def test_saved_model_takes_encoded_images_of_different_sizes(trained_detector, exported, tmp_path):
+def test_saved_model_takes_encoded_images_of_different_sizes(trained_detector, exported):
     photos = [photo(3), photo(4, (150, 200))]
     encoded = np.array([tf.io.encode_png(pixels).numpy() for pixels in photos], dtype=object)
-    _, answer = ask(exported, "serving_bytes", "image_bytes", encoded, tmp_path)
+    answer = exported.run("serving_bytes", {"image_bytes": encoded})
     for row, pixels in enumerate(photos):
         boxes, scores, _, count = detected(trained_detector, pixels)
         assert answer["num_detections"][row] == count
@@ -122,9 +97,7 @@ def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
 
 def test_wrong_arguments(trained_detector, tmp_path):
     with pytest.raises(InputError, match="style must be one of 'tf_od', 'model_garden'; got 'x'"):
-        detection.export(trained_detector, tmp_path / "new", VIEW, "x")
-    with pytest.raises(InputError, match="must be a folder that does not exist yet"):
-        detection.export(trained_detector, tmp_path, VIEW)
+        detection.export(trained_detector, tmp_path / "new", VIEW, ("red", "blue"), style="x")
     with pytest.raises(InputError, match="must be a file that does not exist yet"):
         detection.export_tflite(trained_detector, tmp_path, VIEW, (128, 128))
     with pytest.raises(InputError, match="size must be multiples of 16; got 100x128"):
