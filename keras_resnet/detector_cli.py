@@ -26,7 +26,7 @@ from keras_resnet.errors import InputError, check_choice
 def wanted(arguments: Sequence[str]) -> bool:
     """Whether a command line is about a detector, by --preset, or the config.json of --config or --workdir."""
     values = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         name, found, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name in ("preset", "config", "workdir"):
             values[name] = value if found else following
