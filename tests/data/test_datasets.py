@@ -106,8 +106,8 @@ def test_folders_with_splits_and_odd_names(tmp_path):
     assert dataset.facts.class_names == ("Kätzchen", "dog house")
     assert dataset.facts.splits == {"train": 6, "val": 6}
     assert isinstance(dataset.examples("train"), Files)
-    np.testing.assert_array_equal(dataset.examples("val").labels, [0, 0, 0, 1, 1, 1])
-    assert dataset.examples("val[3:]").paths[0].endswith("bild 0.jpg")
+    np.testing.assert_array_equal(dataset.examples("val").labels, [0, 1, 0, 1, 0, 1])
+    assert dataset.examples("val[4:]").paths[0].endswith("bild 2.bmp")
 
 
 def test_folders_without_splits(tmp_path):
