@@ -43,6 +43,9 @@ services:
       # then fails the requests it was put together with: check images before, or leave batching off.
       # - --enable_batching
       # - --enable_per_model_batching_parameters
+    environment:
+      # With the C library's default, memory grows with each version that is taken up and dropped.
+      MALLOC_ARENA_MAX: "2"
     ports:
       - "8500:8500" # gRPC
       - "8501:8501" # REST

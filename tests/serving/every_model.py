@@ -51,7 +51,7 @@ def differences(source: Source, path: pathlib.Path, seed: int = 0) -> dict[str, 
             order = np.argsort(-answer["probabilities"], axis=1, kind="stable")[:, : answer["scores"].shape[1]]
             assert np.array_equal(answer["scores"], np.take_along_axis(answer["probabilities"], order, 1))
             assert answer["classes"].tolist() == [[f"class {at}".encode() for at in row] for row in order]
-        assert count == 1 or expected.std(axis=0).max() > 1e-3, "the images must not be all alike to the network"
+        assert count < 7 or expected.std(axis=0).max() > 1e-3, "the images must not be all alike to the network"
         # Relative to their size: features have no fixed scale, as probabilities have.
         own = features.predict_on_batch(inputs)
         difference = np.abs(served.run("features", {"image_bytes": files})["features"] - own).max()

@@ -13,6 +13,7 @@ import argparse
 import base64
 import http.client
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -83,7 +84,9 @@ def _serve(server: str, base: pathlib.Path) -> tuple[int, subprocess.Popen]:
     else:
         command = [shutil.which(server), f"--rest_api_port={port}", f"--model_name={NAME}", f"--model_base_path={base}"]
         command += ["--port=0", "--file_system_poll_wait_seconds=1"]
-    return port, subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # Without it, glibc's allocator keeps what the many threads of a version that is gone left behind: 1.5 % a version.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
+    return port, subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
 
 
 def _wait(condition, process: subprocess.Popen) -> None:

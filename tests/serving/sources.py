@@ -54,7 +54,10 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
     pictures = np.stack([smooth(random, height, width) for _ in range(8)])
     inputs = (pictures - np.float32(MEAN)) / np.float32(STD)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    model.set_weights([w + 0.1 * random.uniform(size=w.shape).astype("float32") * w.std() for w in model.get_weights()])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = layer.kernel
+            kernel.assign(random.normal(size=kernel.shape) * np.sqrt(2 / np.prod(kernel.shape[:3])))
     # Small residuals, as trained networks have: deep ones without them see all images alike.
     residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
     for norm in norms:
