@@ -120,9 +120,10 @@ class Result:
         )
 
     def numbers(self) -> dict:
-        """The numbers without the outcomes, in JSON's types."""
+        """The numbers without the outcomes, in JSON's types: None for a loss that is infinite or not a number."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["outcomes"]
+        values["loss"] = self.loss if np.isfinite(self.loss) else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

@@ -1,5 +1,7 @@
 """Numbers of a result against numbers worked by hand and scikit-learn."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -28,6 +30,7 @@ def test_not_a_number_is_wrong():
     result = classification.evaluate(lambda x: scores, [(np.zeros((3, 1)), np.array([0, 0, 1]))])
     assert (result.top1_error, result.not_a_number) == (pytest.approx(100 * 2 / 3), 2)
     assert np.isnan(result.loss)
+    assert json.loads(json.dumps(result.numbers(), allow_nan=False))["loss"] is None
     assert classification.confusion(result.outcomes).tolist() == [[0, 0], [0, 1]]
 
 
