@@ -340,7 +340,7 @@ def test_large_images_count_as_broken(folder):
 
 
 def test_an_image_smaller_than_the_crop_is_an_error(folder):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be decoded"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 40x43 pixels, and the view wants 64x64"):
         take(pipeline.evaluate(folder, 4, EvalView((64, 64), MEAN, STD), split="train"), 1)
 
 
