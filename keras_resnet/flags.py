@@ -76,6 +76,7 @@ def override(base: Values, values: Mapping[str, object]) -> Values:
             try:
                 value = tuple(kind(item) for item in value if item)
             except ValueError:
-                raise InputError(f"{field.name} must be a list of numbers such as 1000,2000; got {value}.") from None
+                what = "integers" if kind is int else "numbers"
+                raise InputError(f"{field.name} must be a list of {what} such as 1000,2000; got {value}.") from None
         changed[field.name] = value
     return dataclasses.replace(base, **changed)
