@@ -27,17 +27,12 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from keras_resnet import flags
-from keras_resnet.config import PRESETS
-from keras_resnet.errors import InputError, check_choice
-
-
-def _workdir_flag(values: absl_flags.FlagValues) -> None:
-    absl_flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
+from keras_resnet.errors import InputError, Stopped, check_choice
 
 
 def _source_flags(values: absl_flags.FlagValues) -> None:
     """The flags that name a trained network: a run's folder, or weights."""
-    _workdir_flag(values)
+    flags.workdir(values)
     help = 'Instead of --workdir: a weights file, or a name such as "imagenet", which is downloaded.'
     absl_flags.DEFINE_string("weights", None, help, flag_values=values)
     help = "Network of the weights: resnet50, ...; not needed for a file that says it."
@@ -90,7 +85,7 @@ def _integers(name: str, items: Sequence[str]) -> tuple[int, ...]:
 
 def _picture(values: absl_flags.FlagValues) -> pathlib.Path:
     """The picture that --out names, in a folder that exists now."""
-    out = pathlib.Path(_required(values, "out"))
+    out = pathlib.Path(flags.required(values, "out"))
     check_choice("out's ending", out.suffix.lower(), (".png", ".pdf", ".svg"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,34 +110,17 @@ def _opened(values: absl_flags.FlagValues):
     return Pretrained.open(values.weights, values.model, mode=values.preprocessing)
 
 
-def _required(values: absl_flags.FlagValues, name: str) -> str:
-    if not values[name].value:
-        raise InputError(f"{name} must be given: --{name}=...")
-    return values[name].value
-
-
-def train(arguments: Sequence[str]) -> int:
+def train(arguments: Sequence[str]) -> None:
     """Train a network and write everything about the run to --workdir; the same command again goes on with it."""
     values = absl_flags.FlagValues()
-    _workdir_flag(values)
-    absl_flags.DEFINE_string("preset", None, f"Start from a preset: {', '.join(PRESETS)}.", flag_values=values)
-    absl_flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
-    flags.define(values)
-    if not _parsed(values, arguments, train, positional=False):
-        return 0
-    config, workdir = flags.config(values), _required(values, "workdir")
+    flags.define_run(values)
+    if not flags.parsed(values, arguments, train, positional=False):
+        return
+    config, workdir = flags.config(values), flags.required(values, "workdir")
 
-    from keras_resnet.training import checkpoints, loop
+    from keras_resnet.training import loop
 
-    try:
-        run = loop.train(config, workdir)
-    except checkpoints.Stopped as stopped:
-        print(f"keras-resnet train: {stopped}", file=sys.stderr)
-        return 128 + stopped.signal
-    except FloatingPointError as error:
-        raise InputError(str(error)) from error
-    print(f"wrote {run.path}")
-    return 0
+    print(f"wrote {loop.train(config, workdir).path}")
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -167,7 +145,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     define["integer"]("batch_size", 256, "Pictures that a network sees at a time.", lower_bound=1)
     define["integer"]("replicas", 0, "Devices that share each batch; 0 for all GPUs.", lower_bound=0)
     define["string"]("out", None, "Folder to make with results.json, results.md and pictures.")
-    if not _parsed(values, arguments, evaluate, positional=False):
+    if not flags.parsed(values, arguments, evaluate, positional=False):
         return
     if not (values.workdir or values.weights or values.saved_model or values.tflite):
         raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
@@ -209,7 +187,7 @@ def responses(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_string("split", None, "Split to show; by default that of evaluation.", flag_values=values)
     absl_flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1, flag_values=values)
     absl_flags.DEFINE_string("out", "responses.png", "Picture to write, and a .csv of its name.", flag_values=values)
-    if not _parsed(values, arguments, responses, positional=False):
+    if not flags.parsed(values, arguments, responses, positional=False):
         return
     out = _picture(values)
     sources = _sources(values)
@@ -233,7 +211,7 @@ def curves(arguments: Sequence[str]) -> None:
     _workdirs_flag(values)
     absl_flags.DEFINE_float("highest", None, "Upper end of the error axis in percent.", flag_values=values)
     absl_flags.DEFINE_string("out", "curves.png", "Picture to write.", flag_values=values)
-    if not _parsed(values, arguments, curves, positional=False):
+    if not flags.parsed(values, arguments, curves, positional=False):
         return
     out = _picture(values)
     if not values.workdir:
@@ -260,7 +238,7 @@ def costs(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_integer("classes", None, "Number of classes.", lower_bound=1, flag_values=values)
     absl_flags.DEFINE_string("shortcut", None, "Shortcuts A, B or C.", flag_values=values)
     absl_flags.DEFINE_bool("stride_in_1x1", True, "Stride in the first 1x1; off for v1.5.", flag_values=values)
-    networks = _parsed(values, arguments, costs)
+    networks = flags.parsed(values, arguments, costs)
     if networks is None:
         return
 
@@ -279,7 +257,7 @@ def predict(arguments: Sequence[str]) -> None:
     values = absl_flags.FlagValues()
     _source_flags(values)
     absl_flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1, flag_values=values)
-    photos = _parsed(values, arguments, predict)
+    photos = flags.parsed(values, arguments, predict)
     if photos is None:
         return
     if not photos:
@@ -306,14 +284,14 @@ def export(arguments: Sequence[str]) -> None:
         "out", None, "saved_model: folder of all versions; tflite: folder to make.", flag_values=values
     )
     of_format = {"saved_model": _saved_model_flags(values), "tflite": _tflite_flags(values)}
-    if not _parsed(values, arguments, export, positional=False):
+    if not flags.parsed(values, arguments, export, positional=False):
         return
     check_choice("format", values.format, of_format)
     given = {name for names in of_format.values() for name in names if values[name].value is not None}
     if strange := sorted(given - set(of_format[values.format])):
         raise InputError(f"{strange[0]} has no meaning for --format={values.format}.")
     options = {name: values[name].value for name in sorted(given)}
-    out, run = _required(values, "out"), _opened(values)
+    out, run = flags.required(values, "out"), _opened(values)
 
     if values.format == "saved_model":
         from keras_resnet.serving import saved_model
@@ -374,7 +352,7 @@ def convert(arguments: Sequence[str]) -> None:
         "Bottlenecks have their stride in the first 1x1 (v1), not in the 3x3 (v1.5); for a file that does not say it."
     )
     absl_flags.DEFINE_bool("stride_in_1x1", None, help, flag_values=values)
-    paths = _parsed(values, arguments, convert)
+    paths = flags.parsed(values, arguments, convert)
     if paths is None:
         return
     if len(paths) != 2:
@@ -405,21 +383,6 @@ VERBS = {
 }
 
 
-def _parsed(values, arguments, verb, positional: bool = True):
-    """Parse a verb's flags; return the positional arguments or True, or None where help was asked for and printed."""
-    if {"--help", "-h", "-help"} & set(arguments):
-        print(f"keras-resnet {verb.__name__}: {verb.__doc__}\n")
-        for name in values:
-            print(f"  --{name}: {values[name].help}")
-        return None
-    rest = flags.parse(values, [f"keras-resnet {verb.__name__}", *arguments])
-    if positional:
-        return rest
-    if rest:
-        raise InputError(f"{verb.__name__} takes flags only; got {rest}.")
-    return True
-
-
 def quiet() -> None:
     """Keep TensorFlow's notes off the terminal; warnings and errors stay. To be called before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -443,8 +406,12 @@ def run(verb: str, arguments: Sequence[str], verbs: Mapping[str, Callable] | Non
 
     verbs = verbs or (detector_cli.VERBS if detector_cli.wanted(arguments) else VERBS)
     try:
-        return verbs[verb](arguments) or 0
-    except InputError as error:
+        verbs[verb](arguments)
+        return 0
+    except Stopped as stopped:
+        print(f"keras-resnet {verb}: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except (InputError, FloatingPointError) as error:
         print(f"keras-resnet {verb}: {error}", file=sys.stderr)
         return 1
     except Exception as error:

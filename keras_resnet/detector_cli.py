@@ -12,13 +12,11 @@ import dataclasses
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
 from keras_resnet import flags
-from keras_resnet.cli import _parsed, _required, _workdir_flag
 from keras_resnet.detector_config import DETECTOR_PRESETS, DetectorConfig
 from keras_resnet.errors import InputError, check_choice
 
@@ -42,45 +40,28 @@ def wanted(arguments: Sequence[str]) -> bool:
     return False
 
 
-def train(arguments: Sequence[str]) -> int:
+def train(arguments: Sequence[str]) -> None:
     """Train a detector and write everything about the run to --workdir; the same command again goes on with it."""
     values = absl_flags.FlagValues()
-    _workdir_flag(values)
-    presets = ", ".join(DETECTOR_PRESETS)
-    absl_flags.DEFINE_string("preset", None, f"Start from a preset: {presets}.", flag_values=values)
-    absl_flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
+    flags.define_run(values, DetectorConfig, DETECTOR_PRESETS)
     absl_flags.DEFINE_string(
         "data", None, "Folder in VOC's or COCO's layout; for --dataset=folder:.", flag_values=values
     )
-    flags.define(values, DetectorConfig)
-    if not _parsed(values, arguments, train, positional=False):
-        return 0
-    if values.preset and values.config:
-        raise InputError("preset and config exclude each other; give one of them.")
-    if values.preset:
-        check_choice("preset", values.preset, DETECTOR_PRESETS)
-    base = DetectorConfig.from_file(values.config) if values.config else DETECTOR_PRESETS.get(values.preset)
-    given = {field.name: getattr(values, field.name) for field in dataclasses.fields(DetectorConfig)}
+    if not flags.parsed(values, arguments, train, positional=False):
+        return
+    config = flags.config(values, DetectorConfig, DETECTOR_PRESETS)
     if values.data:
-        given["dataset"] = f"folder:{values.data}"
-    config, workdir = flags.override(base or DetectorConfig(), given), _required(values, "workdir")
+        config = dataclasses.replace(config, dataset=f"folder:{values.data}")
+    workdir = flags.required(values, "workdir")
 
-    from keras_resnet.training import checkpoints, detection
+    from keras_resnet.training import detection
 
-    try:
-        run = detection.train(config, workdir)
-    except checkpoints.Stopped as stopped:
-        print(f"keras-resnet train: {stopped}", file=sys.stderr)
-        return 128 + stopped.signal
-    except FloatingPointError as error:
-        raise InputError(str(error)) from error
-    print(f"wrote {run.path}")
-    return 0
+    print(f"wrote {detection.train(config, workdir).path}")
 
 
 def _testing_flags(values: absl_flags.FlagValues) -> None:
     """How a detector is applied; unset flags are as in training."""
-    _workdir_flag(values)
+    flags.workdir(values)
     absl_flags.DEFINE_bool("refine", None, "Box refinement and voting.", flag_values=values)
     absl_flags.DEFINE_float("score", None, "Lowest probability of a detection.", flag_values=values)
     absl_flags.DEFINE_list(
@@ -96,7 +77,7 @@ def _detector(values: absl_flags.FlagValues):
     from keras_resnet.detection import testing
     from keras_resnet.detector_workdir import DetectorWorkdir
 
-    run = DetectorWorkdir.open(_required(values, "workdir"))
+    run = DetectorWorkdir.open(flags.required(values, "workdir"))
     options = {name: values[name].value for name in ("refine", "score") if values[name].value is not None}
     view = run.view()
     try:
@@ -127,7 +108,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_bool("coco", False, "COCO's twelve numbers too; needs pycocotools.", flag_values=values)
     absl_flags.DEFINE_integer("pictures", 8, "How many pictures to write.", lower_bound=0, flag_values=values)
     absl_flags.DEFINE_string("out", None, "Folder to write to; by default evaluation_SPLIT there.", flag_values=values)
-    if not _parsed(values, arguments, evaluate, positional=False):
+    if not flags.parsed(values, arguments, evaluate, positional=False):
         return
     run, predict, view, pyramid = _detector(values)
 
@@ -171,7 +152,7 @@ def predict(arguments: Sequence[str]) -> None:
     _testing_flags(values)
     absl_flags.DEFINE_string("out", None, "Folder for the pictures; by default the current one.", flag_values=values)
     absl_flags.DEFINE_float("show", 0.5, "Lowest probability that is printed and drawn.", flag_values=values)
-    photos = _parsed(values, arguments, predict)
+    photos = flags.parsed(values, arguments, predict)
     if photos is None:
         return
     if not photos:
@@ -205,7 +186,7 @@ def predict(arguments: Sequence[str]) -> None:
 def export(arguments: Sequence[str]) -> None:
     """Write a run's detector as a SavedModel or a TFLite file."""
     values = absl_flags.FlagValues()
-    _workdir_flag(values)
+    flags.workdir(values)
     absl_flags.DEFINE_string("format", "saved_model", "saved_model or tflite.", flag_values=values)
     absl_flags.DEFINE_string(
         "out", None, "Folder of a SavedModel's versions, or TFLite file to make.", flag_values=values
@@ -214,15 +195,15 @@ def export(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_integer("version", None, "Number of a SavedModel's version.", lower_bound=1, flag_values=values)
     absl_flags.DEFINE_bool("refine", None, "Box refinement and voting.", flag_values=values)
     absl_flags.DEFINE_list("size", [], "Height and width for TFLite; by default the training's.", flag_values=values)
-    if not _parsed(values, arguments, export, positional=False):
+    if not flags.parsed(values, arguments, export, positional=False):
         return
     check_choice("format", values.format, ("saved_model", "tflite"))
-    out = _required(values, "out")
+    out = flags.required(values, "out")
 
     from keras_resnet.detector_workdir import DetectorWorkdir
     from keras_resnet.serving import detection
 
-    run = DetectorWorkdir.open(_required(values, "workdir"))
+    run = DetectorWorkdir.open(flags.required(values, "workdir"))
     # Half precision is for training: SavedModels and TFLite files run in float32.
     model = run.load(policy="float32", **({} if values.refine is None else {"refine": values.refine}))
     view = run.view()

@@ -1,4 +1,8 @@
-"""The one exception that means "the caller's input is wrong", so that command lines can answer it in one sentence."""
+"""The exceptions that command lines answer in one sentence: the caller's input is wrong, or a signal ended a run."""
+
+from __future__ import annotations
+
+import signal
 
 
 class InputError(ValueError):
@@ -6,6 +10,21 @@ class InputError(ValueError):
 
     It is a `ValueError`, so library users need not know it; command lines print it without a traceback and exit with 1.
     """
+
+
+class Stopped(Exception):
+    """A run ended by a signal, after it saved a checkpoint.
+
+    Attributes:
+        signal: the signal's number; command lines exit with 128 more.
+        step: the step that was saved.
+    """
+
+    def __init__(self, number: int, step: int):
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name} at step {step}, which is saved; run the same command again to go on.")
+        self.signal = number
+        self.step = step
 
 
 def check_choice(name: str, value: object, allowed: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
@@ -32,6 +32,19 @@ def define(values: flags.FlagValues, dataclass: type = Config) -> None:
             flags.DEFINE_string(field.name, **arguments)
 
 
+def define_run(values: flags.FlagValues, dataclass: type = Config, presets: Mapping[str, Values] = PRESETS) -> None:
+    """Define the flags of a training: `workdir`, `preset`, `config`, and those of `define`."""
+    workdir(values)
+    flags.DEFINE_string("preset", None, f"Start from a preset: {', '.join(presets)}.", flag_values=values)
+    flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
+    define(values, dataclass)
+
+
+def workdir(values: flags.FlagValues) -> None:
+    """Define the flag `workdir`."""
+    flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
+
+
 def parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     """Parse `arguments` (the first one is the program's name); return the positional ones.
 
@@ -44,7 +57,37 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
         raise InputError(str(error).replace("FATAL Flags parsing error:", "").strip()) from error
 
 
-def config(values: flags.FlagValues) -> Config:
+def parsed(values: flags.FlagValues, arguments: Sequence[str], verb: Callable, positional: bool = True):
+    """Parse a verb's flags; return the positional arguments or True, or None where help was asked for and printed.
+
+    Raises:
+        ValueError: as for `parse`, or arguments that are no flags where `positional` is False.
+    """
+    if {"--help", "-h", "-help"} & set(arguments):
+        print(f"keras-resnet {verb.__name__}: {verb.__doc__}\n")
+        for name in values:
+            print(f"  --{name}: {values[name].help}")
+        return None
+    rest = parse(values, [f"keras-resnet {verb.__name__}", *arguments])
+    if positional:
+        return rest
+    if rest:
+        raise InputError(f"{verb.__name__} takes flags only; got {rest}.")
+    return True
+
+
+def required(values: flags.FlagValues, name: str) -> str:
+    """Return the value of a flag that must be given.
+
+    Raises:
+        ValueError: it was not.
+    """
+    if not values[name].value:
+        raise InputError(f"{name} must be given: --{name}=...")
+    return values[name].value
+
+
+def config(values: flags.FlagValues, dataclass: type = Config, presets: Mapping[str, Values] = PRESETS) -> Values:
     """The configuration that flags, the preset or the config file, and the defaults give, in this order.
 
     `values` has the flags of `define`, and `preset` and `config`.
@@ -54,10 +97,10 @@ def config(values: flags.FlagValues) -> Config:
     """
     if values.preset and values.config:
         raise InputError("preset and config exclude each other; give one of them.")
-    if values.preset and values.preset not in PRESETS:
-        raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {values.preset!r}.")
-    base = Config.from_file(values.config) if values.config else PRESETS.get(values.preset, Config())
-    return override(base, {field.name: getattr(values, field.name) for field in dataclasses.fields(Config)})
+    if values.preset and values.preset not in presets:
+        raise InputError(f"preset must be one of {', '.join(presets)}; got {values.preset!r}.")
+    base = dataclass.from_file(values.config) if values.config else presets.get(values.preset, dataclass())
+    return override(base, {field.name: getattr(values, field.name) for field in dataclasses.fields(dataclass)})
 
 
 def override(base: Values, values: Mapping[str, object]) -> Values:

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 
+from keras_resnet import files
 from keras_resnet.errors import InputError
 
 
@@ -63,18 +64,6 @@ def publish(partial: str | os.PathLike, path: str | os.PathLike) -> None:
     with open(partial, "rb+") as file:
         os.fsync(file.fileno())
     if manifest.exists():
-        _write(manifest, line + manifest.read_bytes())
+        files.write(manifest, line + manifest.read_bytes())
     os.replace(partial, path)
-    _write(manifest, line)
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write(manifest, line)

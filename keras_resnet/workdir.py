@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_resnet import files
 from keras_resnet.config import Config
 from keras_resnet.data.examples import Facts
 from keras_resnet.data.views import EvalView, TrainView
@@ -19,19 +20,6 @@ from keras_resnet.models import resnet, weights
 
 MODELS = {name.lower(): getattr(resnet, name) for name in resnet.__all__ if name != "ResNet"}
 """Name in a config -> constructor."""
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Write a small file by rename, so that it is never seen half-written."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def names(sources: Sequence) -> list[str]:
@@ -151,7 +139,7 @@ class Workdir:
         values = {"config": dataclasses.asdict(self.config), "dataset": dataclasses.asdict(self.facts)}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / "config.json", json.dumps(values, indent=2) + "\n")
+            files.write(self.path / "config.json", json.dumps(values, indent=2) + "\n")
         except OSError as error:
             reason = error.strerror
             raise InputError(f"workdir must be a writable folder; {str(self.path)!r} is not: {reason}.") from error

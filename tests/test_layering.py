@@ -11,6 +11,7 @@ RANKS = {
     "compat": 0,
     "config": 0,
     "errors": 0,
+    "files": 0,
     "manifest": 0,
     "ops": 0,
     "models": 1,

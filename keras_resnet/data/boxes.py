@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,8 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
+from keras_resnet import files
+from keras_resnet.data import datasets
 from keras_resnet.data.examples import Facts, split_range
 from keras_resnet.data.pipeline import stateless_seed
 from keras_resnet.errors import InputError
@@ -274,19 +275,8 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Box
     """A set of tensorflow-datasets with `objects`; its encoded images are written out once, beside the set."""
     import tensorflow_datasets as tfds
 
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
-        raise InputError(
-            f"dataset must be 'folder:PATH' or a set of tensorflow-datasets with boxes like 'voc/2007'; got {name!r}."
-        ) from error
-    if download:
-        builder.download_and_prepare()
-    features = builder.info.features
-    if not builder.info.splits:
-        raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download, or data_dir.")
-    if not {"image", "objects"} <= set(features or {}):
-        raise InputError(f"dataset must have images with objects; {name!r} has {sorted(features or {})}.")
+    allowed = "'folder:PATH' or a set of tensorflow-datasets with boxes like 'voc/2007'"
+    builder = datasets.open_builder(name, data_dir, download, allowed, "objects")
 
     @functools.cache
     def read(split):
@@ -297,14 +287,12 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Box
         for number, record in enumerate(tqdm(tfds.as_numpy(records), name, count, unit="image", disable=None)):
             path = folder / f"{number:07d}.jpg"
             if not path.exists():
-                partial = path.with_suffix(f".{os.getpid()}")
-                partial.write_bytes(record["image"])
-                os.replace(partial, path)
+                files.write(path, record["image"])
             pictures.append(_tfds_picture(path, record, dropped))
         return _checked(pictures, f"{name}, split {split}", dropped)
 
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
-    names = tuple(features["objects"]["label"].names)
+    names = tuple(builder.info.features["objects"]["label"].names)
     return BoxDataset(Facts(name, names, None, counts), read, COCO_NUMBERS if len(names) == len(COCO_NUMBERS) else ())
 
 

@@ -133,20 +133,9 @@ def _folder(path: str) -> Dataset:
 def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dataset:
     import tensorflow_datasets as tfds
 
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
-        raise InputError(
-            "dataset must be 'digits', 'folder:PATH', 'synthetic:HxWxCLASSES' or a name of tensorflow-datasets; "
-            f"got {name!r}."
-        ) from error
-    if download:
-        builder.download_and_prepare()
+    allowed = "'digits', 'folder:PATH', 'synthetic:HxWxCLASSES' or a name of tensorflow-datasets"
+    builder = open_builder(name, data_dir, download, allowed, "label")
     features = builder.info.features
-    if not builder.info.splits:
-        raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download, or data_dir.")
-    if not {"image", "label"} <= set(features or {}):
-        raise InputError(f"dataset must have images with one label each; {name!r} has {sorted(features or {})}.")
     shape = features["image"].shape
     size = None if None in shape[:2] else tuple(shape[:2])
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
@@ -168,6 +157,35 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
 
     mean, std = STATISTICS.get(name, (None, None))
     return Dataset(Facts(name, tuple(features["label"].names), size, counts, mean, std), read)
+
+
+def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, answer: str):
+    """Return the builder of a prepared set of tensorflow-datasets with images and what is to be said of them.
+
+    Args:
+        name: of the set.
+        data_dir: folder of prepared sets; by default theirs.
+        download: download and prepare the set where it is missing.
+        allowed: what names may be, for the error.
+        answer: the feature that it must have beside "image".
+
+    Raises:
+        ValueError: no such set, not prepared while `download` is False, or without these features.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+        raise InputError(f"dataset must be {allowed}; got {name!r}.") from error
+    if download:
+        builder.download_and_prepare()
+    if not builder.info.splits:
+        raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download, or data_dir.")
+    features = set(builder.info.features or {})
+    if not {"image", answer} <= features:
+        raise InputError(f"dataset must have the features image and {answer}; {name!r} has {sorted(features)}.")
+    return builder
 
 
 def _checked_labels(labels: np.ndarray, classes: int, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ import keras
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import resnet, weights
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, Architecture
-from keras_resnet.models.fingerprint import Fingerprint
+from keras_resnet.models.fingerprint import STEM, Fingerprint
 from keras_resnet.models.published import ModelInfo
 from keras_resnet.ops.normalization import MODES
 
@@ -114,7 +114,7 @@ def _options(stored: weights.Stored, model: str | None) -> dict:
         "stride_in_1x1": said.stride_in_1x1 is not False,
         "include_top": weights.HEAD[0] in stored.shapes,
         "classes": stored.shapes.get(weights.HEAD[0], (0, 1000))[-1],
-        "channels": stored.shapes[weights.STEM][2],
+        "channels": stored.shapes[STEM][2],
         "name": net.name.lower() if net else "resnet",
     }
 

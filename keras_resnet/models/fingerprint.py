@@ -15,6 +15,9 @@ import keras
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, LAYERS_PER_BLOCK, STEMS, Architecture, Stage
 
+STEM = "conv1_conv/kernel"
+"""The variable that every network of this package has, whatever its depth."""
+
 PARTS = {
     "conv": ("kernel", "bias"),
     "bn": ("gamma", "beta", "moving_mean", "moving_variance"),
@@ -193,7 +196,7 @@ def slots(model: keras.Model) -> dict[str, keras.Variable] | None:
         if not parts or len(parts) != len(layer.weights) or getattr(layer, "layers", None):
             return None
         found.update({f"{layer.name}/{part}": getattr(layer, part) for part in parts})
-    return found if "conv1_conv/kernel" in found else None
+    return found if STEM in found else None
 
 
 def _strides(shape: Fingerprint, layers: Mapping[str, keras.layers.Layer]) -> tuple[int, ...] | None:

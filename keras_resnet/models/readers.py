@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_resnet.errors import InputError
-from keras_resnet.models.fingerprint import PARTS, kind_of
+from keras_resnet.models.fingerprint import PARTS, STEM, kind_of
 
 ATTRIBUTE = "keras_resnet"
 """Attribute of HDF5 files and metadata key of safetensors: JSON with what this package knows of the weights."""
@@ -205,7 +205,8 @@ def _keras_names(file, datasets: dict) -> dict | None:
         if int(index) >= len(parts):
             return None
         named[f"{layer}/{parts[int(index)]}"] = dataset
-    return named
+    # Another network may have layers of the same names, such as "predictions".
+    return named if STEM in named else None
 
 
 def _legacy_names(datasets: dict) -> dict:

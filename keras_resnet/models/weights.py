@@ -25,11 +25,10 @@ import numpy as np
 from keras_resnet import manifest
 from keras_resnet.errors import InputError
 from keras_resnet.models import namings, published, readers
-from keras_resnet.models.fingerprint import Fingerprint, slots
+from keras_resnet.models.fingerprint import STEM, Fingerprint, slots
 from keras_resnet.models.published import ModelInfo
 
 SUFFIX = ".weights.h5"
-STEM = "conv1_conv/kernel"
 HEAD = ("predictions/kernel", "predictions/bias")
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from keras_resnet import files
 from keras_resnet.data.boxes import BoxView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
@@ -110,9 +111,7 @@ def export(
     }
     with publish.staging(base) as folder:
         saved_model.write(model, endpoints, folder)
-        (folder / "assets").mkdir(exist_ok=True)
-        labels = "".join(f"{label}\n" for label in class_names)
-        (folder / "assets" / "labels.txt").write_text(labels, encoding="utf-8")
+        saved_model.write_labels(class_names, folder)
         published = publish.publish(folder, base, version)
         tf_serving.write_configuration(base)
     return published
@@ -158,19 +157,10 @@ def export_tflite(model: keras.Model, out: str | os.PathLike, view: BoxView, siz
         shown = image.normalize(images, view.mean, view.std)
         return outputs(model({"images": shown, "image_size": own[None]}, training=False), own)
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serving_default", tf.function(detect, input_signature=[tf.TensorSpec([1, *size, 3], name="images")])
-    )
+    endpoint = signatures.Endpoint(detect, tf.TensorSpec([1, *size, 3], name="images"))
     with tempfile.TemporaryDirectory() as folder:
         # By way of a SavedModel: from a concrete function, the converter silently leaves the weights of Keras 3 out.
-        archive.write_out(str(pathlib.Path(folder, "model")), verbose=False)
+        saved_model.write(model, {"serving_default": endpoint}, pathlib.Path(folder, "model"))
         content = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model"))).convert()
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write(out, content)

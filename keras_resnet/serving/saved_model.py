@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -66,9 +67,7 @@ def export(
     endpoints = signatures.endpoints(served, view, source.facts.class_names, top=top, max_pixels=max_pixels)
     with publish.staging(base) as folder:
         write(served, endpoints, folder)
-        labels = "".join(f"{name}\n" for name in source.facts.class_names)
-        (folder / "assets").mkdir(exist_ok=True)
-        (folder / "assets" / "labels.txt").write_text(labels, encoding="utf-8")
+        write_labels(source.facts.class_names, folder)
         (folder / "batching_params.pbtxt").write_text(tf_serving.BATCHING_PARAMETERS, encoding="utf-8")
         requests = _requests(view.size)
         warmup.write(folder, requests)
@@ -102,6 +101,12 @@ def write(model: keras.Model, endpoints: dict[str, signatures.Endpoint], folder:
         raise InputError(
             f"out must be a place that can be written; {str(folder.parent)!r} cannot: {reason}."
         ) from error
+
+
+def write_labels(class_names: Sequence[str], folder: pathlib.Path) -> None:
+    """Write `assets/labels.txt` of a SavedModel, a name a line."""
+    (folder / "assets").mkdir(exist_ok=True)
+    (folder / "assets" / "labels.txt").write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
 def write_file(path: pathlib.Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import string
 
-from keras_resnet.workdir import write_text
+from keras_resnet import files
 
 BATCHING_PARAMETERS = """\
 # Read with --enable_batching --enable_per_model_batching_parameters. Batches are filled up to the next of these sizes.
@@ -58,4 +58,4 @@ def write_configuration(base: pathlib.Path) -> None:
     """Write `models.config` and `compose.yaml` into a folder of versions, where they are not there yet."""
     for file, template in (("models.config", MODELS_CONFIG), ("compose.yaml", COMPOSE)):
         if not (base / file).exists():
-            write_text(base / file, template.substitute(name=base.absolute().name))
+            files.write(base / file, template.substitute(name=base.absolute().name))

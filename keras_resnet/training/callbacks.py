@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import keras
 from tqdm import tqdm
 
-from keras_resnet import curves
+from keras_resnet import curves, files
 from keras_resnet.models import weights
 from keras_resnet.models.published import ModelInfo
 
@@ -37,10 +37,13 @@ class MetricsLog(keras.callbacks.Callback):
         self._drop_after(int(self.model.optimizer.iterations))
 
     def _drop_after(self, step: int) -> None:
-        """Keep only the records of steps up to this one."""
-        records = curves.read_metrics(self.path) if self.path.exists() else []
-        kept = [record for record in records if record["step"] <= step]
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        """Keep only the whole records of steps up to this one."""
+        if not self.path.exists():
+            return
+        kept = [record for record in curves.read_metrics(self.path) if record["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        if text != self.path.read_text(encoding="utf-8"):
+            files.write(self.path, text)
 
     def on_epoch_end(self, epoch, logs=None):
         record = {"step": int(self.model.optimizer.iterations)}

@@ -15,22 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.errors import InputError
-
-
-class Stopped(Exception):
-    """A run ended by a signal, after it saved a checkpoint.
-
-    Attributes:
-        signal: the signal's number; command lines exit with 128 more.
-        step: the step that was saved.
-    """
-
-    def __init__(self, number: int, step: int):
-        name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} at step {step}, which is saved; run the same command again to go on.")
-        self.signal = number
-        self.step = step
+from keras_resnet.errors import InputError, Stopped
 
 
 class Checkpoints(keras.callbacks.Callback):

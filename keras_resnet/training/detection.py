@@ -18,10 +18,9 @@ from keras_resnet.detector_config import DetectorConfig
 from keras_resnet.detector_workdir import DetectorWorkdir
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
-from keras_resnet.training import finetuning, optimizers
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, TensorBoardLog
-from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
-from keras_resnet.training.loop import segments
+from keras_resnet.training import finetuning, optimizers, runs
+from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, TensorBoardLog
+from keras_resnet.training.checkpoints import Checkpoints
 from keras_resnet.training.schedules import learning_rate
 from keras_resnet.workdir import MODELS
 
@@ -70,9 +69,7 @@ def train(
     dataset = boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
     path, info = finetuning.find(config.weights, config.backbone) if config.weights else (None, None)
     if info:
-        # The images look as those did that the weights know.
-        known = info.normalization
-        dataset = dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
+        dataset = finetuning.normalized_as(info, dataset)
     run = _opened(config, dataset, workdir)
 
     def started() -> FasterRCNN:
@@ -116,7 +113,7 @@ def fit(
         ValueError: the configuration names something unknown or is not that of the folder's run, or an annotation or
             image cannot be read.
         FloatingPointError: the loss or a weight is not finite.
-        checkpoints.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
+        errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
     keras.utils.set_random_seed(config.seed)
     run = _opened(config, dataset, workdir)
@@ -129,10 +126,7 @@ def _opened(config: DetectorConfig, dataset: boxes.BoxDataset, workdir: str | os
     facts = dataset.facts
     if facts.mean is None:
         facts = dataclasses.replace(facts, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
-    run = DetectorWorkdir(pathlib.Path(workdir), config, facts)
-    if (run.path / "config.json").exists():
-        _check_same(run)
-    return run
+    return runs.reopened(DetectorWorkdir(pathlib.Path(workdir), config, facts))
 
 
 def _pictures(run: DetectorWorkdir, dataset: boxes.BoxDataset) -> tuple[list[boxes.Picture], list[boxes.Picture]]:
@@ -175,10 +169,6 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
     batches()  # so that wrong arguments are found before anything is written
     run.create()
     saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps)
-    start = saver.restore()
-    print(_facts(run, model, pictures), flush=True)
-    if start:
-        print(f"going on from step {start}", flush=True)
     lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in run.facts.class_names[:8]}
     recorders = []
     if model.train_detector:
@@ -186,31 +176,9 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         recorders += [Curves(run.metrics, run.curves, lines, "average precision (%)")]
         recorders += [BestWeights(run.weights, saver.best, monitor="val_error")]
     recorders[1:1] = [MetricsLog(run.metrics), TensorBoardLog(run.tensorboard)]
-    recorders.append(Progress(config.steps, config.batch_size, "error"))
-    _evaluate_if_missed(model, run, saver, recorders[:-1])
-    for first, last, evaluations in segments(start, config.steps, config.eval_steps):
-        model.fit(
-            batches(start_step=first),
-            steps_per_epoch=(last - first) // evaluations,
-            epochs=evaluations,
-            # The checkpoint comes last, so that it holds what the evaluation found.
-            callbacks=[*recorders, StopOnSignal(saver), saver],
-            shuffle=False,
-            verbose=0,
-        )
+    runs.fit(model, run, batches, saver, recorders, headline=_facts(run, model, pictures), error="error")
     if not model.train_detector:
         weights.save(model, run.weights)
-
-
-def _evaluate_if_missed(model, run: DetectorWorkdir, saver: Checkpoints, recorders) -> None:
-    """Evaluate a checkpoint that a signal left between the last step before an evaluation and this."""
-    step = saver.step
-    due = step and (step % run.config.eval_steps == 0 or step == run.config.steps)
-    if due and saver.evaluated != step:
-        logs = {}
-        for callback in (*recorders, saver):
-            callback.set_model(model)
-            callback.on_epoch_end(0, logs)
 
 
 def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures, tests) -> None:
@@ -239,19 +207,6 @@ def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures
     fourth.set_weights(third.get_weights())
     fourth = step(4, fourth, ("region_network", "siblings"))
     weights.save(fourth, run.weights)
-
-
-def _check_same(run: DetectorWorkdir) -> None:
-    """Raise unless the folder holds this run."""
-    known = DetectorWorkdir.open(run.path)
-    old, new = dataclasses.asdict(known.config), dataclasses.asdict(run.config)
-    changed = [f"{name} {old[name]!r} there, {new[name]!r} here" for name in new if old[name] != new[name]]
-    if changed:
-        raise InputError(f"workdir {str(run.path)!r} holds a run with another config: {'; '.join(changed)}.")
-    if known.facts != run.facts:
-        raise InputError(
-            f"workdir {str(run.path)!r} holds a run on other images: dataset {known.facts.name!r} changed."
-        )
 
 
 def _facts(run: DetectorWorkdir, model: FasterRCNN, pictures) -> str:

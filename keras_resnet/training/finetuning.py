@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Iterable
@@ -40,6 +41,17 @@ def find(start: str, model: str) -> tuple[pathlib.Path, ModelInfo | None]:
             return path, stored and stored.info
     except InputError as error:
         raise InputError(f"init_weights {str(path)!r} cannot be used: {str(error).rstrip('.')}.") from error
+
+
+def normalized_as(info: ModelInfo, dataset):
+    """The data set with the mean and standard deviation of the images that the weights know.
+
+    Args:
+        info: what `find` found.
+        dataset: a `Dataset` or `BoxDataset`.
+    """
+    known = info.normalization
+    return dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
 
 
 def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, new_head: bool = True) -> None:

@@ -7,7 +7,6 @@ import functools
 import math
 import os
 import pathlib
-from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -19,11 +18,11 @@ from keras_resnet.data.examples import Dataset
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES
 from keras_resnet.pretrained import run_info
-from keras_resnet.training import finetuning, optimizers
+from keras_resnet.training import finetuning, optimizers, runs
 from keras_resnet.training.adaptive import Plateau, WarmUp
 from keras_resnet.training.averaging import WeightAverage
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, Progress, TensorBoardLog
-from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
+from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, TensorBoardLog
+from keras_resnet.training.checkpoints import Checkpoints
 from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
 from keras_resnet.training.schedules import learning_rate
 from keras_resnet.workdir import Workdir
@@ -39,9 +38,7 @@ def train(config: Config, workdir: str | os.PathLike) -> Workdir:
     dataset = datasets.load(config.dataset, config.data_dir, config.download)
     path, info = finetuning.find(config.init_weights, config.model) if config.init_weights else (None, None)
     if info and not config.pixel_mean:
-        # The images look as those did that the weights know.
-        known = info.normalization
-        dataset = dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
+        dataset = finetuning.normalized_as(info, dataset)
     run = _opened(config, dataset, workdir)
     model = run.build(classifier_activation=None, image_size=_train_size(run))
     if path:
@@ -72,7 +69,7 @@ def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.
         ValueError: the configuration names something unknown or is not that of the folder's run, or the folder cannot
             be written.
         FloatingPointError: the loss or a weight is not finite.
-        checkpoints.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
+        errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
     _set_up(config)
     return _fit(model, dataset, _opened(config, dataset, workdir))
@@ -87,9 +84,7 @@ def _set_up(config: Config) -> None:
 
 def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike) -> Workdir:
     """The run's folder, new or that of the same run before, with the statistics of its images."""
-    run = Workdir(pathlib.Path(workdir), config, dataset.facts)
-    if (run.path / "config.json").exists():
-        run = _same_run(run)
+    run = runs.reopened(Workdir(pathlib.Path(workdir), config, dataset.facts))
     if run.facts.mean is None or (config.pixel_mean and not run.pixel_mean.exists()):
         run = _with_statistics(run, dataset)
     return run
@@ -127,35 +122,22 @@ def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
     if config.ema:
         average = rules["average"] = WeightAverage(model, config.ema, config.ema_steps, config.accumulate)
     saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps, accumulate=config.accumulate, **rules)
-    start = saver.restore()
-    print(_facts(run, model, dataset.count(config.train_split)), flush=True)
-    if start:
-        print(f"going on from step {start}", flush=True)
     recorders = [
         MetricsLog(run.metrics),
         TensorBoardLog(run.tensorboard),
         Curves(run.metrics, run.curves),
         BestWeights(run.weights, saver.best, average, None if config.pixel_mean else run_info(run)),
     ]
-    progress = Progress(config.steps, config.batch_size // config.accumulate)
-    try:
-        with StopOnSignal(saver, average) as stop:
-            _evaluate_if_missed(model, tests, run, saver, [*rules.values(), *recorders, stop])
-            for first, last, evaluations in segments(start, config.steps, config.eval_steps):
-                model.fit(
-                    batches(start_step=first * config.accumulate),
-                    steps_per_epoch=(last - first) // evaluations * config.accumulate,
-                    epochs=evaluations,
-                    validation_data=tests,
-                    # The checkpoint comes last, so that it holds what the others did.
-                    callbacks=[*rules.values(), *recorders, progress, stop, saver],
-                    shuffle=False,
-                    verbose=0,
-                )
-    except OSError as error:
-        raise InputError(
-            f"workdir {str(run.path)!r} cannot be written, its checkpoints are as they were: {error}."
-        ) from error
+    runs.fit(
+        model,
+        run,
+        batches,
+        saver,
+        [*rules.values(), *recorders],
+        headline=_facts(run, model, dataset.count(config.train_split)),
+        tests=tests,
+        average=average,
+    )
     return run
 
 
@@ -196,51 +178,6 @@ def _rules(model: keras.Model, config: Config, rate) -> dict[str, keras.callback
     if config.schedule == "plateau":
         rules["plateau"] = Plateau(rate, config.patience)
     return rules
-
-
-def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int, int]]:
-    """Divide a run so that it is evaluated at each multiple of `eval_steps` and at its end.
-
-    Args:
-        start: the step to go on from.
-        steps: the last step.
-        eval_steps: steps between evaluations.
-
-    Yields:
-        (first step, last step, evaluations at equal distances, the last one at the last step).
-    """
-    first = min(-(-start // eval_steps) * eval_steps, steps)
-    if first > start:
-        yield start, first, 1
-    last = steps // eval_steps * eval_steps
-    if last > first:
-        yield first, last, (last - first) // eval_steps
-    if steps > max(last, first):
-        yield max(last, first), steps, 1
-
-
-def _evaluate_if_missed(model, tests, run: Workdir, saver: Checkpoints, callbacks) -> None:
-    """Evaluate a checkpoint that a signal left between the last step before an evaluation and this."""
-    step = saver.step
-    due = step and (step % run.config.eval_steps == 0 or step == run.config.steps)
-    if due and step != saver.evaluated:
-        logs = model.evaluate(tests, return_dict=True, verbose=0, callbacks=callbacks)
-        for callback in callbacks:
-            callback.on_epoch_end(0, {f"val_{name}": value for name, value in logs.items()})
-
-
-def _same_run(run: Workdir) -> Workdir:
-    """The run that the folder holds, after a check that it is this one."""
-    known = Workdir.open(run.path)
-    old, new = dataclasses.asdict(known.config), dataclasses.asdict(run.config)
-    changed = [f"{name} {old[name]!r} there, {new[name]!r} here" for name in new if old[name] != new[name]]
-    if changed:
-        raise InputError(f"workdir {str(run.path)!r} holds a run with another config: {'; '.join(changed)}.")
-    if dataclasses.replace(known.facts, mean=None, std=None) != dataclasses.replace(run.facts, mean=None, std=None):
-        raise InputError(
-            f"workdir {str(run.path)!r} holds a run on other images: dataset {known.facts.name!r} changed."
-        )
-    return known
 
 
 def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:

@@ -12,14 +12,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnet import cli, detector_cli
+from keras_resnet import cli, detector_cli, errors
 from keras_resnet.data import boxes
 from keras_resnet.detection.faster_rcnn import BACKBONES
 from keras_resnet.detector_config import DETECTOR_PRESETS, DetectorConfig
 from keras_resnet.detector_workdir import DetectorWorkdir
 from keras_resnet.errors import InputError
-from keras_resnet.training import detection
-from keras_resnet.training.checkpoints import Stopped
+from keras_resnet.training import detection, runs
 from keras_resnet.training.optimizers import SGD
 from tests.data.test_boxes import voc_folder
 from tests.detection.scenes import TINY, scenes, tiny
@@ -79,8 +78,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(data, tmp_path, monkeypatch
     assert {"val_map50", "val_error", "val_ap50_red", "val_ap50_blue", "rpn_box_loss", "loss"} <= set(records[0])
     assert whole.curves.exists()
 
-    monkeypatch.setattr(detection, "StopOnSignal", lambda saver: _stopping(saver, 3))
-    with pytest.raises(Stopped, match="SIGTERM at step 3"):
+    monkeypatch.setattr(runs, "StopOnSignal", lambda saver, average: _stopping(saver, 3))
+    with pytest.raises(errors.Stopped, match="SIGTERM at step 3"):
         detection.train(config(data), tmp_path / "parts")
     monkeypatch.undo()
     monkeypatch.setitem(BACKBONES, "tiny", TINY)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet import training
+from keras_resnet import errors, training
 from keras_resnet.config import PRESETS, Config
 from keras_resnet.curves import read_metrics
 from keras_resnet.models import resnet
-from keras_resnet.training import checkpoints, loop
+from keras_resnet.training import checkpoints, loop, runs
 
 # Tiny images, and everything on that could make a resumed run differ.
 CONFIG = Config(
@@ -110,7 +110,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, un
     resumed = False
     monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
     before = signal.getsignal(number)
-    with pytest.raises(checkpoints.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"):
+    with pytest.raises(errors.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"):
         loop.train(CONFIG, tmp_path)
     assert signal.getsignal(number) is before
     assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith(f"ckpt-{step}")
@@ -142,7 +142,7 @@ def test_a_signal_outside_of_a_step(moment, undisturbed, tmp_path, monkeypatch):
 
     resumed = False
     monkeypatch.setattr(owner, name, send)
-    with pytest.raises(checkpoints.Stopped, match="stopped by SIGTERM at step 10, which is saved"):
+    with pytest.raises(errors.Stopped, match="stopped by SIGTERM at step 10, which is saved"):
         loop.train(CONFIG, tmp_path)
     resumed = True
     run = loop.train(CONFIG, tmp_path)
@@ -164,9 +164,7 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path, monkeypatch):
     runs = [loop.train(dataclasses.replace(config, accumulate=n), tmp_path / str(n)) for n in (1, 4)]
     one, four = ([record["val_loss"] for record in read_metrics(run.metrics)] for run in runs)
     np.testing.assert_allclose(four, one, rtol=1e-5)
-    models = [run.build() for run in runs]
-    for model, run in zip(models, runs, strict=True):
-        model.load_weights(run.weights)
+    models = [run.load() for run in runs]
     np.testing.assert_allclose(*(model.get_weights()[0] for model in models), atol=1e-6)
 
 
@@ -246,7 +244,7 @@ def test_other_recipes_run_and_resume(name, tmp_path, monkeypatch):
 
     resumed = False
     monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
-    with pytest.raises(checkpoints.Stopped):
+    with pytest.raises(errors.Stopped):
         loop.train(config, tmp_path / "parts")
     resumed = True
     assert_equal(weights_of(loop.train(config, tmp_path / "parts")), weights_of(whole))
@@ -299,10 +297,10 @@ def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monke
     def stop(self, epoch, logs=None):
         original(self, epoch, logs)
         if self.step == 2:
-            raise checkpoints.Stopped(signal.SIGTERM, 2)
+            raise errors.Stopped(signal.SIGTERM, 2)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "on_epoch_end", stop)
-    with pytest.raises(checkpoints.Stopped):
+    with pytest.raises(errors.Stopped):
         loop.train(config, tmp_path)
     run = loop.train(config, tmp_path)
     assert [record["step"] for record in read_metrics(run.metrics)] == [2, 4]
@@ -404,4 +402,4 @@ def newest_step(run):
     ],
 )
 def test_segments(start, steps, every, expected):
-    assert list(loop.segments(start, steps, every)) == expected
+    assert list(runs.segments(start, steps, every)) == expected

@@ -1,0 +1,28 @@
+"""Files that appear whole or not at all."""
+
+import os
+
+import pytest
+
+from keras_resnet import files
+
+
+def test_text_and_bytes(tmp_path):
+    files.write(tmp_path / "text", "ä\n")
+    files.write(tmp_path / "bytes", b"\x00\xff")
+    assert (tmp_path / "text").read_bytes() == b"\xc3\xa4\n"
+    assert (tmp_path / "bytes").read_bytes() == b"\x00\xff"
+    assert sorted(os.listdir(tmp_path)) == ["bytes", "text"]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(broken, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, broken, fail)
+    with pytest.raises(OSError, match="No space left"):
+        files.write(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
