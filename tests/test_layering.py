@@ -16,6 +16,7 @@ RANKS = {
     "ops": 0,
     "models": 1,
     "data": 1,
+    "class_names": 2,
     "curves": 2,
     "detection": 2,
     "pretrained": 3,

@@ -11,13 +11,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import keras_resnet
+from keras_resnet.class_names import label_map, readable
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.examples import Dataset
 from keras_resnet.data.views import EvalView, WholeView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.evaluation import ensemble, exported, protocols, replicas, report
 from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
-from keras_resnet.evaluation.class_names import label_map, readable
 from keras_resnet.evaluation.responses import Responses, layer_responses
 from keras_resnet.evaluation.scores import AVERAGES
 from keras_resnet.models.predictions import imagenet_classes

@@ -61,6 +61,7 @@ def measure(
     dataset: Dataset,
     view: EvalView,
     threads: int = 2,
+    outputs: np.ndarray | None = None,
 ) -> list[Row]:
     """Run a network and its TFLite files on a data set.
 
@@ -72,6 +73,8 @@ def measure(
         dataset: with the images in its split "picked".
         view: of the images, without normalisation.
         threads: threads of the interpreter.
+        outputs: the output of the network that each label stands for, i64[classes of the data set]; None where labels
+            are outputs already.
 
     Returns:
         A row for the network, and one for each file. The files are shown the same pixels, rounded to uint8.
@@ -101,7 +104,8 @@ def measure(
     times = _time(calls)
     sizes = {variant: path.stat().st_size for variant, path in files.items()}
     sizes["original"] = 4 * model.count_params()
-    label, reference = np.concatenate(labels), np.concatenate(scores["original"])
+    label = np.concatenate(labels) if outputs is None else outputs[np.concatenate(labels)]
+    reference = np.concatenate(scores["original"])
     return [
         _row(variant, np.concatenate(values), reference, label, sizes[variant], times[variant])
         for variant, values in scores.items()

@@ -23,6 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet import class_names
 from keras_resnet.data import pipeline
 from keras_resnet.data.examples import Dataset, Stream
 from keras_resnet.data.views import EvalView
@@ -88,7 +89,10 @@ def export(
     calibration = None
     if "int8" in variants:
         calibration = _calibration(dataset, calibration_split, calibration_images, view)
-    images = sample(dataset, report_split, report_images) if report_split else None
+    images = outputs = None
+    if report_split:
+        images = sample(dataset, report_split, report_images)
+        outputs = class_names.label_map(images.facts.class_names, source.facts.class_names)
 
     name, model = source.config.model, source.load()
     folded = folding.fold(model)
@@ -100,7 +104,7 @@ def export(
             saved_model.write_file(folder / f"{name}_{variant}.tflite", content)
         if images:
             files = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
-            rows = report.measure(model, source.mean, source.std, files, images, view, threads)
+            rows = report.measure(model, source.mean, source.std, files, images, view, threads, outputs)
             report.write(rows, folder, f"{name} on {images.facts.name} {report_split}", threads)
         publish.move(folder, out)
     return out

@@ -54,16 +54,20 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
     pictures = np.stack([smooth(random, height, width) for _ in range(8)])
     inputs = (pictures - np.float32(MEAN)) / np.float32(STD)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    # Deep networks of random layers see all images alike, and what is left of the differences is rounding. Trained ones
+    # have small residuals. Plain ones are made of layers here that hand on their input, changed a little.
+    residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
+    small = 0.3 * min(1.0, np.sqrt(16 / max(len(residuals), 1)))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
-            kernel = layer.kernel
-            kernel.assign(random.normal(size=kernel.shape) * np.sqrt(2 / np.prod(kernel.shape[:3])))
-    # Small residuals, as trained networks have: deep ones without them see all images alike.
-    residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
+            kernel = random.normal(size=layer.kernel.shape) * np.sqrt(2 / np.prod(layer.kernel.shape[:3]))
+            handed_on = not residuals and layer.name != "conv1_conv"
+            layer.kernel.assign(0.2 * kernel + identity(kernel.shape) if handed_on else kernel)
     for norm in norms:
         count = norm.gamma.shape[0]
-        norm.gamma.assign(random.uniform(0.5, 1.5, count) * (0.3 if id(norm.output) in residuals else 1.0))
-        norm.beta.assign(random.uniform(-0.5, 0.5, count))
+        norm.gamma.assign(random.uniform(0.5, 1.5, count) * (small if id(norm.output) in residuals else 1.0))
+        # Of what a plain network hands on, the nonlinearity lets most pass.
+        norm.beta.assign(random.uniform(-0.5, 0.5, count) + (0.0 if residuals else 1.5))
         norm.momentum, momentum = 0.0, norm.momentum
     model(inputs, training=True)
     for norm in norms:
@@ -75,6 +79,14 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
     kernel *= 2 / scores.std()
     classifier.set_weights([kernel, -features.mean(0) @ kernel])
     return model
+
+
+def identity(shape: tuple[int, ...]) -> np.ndarray:
+    """The kernel [k,k,C,F] of a convolution whose output has the channels of its input, in turn."""
+    kernel = np.zeros(shape)
+    outputs = np.arange(shape[3])
+    kernel[shape[0] // 2, shape[1] // 2, outputs % shape[2], outputs] = 1.0
+    return kernel
 
 
 def pooled(model: keras.Model) -> keras.Model:

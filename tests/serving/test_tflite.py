@@ -94,6 +94,18 @@ def test_the_report_counts_as_the_evaluation_does(exported, run):
     assert all(f"| {name} |" in text for name in ("original", *tflite.VARIANTS))
 
 
+def test_a_data_set_with_some_of_the_classes(run, tmp_path):
+    """Labels are matched with the network's outputs by the names of the classes."""
+    digits = datasets.load("digits").examples("test")
+    chosen = np.isin(digits.labels, [3, 7])
+    images, labels = digits.images[chosen], (digits.labels[chosen] == 3).astype("int32")
+    seven_or_three = datasets.from_arrays(images, labels, ("7", "3"))
+    out = tflite.export(run, tmp_path / "out", variants=["float32"], dataset=seven_or_three, report_split="train")
+    scores = run.load().predict_on_batch(run.eval_view().batch(images))
+    expected = 100 * np.mean(scores.argmax(1) != np.where(labels, 3, 7))
+    assert [row["top1_error"] for row in rows(out).values()] == pytest.approx([expected, expected], abs=0.5)
+
+
 def test_ties_of_integer_networks_are_no_hits():
     scores = np.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]], "float32")
     row = report._row("int8", scores, scores, np.array([6]), 1, [1.0])
@@ -173,11 +185,12 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
         ({"variants": ["int8"], "dataset": "digits", "calibration_images": 5000}, "from 20 to the 1198 images of"),
         ({"dataset": "digits", "report_split": "val"}, "split must be one of 'train', 'test'"),
         ({"dataset": "digits", "report_split": "test", "report_images": 600}, "from 0 to the 599 of 'test'; got 600"),
+        ({"dataset": "synthetic:32x32x11", "report_split": "test"}, "network's 10 classes or some of them by name"),
     ],
 )
 def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
     if "dataset" in arguments:
-        arguments = {**arguments, "dataset": datasets.load("digits")}
+        arguments = {**arguments, "dataset": datasets.load(arguments["dataset"])}
     with pytest.raises(ValueError, match=message):
         tflite.export(run, tmp_path / "new" / "out", **arguments)
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_resnet.evaluation.class_names import label_map, readable
+from keras_resnet.class_names import label_map, readable
 from keras_resnet.models.predictions import imagenet_classes
 
 WNIDS = tuple(wnid for wnid, _ in imagenet_classes())
