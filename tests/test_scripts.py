@@ -132,7 +132,8 @@ def test_train_evaluate_predict_export(tmp_path):
     [
         (
             ["trian"],
-            "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs; got 'trian'",
+            "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs, "
+            "reproduce; got 'trian'",
         ),
         (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
         (["train", "--steps=x"], "steps"),
