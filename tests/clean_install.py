@@ -4,8 +4,8 @@
 
 Builds the wheel from a copy of the sources, makes a virtual environment, installs the wheel and what it needs in the
 tested versions, and runs the console command on the digits: train, evaluate, export, predict. Prints what each step
-said and the seconds it took; exits with 1 at the first that fails. `test_package.py` does the same for CI with the
-environment that is there.
+said and the seconds it took; exits with 1 at the first that fails. `test_scripts.py` does the same in the environment
+that is there.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from PIL import Image
 from keras_resnet import cli, reproduction
 from keras_resnet.config import PRESETS
 from keras_resnet.curves import read_metrics
+from keras_resnet.models.architectures import ARCHITECTURES
 
 TINY = ["--dataset=synthetic:16x16x4", "--steps=2", "--batch_size=8"]
 
@@ -49,7 +50,7 @@ def test_experiments_have_presets_and_the_papers_numbers():
     assert reproduction.EXPERIMENTS["table2"].paper["resnet34_a"] == 25.03
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_networks")
 def test_tables_and_figures_share_runs(command, tmp_path):
     out = tmp_path / "study"
     printed = command("table6", "--networks=resnet20", "--seeds=1,0", f"--out={out}", *TINY)
@@ -84,24 +85,24 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     assert Image.open(out / "figure6.png").size == (1680, 540)
 
     command("figure7", "--networks=resnet20,plainnet20", f"--out={out}", *TINY)
-    assert rows((out / "figure7.md").read_text())["plainnet20"][0] == "19"
+    assert rows((out / "figure7.md").read_text())["plainnet20"][0] == "7"
     (first, second) = json.loads((out / "figure7.json").read_text())["results"]
-    assert len(first["deviations"]) == len(second["layers"]) == 19
-    assert (out / "figure7.csv").read_text().count("\n") == 1 + 19 + 19
+    assert len(first["deviations"]) == len(second["layers"]) == 7
+    assert (out / "figure7.csv").read_text().count("\n") == 1 + 7 + 7
     assert Image.open(out / "figure7.png").size == (700, 650)
 
     error = command("table6", "--networks=resnet20", f"--out={out}", *TINY[:2], "--batch_size=4", code=1)
     assert "holds a run with another config: batch_size 8 there, 4 here." in error
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_networks")
 def test_table2_by_ten_crops(command, tmp_path):
     small = ["--dataset=synthetic:48x48x4", "--image_size=32", "--eval_split=test[:20]", "--steps=1", "--batch_size=4"]
     command("table2", "--networks=resnet18_a", f"--out={tmp_path}/study", *small)
     text = (tmp_path / "study" / "table2.md").read_text(encoding="utf-8")
     (row,) = rows(text).values()
-    # The goldens are for 1000 classes; a class has 512 weights and a bias.
-    assert (row[0], row[1], row[4]) == ("18", f"{11_515_688 - 996 * 513:,}", "27.88")
+    parameters = ARCHITECTURES["ResNet18"].parameters(shortcut="A", classes=4)
+    assert (row[0], row[1], row[4]) == ("18", f"{parameters:,}", "27.88")
     assert float(row[3]) in [5.0 * wrong for wrong in range(21)]
     assert "Test errors are of ten_crop" in text
 
