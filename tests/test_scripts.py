@@ -86,6 +86,21 @@ def test_predict_example(tmp_path):
 
 
 @pytest.mark.slow
+def test_finetune_example(tmp_path):
+    from keras_resnet import ResNet20
+    from keras_resnet.models import weights
+
+    weights.save(ResNet20(), tmp_path / "a.weights.h5")
+    for number in range(10):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 40, 3), "uint8")).save(path)
+    arguments = [f"--data={tmp_path}/photos", f"--weights={tmp_path}/a.weights.h5", f"--workdir={tmp_path}/run"]
+    arguments += ["--model=resnet20", "--image_size=32", "--steps=2", "--batch_size=4"]
+    assert "2 steps of 4 images, 1.0 passes over 8 of folder:" in run("examples/finetune_folder.py", *arguments)
+
+
+@pytest.mark.slow
 def test_detector_examples(tmp_path):
     content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
     root = voc_folder(tmp_path / "voc", content, (96, 128), {"train": ["a", "b"], "val": ["c"]})
