@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         "detection": ["pycocotools"],
+        "docs": ["mkdocs", "mkdocstrings[python]"],
         "tflite": ["ai-edge-litert"],
         "torch": ["torch>=2.6"],
         "test": ["ai-edge-litert", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],

@@ -72,7 +72,9 @@ _CHOICES = {
 class Config(Values):
     """Everything that decides the result of a run. Each field is a command-line flag of the same name."""
 
-    dataset: str = option("cifar10", "digits, folder:PATH, synthetic:HxWxCLASSES or a name of tensorflow-datasets.")
+    dataset: str = option(
+        "cifar10", "digits, folder:PATH, idx:PATH, synthetic:HxWxCLASSES or a tensorflow-datasets name."
+    )
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default theirs.")
     download: bool = option(False, "Download and prepare the data set where it is missing.")
     train_split: str = option("train", "Split to train on, or a part of one: train[:45000].")
@@ -255,6 +257,7 @@ def _imagenet_today() -> dict[str, Config]:
 PRESETS = {
     "digits_resnet20": Config(dataset="digits", steps=300, decay_steps=(200, 260), mirror=False, pad=3, eval_steps=50),
     **_cifar10(),
+    "fashion_mnist_resnet20": Config(dataset="fashion_mnist"),
     **_imagenet(),
     **_imagenet_today(),
 }
