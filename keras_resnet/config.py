@@ -135,6 +135,7 @@ class Config(Values):
     antialias: bool = option(False, "Antialias training crops of files, slower.")
     mirror: bool = option(True, "Mirror half of the training images.")
     precision: str = option("float32", "Dtype policy: float32, mixed_bfloat16 or mixed_float16.")
+    recompute: bool = option(False, "Compute each block twice and keep only its input: less memory, more time.")
     jit_compile: bool = option(False, "Compile the step with XLA; on CPUs it is slower, on TPUs it always is.")
     steps_per_execution: int = option(1, "Steps in one call of TensorFlow; more saves time where steps are short.")
     op_determinism: bool = option(False, "Use TensorFlow's deterministic kernels: runs repeat bit by bit, slower.")

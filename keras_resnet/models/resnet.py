@@ -21,6 +21,7 @@ from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import blocks, layers, published
 from keras_resnet.models import weights as weight_files
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, STEMS, Architecture, Stage
+from keras_resnet.models.recomputation import RecomputingModel
 
 MINIMUM_SIZE = {"imagenet": 32, "cifar": 8}
 """Smallest height and width in pixels; 32 as in keras.applications, 8 so that the last CIFAR stage has 2x2 maps."""
@@ -46,6 +47,7 @@ def ResNet(
     batch_norm_momentum: float = 0.9,
     synchronized: bool = False,
     output_stride: int | None = None,
+    recompute: bool = False,
     dtype=None,
 ) -> keras.Model:
     """Build a residual or plain network from a list of stages (Table 1 and section 4.2).
@@ -76,6 +78,8 @@ def ResNet(
         synchronized: batch statistics over all replicas of a `tf.distribute` strategy.
         output_stride: total stride of the last stage's maps; by default that of the stages (32 for ImageNet nets).
             Smaller values replace the last strides by dilation, computing the same features more densely.
+        recompute: keep only the inputs of the blocks in training and compute the rest again for the gradient: the same
+            updates in less memory and a third more time.
         dtype: dtype policy, e.g. "mixed_bfloat16"; by default Keras' global one. Under half precision the pooling and
             the classifier compute in float32.
 
@@ -130,7 +134,7 @@ def ResNet(
 
     (source,) = keras.utils.get_source_inputs(inputs)
     with recursion_limit(30 * sum(stage.blocks for stage in stages)):
-        model = keras.Model(source, x, name=name)
+        model = (RecomputingModel if recompute else keras.Model)(source, x, name=name)
     if weights is not None:
         weight_files.load(model, weights, adapt=True)
     return model
