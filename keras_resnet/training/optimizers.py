@@ -16,7 +16,8 @@ class SGD(keras.optimizers.SGD):
     """Stochastic gradient descent with momentum and coupled weight decay (section 3.4).
 
     For weight w, gradient g and rate r: `v = momentum * v - r * (g + l2 * w)`, then `w += v`. The `weight_decay` of
-    `keras.optimizers.SGD` is decoupled: it does not pass through the momentum.
+    `keras.optimizers.SGD` is decoupled: it does not pass through the momentum. On TensorFlow the rule is one operation
+    a variable, which reads and writes each number once.
 
     Args:
         learning_rate: rate or schedule.
@@ -29,10 +30,21 @@ class SGD(keras.optimizers.SGD):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable, *args, **kwargs):
+    def update_step(self, gradient, variable, learning_rate):
         if self.l2 and self._use_weight_decay(variable):
             gradient = gradient + self.l2 * cast(variable, gradient.dtype)
-        return super().update_step(gradient, variable, *args, **kwargs)
+        if keras.backend.backend() != "tensorflow" or not self.momentum:
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf  # only reached on the TensorFlow backend
+
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
