@@ -177,6 +177,8 @@ class Workdir:
             options["zero_init_residual"] = True
         if options and config.model.startswith("plainnet"):
             raise InputError(f"{' and '.join(options)} must be left out for a plain network.")
+        if config.synchronized_norm:
+            options["synchronized"] = True
         return MODELS[config.model](
             input_shape=(*(image_size or self.image_size), 3),
             classes=len(self.facts.class_names),

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from keras_resnet.training.callbacks import current_step
+
 
 class WeightAverage(keras.callbacks.Callback):
     """Average the weights over the steps of a run (Polyak and Juditsky, 1992), batch norm's statistics included.
@@ -48,7 +50,7 @@ class WeightAverage(keras.callbacks.Callback):
         self.update, self.swap = update, swap
 
     def on_train_batch_end(self, batch, logs=None):
-        updates, rest = divmod(int(self.model.optimizer.iterations), self.every)
+        updates, rest = divmod(current_step(self.model.optimizer), self.every)
         if rest == 0 and (batch + 1) % self.accumulate == 0:
             self.update(tf.constant(1 - min(self.decay, (1 + updates) / (10 + updates)), tf.float32))
 

@@ -84,6 +84,32 @@ class LossScale(keras.optimizers.LossScaleOptimizer):
         self.inner_optimizer._iterations.assign_add(1)
 
 
+def over_replicas(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer sum gradients over replicas before it looks at them; where there is one, nothing changes.
+
+    Keras sums them last. Clipping would then see the norm of each replica's part, and loss scaling could find an
+    overflow on one replica only, whose worker would go on without the others.
+
+    Args:
+        optimizer: any on the TensorFlow backend that does not accumulate, complete and not yet used, in the scope of
+            its strategy.
+    """
+    import tensorflow as tf
+
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    apply = optimizer.apply
+
+    def apply_sum(grads, trainable_variables=None):
+        known = [gradient for gradient in grads if gradient is not None]
+        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, known))
+        apply([None if gradient is None else next(summed) for gradient in grads], trainable_variables)
+
+    optimizer.apply = apply_sum
+    inner._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+
+
 def _sgd(rate, momentum, nesterov, decay, **options):
     return SGD(rate, momentum, l2=decay, nesterov=nesterov, **options)
 
