@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_resnet import manifest
+from keras_resnet import compat, manifest
 from keras_resnet.errors import InputError
 from keras_resnet.models import namings, published, readers
 from keras_resnet.models.fingerprint import STEM, Fingerprint, slots
@@ -245,7 +245,7 @@ def _load_whole(model: keras.Model, path: str | os.PathLike) -> None:
             stored = sum(int(np.prod(tensor.shape)) for tensor in content.tensors.values())
         if stored != model.count_params():
             raise ValueError(f"the file holds {stored:,} numbers, the network {model.count_params():,}")
-        model.load_weights(path)
+        model.load_weights(str(path))
     except (ValueError, KeyError, OSError) as error:
         model.set_weights(before)
         raise InputError(str(error).strip().splitlines()[0]) from error
@@ -272,11 +272,12 @@ def save(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = N
         raise InputError(f"path must end in {SUFFIX}; got {str(path)!r}.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
         whole, bare = pathlib.Path(folder, f"whole{SUFFIX}"), pathlib.Path(folder, f"bare{SUFFIX}")
-        model.save_weights(whole)
+        model.save_weights(str(whole))
         with h5py.File(whole, "r") as source, h5py.File(bare, "w") as target:
             for name in source:
                 if name != "optimizer":
                     source.copy(name, target)
+            compat.name_layers(target, model)
             if notes := _notes(model, info):
                 target.attrs[readers.ATTRIBUTE] = notes
         manifest.publish(bare, path)

@@ -13,13 +13,9 @@ import keras
 from tqdm import tqdm
 
 from keras_resnet import curves, files
+from keras_resnet.compat import current_rate
 from keras_resnet.models import weights
 from keras_resnet.models.published import ModelInfo
-
-
-def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The learning rate of the next step."""
-    return float(optimizer.learning_rate)
 
 
 class MetricsLog(keras.callbacks.Callback):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.data import boxes
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.faster_rcnn import FasterRCNN
@@ -154,7 +155,7 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         clip_norm=config.clip_norm,
     )
     if config.precision == "mixed_float16":
-        optimizer = optimizers.LossScale(optimizer)
+        optimizer = compat.LossScale(optimizer)
     model.compile(optimizer, jit_compile=False)
     batches = functools.partial(
         boxes.train,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import keras
 
-from keras_resnet.compat import cast
-from keras_resnet.errors import check_choice
+from keras_resnet import compat
+from keras_resnet.config import check_optimizer
+from keras_resnet.errors import InputError
 
 NO_DECAY = ("gamma", "beta", "bias")
 """Names of the variables that `decay_norm=False` keeps from weight decay: those of batch norm and the biases."""
@@ -31,7 +32,7 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, *args, **kwargs):
         if self.l2 and self._use_weight_decay(variable):
-            gradient = gradient + self.l2 * cast(variable, gradient.dtype)
+            gradient = gradient + self.l2 * compat.cast(variable, gradient.dtype)
         return super().update_step(gradient, variable, *args, **kwargs)
 
     def get_config(self):
@@ -61,17 +62,6 @@ class EachStep(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["accumulate"])
 
 
-class LossScale(keras.optimizers.LossScaleOptimizer):
-    """Keras' loss scaling for float16, counting also the steps that it skips because a gradient overflowed.
-
-    With Keras' own count, the schedule and the position in the data would fall behind each other.
-    """
-
-    def _stateful_handle_non_finite_grads(self):
-        super()._stateful_handle_non_finite_grads()
-        self.inner_optimizer._iterations.assign_add(1)
-
-
 def _sgd(rate, momentum, nesterov, decay, **options):
     return SGD(rate, momentum, l2=decay, nesterov=nesterov, **options)
 
@@ -89,6 +79,7 @@ def _lamb(rate, momentum, nesterov, decay, **options):
 
 
 OPTIMIZERS = {"sgd": _sgd, "sgdw": _sgdw, "adamw": _adamw, "lamb": _lamb}
+"""Those of Keras, by the names of `config.OPTIMIZERS`."""
 
 
 def make(
@@ -101,29 +92,40 @@ def make(
     decay_norm: bool = True,
     clip_norm: float = 0.0,
     accumulate: int = 1,
+    average=None,
 ) -> keras.optimizers.Optimizer:
-    """Make an optimizer by name.
+    """Make an optimizer by name; where tensorflow-addons is installed, all but "sgd" are its own, by the same rules.
 
     Args:
         name: "sgd" (the paper's, decay in the gradient), "sgdw" (decoupled decay; Loshchilov and Hutter, 2017),
-            "adamw", or "lamb" (You et al., 2019).
+            "adamw", or "lamb" (You et al., 2019); with tensorflow-addons also "novograd" (Ginsburg et al., 2019), any
+            of these after "lookahead_" (Zhang et al., 2019), and "tfa:CLASS" for another class of it.
         learning_rate: rate or schedule.
-        momentum: momentum, or the first beta of AdamW and LAMB.
+        momentum: momentum, or the first beta of the others.
         nesterov: Nesterov's momentum, for SGD.
         weight_decay: coefficient of the decay.
         decay_norm: whether batch norm's variables and biases decay too, as in the original; False is common today.
         clip_norm: largest norm of all gradients together; 0 for no limit.
         accumulate: batches whose gradients are averaged for one step.
+        average: `averaging.wrapper` of a run.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or one that needs what is not installed.
     """
-    check_choice("optimizer", name, OPTIMIZERS)
+    check_optimizer(name)
+    excluded = () if decay_norm else NO_DECAY
     options = {"global_clipnorm": clip_norm or None}
     if accumulate > 1:
+        if name not in OPTIMIZERS or not compat.RATE_IS_ARGUMENT:
+            raise InputError(f"accumulate must be 1 with {name} of Keras {keras.__version__}; Keras 3's own have more.")
         options["gradient_accumulation_steps"] = accumulate
         learning_rate = EachStep(learning_rate, accumulate) if callable(learning_rate) else learning_rate
+    if name not in OPTIMIZERS or average or (name != "sgd" and compat.has_addons()):
+        compat.addons(f"optimizer={name}")
+        from keras_resnet.training import addons  # only importable now
+
+        return addons.make(name, learning_rate, momentum, nesterov, weight_decay, excluded, options, average)
     optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, **options)
-    if not decay_norm:
-        optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
+    if excluded:
+        optimizer.exclude_from_weight_decay(var_names=list(excluded))
     return optimizer

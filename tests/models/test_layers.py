@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.models.layers import BatchNormalization, IdentityShortcut
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
@@ -32,7 +33,7 @@ def run(layer, x, upstream, training):
             tape.watch(x)
             y = layer(x, training=training)
             loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
-        return y, *tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+        return y, *tape.gradient(loss, [x, *map(compat.tf_variable, (layer.gamma, layer.beta))])
 
     outputs = [np.asarray(tf.cast(value, tf.float32)) for value in step(x)]
     return [*outputs, layer.moving_mean.numpy(), layer.moving_variance.numpy()]
@@ -128,7 +129,7 @@ def test_replicas_keep_one_set_of_statistics(two_replicas):
         two_replicas.run(replica)
 
     step()
-    kept = [float(value[0]) for value in two_replicas.experimental_local_results(layer.moving_mean.value)]
+    kept = [float(value[0]) for value in two_replicas.experimental_local_results(compat.tf_variable(layer.moving_mean))]
     assert kept == [2.0, 2.0]
 
 
