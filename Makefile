@@ -8,7 +8,7 @@ ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo 
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test test-tensorflow test-jax test-addons lint format clean
+.PHONY: help demo test test-tensorflow test-jax test-addons lint format docs dist clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,7 +16,7 @@ help: ## show this list
 demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded real images
 	$(VENV)/bin/python examples/demo.py
 
-test: lint test-tensorflow test-jax ## all tests, on TensorFlow and on JAX without TensorFlow
+test: lint docs test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
 	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2
@@ -35,13 +35,23 @@ format: $(VENV)/.installed ## mend style and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-clean: ## remove the environments
-	rm -rf $(VENV) $(JAX_VENV) $(ADDONS_VENV)
+docs: $(VENV)/.installed ## build the guides and the reference of the code into site/
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+dist: $(VENV)/.installed ## build the wheel into dist/
+	rm -rf build dist
+	$(VENV)/bin/pip wheel $(PIP_FLAGS) --no-deps --wheel-dir dist .
+
+clean-install: ## install a wheel into a new environment and use it there, for minutes
+	$(PYTHON) tests/clean_install.py
+
+clean: ## remove the environments and what was built
+	rm -rf $(VENV) $(JAX_VENV) $(ADDONS_VENV) build dist site
 
 # The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[detection,test,tflite]'
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[detection,docs,test,tflite]'
 	touch $@
 
 $(JAX_VENV)/.installed: setup.py constraints.txt

@@ -47,6 +47,7 @@ setup(
     extras_require={
         "addons": [*on_tensorflow("==2.15.*"), "keras==2.15.*", "tensorflow-addons==0.23.*"],
         "detection": ["pycocotools"],
+        "docs": ["mkdocs", "mkdocstrings[python]"],
         "tflite": ["ai-edge-litert"],
         "torch": ["torch>=2.6"],
         "test": ["ai-edge-litert", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],

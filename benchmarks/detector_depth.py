@@ -27,7 +27,7 @@ flags.DEFINE_string("weights", "imagenet", "Name or file of ResNet-50's ImageNet
 flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 flags.DEFINE_integer("steps", 300, "Training steps; the rate is divided by 10 at three quarters.")
 
-BLOCKS = ((3, 4, 6, 3), (3, 4, 2, 3), (3, 4, 1, 1), (1, 1, 1, 1))
+BLOCKS = ((3, 4, 6, 3), (3, 4, 1, 1), (1, 1, 1, 1))
 
 
 def main(_):

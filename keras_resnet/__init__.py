@@ -13,10 +13,10 @@ import typing
 from keras_resnet.models.architectures import ARCHITECTURES
 
 if typing.TYPE_CHECKING:
-    from keras_resnet.models.predictions import decode_predictions
-    from keras_resnet.models.published import model_info
+    from keras_resnet.models.predictions import decode_predictions  # noqa: F401
+    from keras_resnet.models.published import model_info  # noqa: F401
     from keras_resnet.models.resnet import *  # noqa: F403
-    from keras_resnet.ops.normalization import preprocess_input
+    from keras_resnet.ops.normalization import preprocess_input  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _HOME = {
 }
 _SUBPACKAGES = ("config", "data", "detection", "evaluation", "models", "ops", "serving", "training", "workdir")
 
-__all__ = ["ARCHITECTURES", "ResNet", "decode_predictions", "model_info", "preprocess_input", *ARCHITECTURES]  # noqa: F405
+__all__ = sorted({"ARCHITECTURES", *_HOME})
 
 
 def __getattr__(name: str):

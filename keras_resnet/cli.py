@@ -10,6 +10,7 @@ keras-resnet convert resnet50-0676ba61.pth resnet50.weights.h5
 keras-resnet responses --workdir=runs/r20,runs/plain20 --out=responses.png
 keras-resnet curves --workdir=runs/r20,runs/plain20 --out=curves.png
 keras-resnet costs --stages ResNet50 ResNet101
+keras-resnet reproduce table6 --steps=6000 --out=reproduction
 """
 
 from __future__ import annotations
@@ -252,6 +253,41 @@ def costs(arguments: Sequence[str]) -> None:
     print(table(tables.networks(networks), **options))
 
 
+def reproduce(arguments: Sequence[str]) -> None:
+    """Train the networks of table2, table6, figure6 or figure7 into --out, and write it beside the paper's numbers."""
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_string(
+        "out", None, "Folder for the runs and results; the same again goes on.", flag_values=values
+    )
+    help = "Some of the experiment's networks: resnet20,plainnet20. [all but resnet1202]"
+    absl_flags.DEFINE_list("networks", [], help, flag_values=values)
+    absl_flags.DEFINE_list("seeds", ["0"], "Seeds of the runs of each network.", flag_values=values)
+    flags.define(values)
+    names = flags.parsed(values, arguments, reproduce)
+    if names is None:
+        return
+    if len(names) != 1:
+        raise InputError(f"reproduce needs one of table2, table6, figure6, figure7; got {' '.join(names) or 'none'}.")
+    for name, instead in (("model", "networks"), ("shortcut", "networks"), ("seed", "seeds")):
+        if values[name].value is not None:
+            raise InputError(f"{name} is the experiment's own; give --{instead} instead.")
+    out, changes = flags.required(values, "out"), values.flag_values_dict()
+
+    from keras_resnet import reproduction
+
+    text = reproduction.reproduce(
+        names[0],
+        out,
+        steps=values.steps,
+        networks=values.networks,
+        seeds=_integers("seeds", values.seeds),
+        changes=changes,
+        command=shlex.join(["keras-resnet", "reproduce", *arguments]),
+    )
+    print(text)
+    print(f"wrote {out}/{names[0]}.md, .json and .png")
+
+
 def predict(arguments: Sequence[str]) -> None:
     """Print the best classes of each image file."""
     values = absl_flags.FlagValues()
@@ -380,6 +416,7 @@ VERBS = {
     "responses": responses,
     "curves": curves,
     "costs": costs,
+    "reproduce": reproduce,
 }
 
 

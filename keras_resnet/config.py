@@ -85,7 +85,9 @@ def check_optimizer(name: str) -> None:
 class Config(Values):
     """Everything that decides the result of a run. Each field is a command-line flag of the same name."""
 
-    dataset: str = option("cifar10", "digits, folder:PATH, synthetic:HxWxCLASSES or a name of tensorflow-datasets.")
+    dataset: str = option(
+        "cifar10", "digits, folder:PATH, idx:PATH, synthetic:HxWxCLASSES or a tensorflow-datasets name."
+    )
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default theirs.")
     download: bool = option(False, "Download and prepare the data set where it is missing.")
     train_split: str = option("train", "Split to train on, or a part of one: train[:45000].")
@@ -151,6 +153,7 @@ class Config(Values):
     antialias: bool = option(False, "Antialias training crops of files, slower.")
     mirror: bool = option(True, "Mirror half of the training images.")
     precision: str = option("float32", "Dtype policy: float32, mixed_bfloat16 or mixed_float16.")
+    recompute: bool = option(False, "Compute each block twice and keep only its input: less memory, more time.")
     jit_compile: bool = option(False, "Compile the step with XLA; on CPUs it is slower, on TPUs it always is.")
     steps_per_execution: int = option(1, "Steps in one call of TensorFlow; more saves time where steps are short.")
     op_determinism: bool = option(False, "Use TensorFlow's deterministic kernels: runs repeat bit by bit, slower.")
@@ -276,6 +279,7 @@ def _imagenet_today() -> dict[str, Config]:
 PRESETS = {
     "digits_resnet20": Config(dataset="digits", steps=300, decay_steps=(200, 260), mirror=False, pad=3, eval_steps=50),
     **_cifar10(),
+    "fashion_mnist_resnet20": Config(dataset="fashion_mnist"),
     **_imagenet(),
     **_imagenet_today(),
 }

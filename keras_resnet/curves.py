@@ -29,7 +29,7 @@ def plot(
     lines: Mapping[str, str] = ERRORS,
     label: str = "top-1 error (%)",
 ) -> None:
-    """Draw the errors of runs over steps (Figures 1, 4 and 6): training dashed, test solid, one colour a run.
+    """Draw the errors of runs over steps (Figures 1 and 4): training dashed, test solid, one colour a run.
 
     Args:
         runs: name -> the records of `read_metrics`.
@@ -39,10 +39,40 @@ def plot(
         lines: name in the records -> label of its line; names of test figures start with "val_".
         label: what the lines show.
     """
+    plot_panels({title: runs}, path, highest, lines=lines, label=label)
+
+
+def plot_panels(
+    panels: Mapping[str, Mapping[str, Sequence[dict]]],
+    path: str | os.PathLike,
+    highest: float | None = None,
+    *,
+    lines: Mapping[str, str] = ERRORS,
+    label: str = "top-1 error (%)",
+) -> None:
+    """Draw the errors of groups of runs side by side with one vertical axis, as Figure 6 does.
+
+    Args:
+        panels: title -> the runs below it, as for `plot`, whose other arguments are the same.
+        path: the picture.
+        highest: upper end of the vertical axis.
+        lines: name in the records -> label of its line.
+        label: what the lines show.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(7 * len(panels), 4.5), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, runs) in zip(row, panels.items(), strict=True):
+        _draw(axes, runs, lines)
+        axes.set(xlabel="step", ylim=(0, highest), title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8 if len(runs) > 3 else None)
+    row[0].set_ylabel(label)
+    figure.savefig(path, dpi=120)
+
+
+def _draw(axes, runs: Mapping[str, Sequence[dict]], lines: Mapping[str, str]) -> None:
     for number, (name, records) in enumerate(runs.items()):
         prefix = f"{name}, " if len(runs) > 1 else ""
         for key, line in lines.items():
@@ -52,7 +82,3 @@ def plot(
             color = f"C{number}" if len(runs) > 1 else None
             style = "-" if key.startswith("val_") else "--"
             axes.plot(steps, errors, style, marker=marker, color=color, label=prefix + line)
-    axes.set(xlabel="step", ylabel=label, ylim=(0, highest), title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8 if len(runs) > 3 else None)
-    figure.savefig(path, dpi=120)

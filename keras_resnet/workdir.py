@@ -184,6 +184,7 @@ class Workdir:
             classes=len(self.facts.class_names),
             classifier_activation=classifier_activation,
             stride_in_1x1=config.stride_in_1x1,
+            recompute=config.recompute,
             dtype=config.precision,
             **options,
         )

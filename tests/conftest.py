@@ -29,6 +29,27 @@ def two_replicas():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
+@pytest.fixture(scope="module")
+def small_networks():
+    """Cut every network to one block a stage and few filters, under its own name, for tests of what uses them.
+
+    Depths are told apart by the filters of the last stage.
+    """
+    from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION
+
+    whole = {name: net.stages for name, net in ARCHITECTURES.items()}
+    depths = sorted({net.depth for net in ARCHITECTURES.values()})
+    for net in ARCHITECTURES.values():
+        first = net.stages[0].filters if net.stem == "cifar" else 64 // EXPANSION[net.block]
+        stages = [stage._replace(filters=first, blocks=1) for stage in net.stages]
+        stages[-1] = stages[-1]._replace(filters=first + 4 * depths.index(net.depth))
+        # The constructors, the detectors' backbones and the tables of costs share these objects.
+        object.__setattr__(net, "stages", tuple(stages))
+    yield
+    for name, net in ARCHITECTURES.items():
+        object.__setattr__(net, "stages", whole[name])
+
+
 @pytest.fixture
 def random():
     return np.random.default_rng(0)

@@ -29,6 +29,7 @@ RANKS = {
     "flags": 5,
     "cli": 5,
     "detector_cli": 5,
+    "reproduction": 5,
     "export": 6,
     "examples": 6,
     "benchmarks": 6,

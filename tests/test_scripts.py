@@ -1,6 +1,7 @@
 """The command line and the scripts, run as a user runs them."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,15 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.clean_install import build_wheel
 from tests.data.test_boxes import voc_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def run(*command, code=0):
+def run(*command, code=0, cwd=ROOT, **variables):
     """Run Python with arguments from the repository's root; return what it printed, both streams together."""
     result = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert result.returncode == code, result.stdout
     assert "Traceback" not in result.stdout
@@ -79,6 +86,21 @@ def test_predict_example(tmp_path):
 
 
 @pytest.mark.slow
+def test_finetune_example(tmp_path):
+    from keras_resnet import ResNet20
+    from keras_resnet.models import weights
+
+    weights.save(ResNet20(), tmp_path / "a.weights.h5")
+    for number in range(10):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 40, 3), "uint8")).save(path)
+    arguments = [f"--data={tmp_path}/photos", f"--weights={tmp_path}/a.weights.h5", f"--workdir={tmp_path}/run"]
+    arguments += ["--model=resnet20", "--image_size=32", "--steps=2", "--batch_size=4"]
+    assert "2 steps of 4 images, 1.0 passes over 8 of folder:" in run("examples/finetune_folder.py", *arguments)
+
+
+@pytest.mark.slow
 def test_detector_examples(tmp_path):
     content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
     root = voc_folder(tmp_path / "voc", content, (96, 128), {"train": ["a", "b"], "val": ["c"]})
@@ -92,8 +114,27 @@ def test_detector_examples(tmp_path):
     assert (tmp_path / "a_boxes.png").stat().st_size > 0
 
 
+@pytest.fixture
+def installed(tmp_path):
+    """Run Python with arguments outside of the repository, with the package as its wheel has it."""
+    wheel, site = build_wheel(tmp_path / "wheel", isolated=False), tmp_path / "site"
+    run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", f"--target={site}", wheel)
+    (tmp_path / "elsewhere").mkdir()
+
+    def call(*command, code=0):
+        return run(*command, code=code, cwd=tmp_path / "elsewhere", PYTHONPATH=str(site))
+
+    assert call("-c", "import keras_resnet; print(keras_resnet.__file__)").startswith(f"{site}/keras_resnet/")
+    return call, site / "bin" / "keras-resnet"
+
+
 @pytest.mark.slow
-def test_train_evaluate_predict_export(tmp_path):
+def test_train_evaluate_predict_export(installed, tmp_path):
+    python, console = installed
+
+    def keras_resnet(*arguments, code=0):
+        return python(console, *arguments, code=code)
+
     run_dir = tmp_path / "run"
     output = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", "--eval_steps=2", f"--workdir={run_dir}")
     assert "resnet20: 269,722 parameters, 40.6e6 multiply-adds" in output
@@ -117,14 +158,19 @@ def test_train_evaluate_predict_export(tmp_path):
     assert "is not a JPEG" in keras_resnet("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
     assert "no image file" in keras_resnet("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
 
-    arguments = ["export/to_saved_model.py", f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
-    assert f"wrote {tmp_path}/models/digits/1" in run(*arguments)
-    assert "has version 1 already" in run(*arguments, "--version=1", code=1)
-    arguments = ["export/to_tflite.py", f"--workdir={run_dir}", f"--out={tmp_path}/lite", "--variants=float32,int8"]
-    output = run(*arguments, "--report_images=20", "--calibration_images=20")
+    arguments = [ROOT / "export/to_saved_model.py", f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
+    assert f"wrote {tmp_path}/models/digits/1" in python(*arguments)
+    assert "has version 1 already" in python(*arguments, "--version=1", code=1)
+    arguments = [
+        ROOT / "export/to_tflite.py",
+        f"--workdir={run_dir}",
+        f"--out={tmp_path}/lite",
+        "--variants=float32,int8",
+    ]
+    output = python(*arguments, "--report_images=20", "--calibration_images=20")
     assert "| int8 |" in output
     assert f"wrote {tmp_path}/lite" in output
-    assert "that does not exist yet" in run(*arguments, code=1)
+    assert "that does not exist yet" in python(*arguments, code=1)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +178,8 @@ def test_train_evaluate_predict_export(tmp_path):
     [
         (
             ["trian"],
-            "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs; got 'trian'",
+            "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs, "
+            "reproduce; got 'trian'",
         ),
         (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
         (["train", "--steps=x"], "steps"),

@@ -1,4 +1,4 @@
-"""Data sets by name: embedded digits, folders of images, tensorflow-datasets, and random images for benchmarks."""
+"""Data sets by name: embedded digits, folders of images, IDX files, tensorflow-datasets, and random images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data import idx
 from keras_resnet.data.examples import Dataset, Facts, Files, Images, Stream
 from keras_resnet.errors import InputError
 
@@ -16,6 +17,7 @@ from keras_resnet.errors import InputError
 STATISTICS = {
     "cifar10": ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
     "cifar100": ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
+    "fashion_mnist": ((72.940,) * 3, (90.021,) * 3),
     "imagenet2012": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
 
@@ -35,6 +37,8 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
             * "digits": scikit-learn's 1,797 scanned digits, embedded; every third one is held out for testing;
             * "folder:/path": images in one subfolder a class, the whole under `train/`, `val/` and `test/` or, without
               these, all in the split "train";
+            * "idx:/path": the four files of MNIST or Fashion-MNIST, such as Debian's package dataset-fashion-mnist puts
+              into /usr/share/datasets/fashion-mnist; grey, repeated to RGB; `labels.txt` there may name the classes;
             * "synthetic" or "synthetic:224x224x1000": random images of this height, width and number of classes;
             * a set of tensorflow-datasets with images and labels, such as "cifar10" or "imagenet2012".
         data_dir: folder of prepared tensorflow-datasets; by default theirs.
@@ -44,13 +48,16 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
         A `Dataset`.
 
     Raises:
-        ValueError: no such data set, a folder without images, or a set that is not prepared while `download` is False.
+        ValueError: no such data set, a folder without images, broken IDX files, or a set that is not prepared while
+            `download` is False.
     """
     kind, _, rest = name.partition(":")
     if name == "digits":
         return _digits()
     if kind == "folder":
         return _folder(rest)
+    if kind == "idx":
+        return _idx(rest)
     if kind == "synthetic":
         return _synthetic(name, rest or "224x224x1000")
     return _tensorflow_datasets(name, data_dir, download)
@@ -130,10 +137,36 @@ def _folder(path: str) -> Dataset:
     return Dataset(Facts(f"folder:{root}", class_names, None, counts), splits.__getitem__)
 
 
+def _idx(path: str) -> Dataset:
+    """IDX files of grey images, all in memory, repeated to RGB."""
+    root = pathlib.Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise InputError(f"dataset must name an existing folder after 'idx:'; got {path!r}.")
+    found = {split: idx.images(root, split) for split in idx.SPLITS}
+    sizes = {split: images.shape[1:] for split, (images, _) in found.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"images of the splits of {str(root)!r} must have one size; they have {sizes}.")
+    classes = 1 + max(int(labels.max()) for _, labels in found.values())
+    names = tuple(map(str, range(classes)))
+    if (root / "labels.txt").is_file():
+        lines = (root / "labels.txt").read_text(encoding="utf-8").splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+        if len(names) < classes:
+            raise InputError(f"labels.txt of {str(root)!r} must name {classes} classes; it names {len(names)}.")
+    counts = {split: len(labels) for split, (_, labels) in found.items()}
+
+    @functools.cache
+    def read(split):
+        images, labels = found[split]
+        return Images(np.repeat(images[..., None], 3, axis=-1), labels.astype("int32"))
+
+    return Dataset(Facts(f"idx:{root}", names, tuple(sizes["train"]), counts), read)
+
+
 def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dataset:
     import tensorflow_datasets as tfds
 
-    allowed = "'digits', 'folder:PATH', 'synthetic:HxWxCLASSES' or a name of tensorflow-datasets"
+    allowed = "'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a name of tensorflow-datasets"
     builder = open_builder(name, data_dir, download, allowed, "label")
     features = builder.info.features
     shape = features["image"].shape

@@ -87,13 +87,20 @@ class Evaluated:
             "scales": list(self.plan.scales) if "multi_scale" in self.plan.views else None,
             "mirror": self.plan.mirror if "multi_scale" in self.plan.views else None,
             "recalibrated_over": self.plan.recalibrate or None,
-            "device": ", ".join(sorted({device.device_type for device in tf.config.list_logical_devices()})),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "keras_resnet": keras_resnet.__version__,
+            **environment(),
         }
         facts = {name: value for name, value in facts.items() if value is not None}
         report.write(out, self.rows, readable(self.class_names), self.dataset, self.split, self.view, facts)
+
+
+def environment() -> dict[str, str]:
+    """What numbers depend on beside the code's input: devices and versions."""
+    return {
+        "device": ", ".join(sorted({device.device_type for device in tf.config.list_logical_devices()})),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "keras_resnet": keras_resnet.__version__,
+    }
 
 
 def evaluate(

@@ -90,7 +90,7 @@ def measure(
     scores = {variant: [] for variant in ("original", *runners)}
     labels = []
     batches = pipeline.evaluate(dataset, 32, view, split="picked")
-    with tqdm(total=dataset.count("picked"), unit="image", desc="report") as bar:
+    with tqdm(total=dataset.count("picked"), unit="image", desc="report", disable=None) as bar:
         for pixels, label in batches:
             labels.append(label.numpy())
             scores["original"].append(original(pixels).numpy())

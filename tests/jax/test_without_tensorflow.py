@@ -30,6 +30,20 @@ def test_resnet20_fits_and_predicts(random):
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
 
 
+def test_recomputed_blocks_learn_the_same(random):
+    images, labels = random.normal(size=(8, 16, 16, 3)).astype("float32"), np.arange(8) % 4
+    results = []
+    for recompute in (False, True):
+        keras.utils.set_random_seed(0)
+        options = {"block": "basic", "stem": "cifar", "input_shape": (16, 16, 3), "classes": 4}
+        model = keras_resnet.ResNet([(16, 2, 1), (32, 1, 2)], recompute=recompute, **options)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
+        model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for ours, plain in zip(*reversed(results), strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["ResNet18", "ResNet50", "PlainNet20"])
 def test_other_nets_build_and_run(name, random):
     model = getattr(keras_resnet, name)(input_shape=(64, 64, 3), classes=3)

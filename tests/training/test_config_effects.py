@@ -109,13 +109,14 @@ def options(config, tmp_path):
 
 
 def network(config, tmp_path):
-    """The layers, types and first weights of the network."""
+    """The kind of network, its layers, types and first weights."""
     keras.utils.set_random_seed(0)
     model = run_of(config).build()
     layers = [
         (type(layer).__name__, layer.dtype_policy.name, getattr(layer, "strides", None)) for layer in model.layers
     ]
-    return layers, model.output_shape, model.input_shape, [weight.sum() for weight in model.get_weights()]
+    shapes = type(model).__name__, model.output_shape, model.input_shape
+    return layers, shapes, [weight.sum() for weight in model.get_weights()]
 
 
 def rates(config, tmp_path):
@@ -206,6 +207,7 @@ FLIPS = {
     "antialias": (batches, {"antialias": True}, {**PHOTOS, "crop": "inception"}),
     "mirror": (batches, {"mirror": False}),
     "precision": (network, {"precision": "mixed_bfloat16"}),
+    "recompute": (network, {"recompute": True}),
     "jit_compile": (training, {"jit_compile": True}),
     "steps_per_execution": (training, {"steps_per_execution": 2}),
     "op_determinism": (training, {"op_determinism": True}),

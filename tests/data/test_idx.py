@@ -1,0 +1,99 @@
+"""IDX files: what is read is what was written, and nothing else is."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from keras_resnet.data import datasets, idx
+from keras_resnet.data.examples import Images
+
+
+def encoded(array, kind=8):
+    """The bytes of an IDX file, by the format's own description."""
+    header = struct.pack(">BBBB", 0, 0, kind, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype("uint8").tobytes()
+
+
+def folder(path, images, labels, compress=True):
+    """The four files of a data set; half of the examples are for testing."""
+    path.mkdir(exist_ok=True)
+    half = len(labels) // 2
+    for prefix, part in (("train", slice(half, None)), ("t10k", slice(half))):
+        for name, content in (("images-idx3", images[part]), ("labels-idx1", labels[part])):
+            target = path / f"{prefix}-{name}-ubyte{'.gz' if compress else ''}"
+            target.write_bytes(gzip.compress(encoded(content)) if compress else encoded(content))
+    return path
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_data_set_of_idx_files(compress, tmp_path, random):
+    images, labels = random.integers(0, 256, (30, 28, 24)), np.arange(30) % 7
+    root = folder(tmp_path / "fashion", images, labels, compress)
+    dataset = datasets.load(f"idx:{root}")
+    assert dataset.facts.splits == {"train": 15, "test": 15}
+    assert dataset.facts.image_size == (28, 24)
+    assert dataset.facts.class_names == tuple("0123456")
+    assert dataset.facts.mean is None
+    test = dataset.examples("test")
+    assert isinstance(test, Images)
+    assert (test.images.dtype, test.labels.dtype) == (np.uint8, np.int32)
+    np.testing.assert_array_equal(test.images, np.stack([images[:15]] * 3, -1))
+    np.testing.assert_array_equal(dataset.examples("train").labels, labels[15:])
+
+
+def test_names_of_classes(tmp_path, random):
+    root = folder(tmp_path, random.integers(0, 256, (8, 4, 4)), np.arange(8) % 3)
+    (root / "labels.txt").write_text("T-shirt/top\nTrouser\nHemd ü\n\n", encoding="utf-8")
+    assert datasets.load(f"idx:{root}").facts.class_names == ("T-shirt/top", "Trouser", "Hemd ü")
+    (root / "labels.txt").write_text("one\ntwo\n")
+    with pytest.raises(ValueError, match=r"labels.txt of '.*' must name 3 classes; it names 2\."):
+        datasets.load(f"idx:{root}")
+
+
+GOOD = encoded(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"must begin with 0, 0, 8 \(unsigned bytes\) and its number of dimensions; it begins with \[\]"),
+        (b"\x89PNG\r\n", r"it begins with \[137, 80, 78, 71\]"),
+        (encoded(np.zeros(3), kind=13), r"it begins with \[0, 0, 13, 1\]"),
+        (b"\0\0\x08\0", r"it begins with \[0, 0, 8, 0\]"),
+        (GOOD[:7], "ends within its header"),
+        (GOOD[:-1], "must hold 6 values, as its header says; it holds only 5"),
+        (GOOD + b"\0", "must hold 6 values, as its header says; it holds more"),
+        (b"\0\0\x08\x03" + b"\xff" * 12 + b"abc", "it holds only 3"),
+        (gzip.compress(GOOD)[:-9], "cannot be read: Compressed file ended"),
+        (gzip.compress(GOOD)[:-8] + b"\0" * 8, "cannot be read: CRC check failed"),
+        (gzip.compress(GOOD)[:10] + b"\xff" * 20, "cannot be read: Error -3"),
+    ],
+    ids=["empty", "png", "floats", "scalar", "header", "cut", "longer", "huge", "cut gzip", "checksum", "bad gzip"],
+)
+def test_broken_files(content, message, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"IDX file '.*file' .*{message}"):
+        idx.read(tmp_path / "file")
+
+
+def test_folders_that_do_not_fit(tmp_path, random):
+    with pytest.raises(ValueError, match="dataset must name an existing folder after 'idx:'; got '/no/such'"):
+        datasets.load("idx:/no/such")
+    with pytest.raises(ValueError, match=r"must hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz; it does"):
+        datasets.load(f"idx:{tmp_path}")
+    images, labels = random.integers(0, 256, (8, 4, 4)), np.arange(8) % 3
+    root = folder(tmp_path / "a", images, labels)
+    (root / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(encoded(labels[:3])))
+    with pytest.raises(ValueError, match=r"test files of .* must hold .* they hold \[4, 4, 4\] and \[3\]"):
+        datasets.load(f"idx:{root}")
+    root = folder(tmp_path / "b", images, labels)
+    (root / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(encoded(images[:4, :3])))
+    with pytest.raises(ValueError, match=r"must have one size; they have {'train': \(4, 4\), 'test': \(3, 4\)}"):
+        datasets.load(f"idx:{root}")
+    root = folder(tmp_path / "c", images, labels)
+    (root / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(encoded(images[:0])))
+    (root / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(encoded(labels[:0])))
+    with pytest.raises(ValueError, match=r"they hold \[0, 4, 4\] and \[0\]"):
+        datasets.load(f"idx:{root}")
