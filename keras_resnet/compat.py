@@ -120,13 +120,19 @@ def tf_variable(variable):
 
 def name_layers(file, model: keras.Model) -> None:
     """Note in an open weights file of Keras which layer each group belongs to; Keras 3 has done it by itself."""
-    if "layers" not in file or "name" in file["vars"].attrs:
+    if "name" in file["vars"].attrs:
         return
+    parts = [(getattr(model, name, None), file[name]) for name in file if name != "layers"]
     seen = {}
-    for layer in model.layers:
+    for layer in model.layers if "layers" in file else ():
         kind = to_snake_case(type(layer).__name__)
         number = seen[kind] = seen.get(kind, -1) + 1
-        file[f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars"].attrs["name"] = layer.name
+        parts.append((layer, file[f"layers/{kind}_{number}" if number else f"layers/{kind}"]))
+    for part, group in parts:
+        if isinstance(part, keras.Model):
+            name_layers(group, part)
+        elif isinstance(part, keras.layers.Layer):
+            group["vars"].attrs["name"] = part.name
 
 
 def write_out(archive, folder: str) -> None:
@@ -183,7 +189,7 @@ def slow_down(optimizer, variables: Iterable, factor: float) -> None:
 
     def without_rate(gradient, variable):
         # Keras 2 reads the rate inside; every rule of it takes a step that is proportional to the rate.
-        before = cast(variable, variable.dtype)
+        before = variable.read_value()
         whole(gradient, variable)
         if optimizer._var_key(variable) in slow:
             variable.assign(before + factor * (variable - before))

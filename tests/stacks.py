@@ -3,7 +3,7 @@
     python -m tests.stacks write FOLDER
     python -m tests.stacks check FOLDER
 
-Networks of each family with their logits, ten steps of each optimizer, a run with a checkpoint, and a SavedModel.
+Networks of each family with logits, a detector, ten steps of each optimizer, a run with a checkpoint, a SavedModel.
 """
 
 import dataclasses
@@ -22,9 +22,10 @@ from keras_resnet.models import weights
 from keras_resnet.serving import saved_model
 from keras_resnet.training import optimizers
 from keras_resnet.workdir import Workdir
+from tests.detection import scenes
 
 SIDE, CLASSES = 64, 10
-FAMILIES = ("ResNet20", "PlainNet20", "ResNet18", "PlainNet18", "ResNet50")
+FAMILIES = ("ResNet20", "PlainNet20", "ResNet18", "ResNet50")
 OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
 CONFIG = Config(
     dataset="digits", model="resnet20", batch_size=32, steps=4, decay_steps=(), eval_steps=4, learning_rate=0.05, pad=1
@@ -83,6 +84,10 @@ def write(folder: pathlib.Path) -> None:
         randomise(model)
         weights.save(model, folder / f"{name}.weights.h5")
         np.save(folder / f"{name}.npy", logits(model))
+    detector = scenes.tiny()
+    randomise(detector)
+    weights.save(detector, folder / "detector.weights.h5")
+    np.savez(folder / "detector.npz", *detector.get_weights())
     for name in OPTIMIZERS:
         np.savez(folder / f"{name}.npz", *ten_steps(name))
     run = training.train(CONFIG, folder / "run")
@@ -103,6 +108,10 @@ def check(folder: pathlib.Path) -> dict[str, float]:
         model = network(name)
         weights.load(model, folder / f"{name}.weights.h5")
         found[f"logits {name}"] = _difference([logits(model)], [np.load(folder / f"{name}.npy")])
+    detector = scenes.tiny()
+    weights.load(detector, folder / "detector.weights.h5")
+    with np.load(folder / "detector.npz") as stored:
+        found["detector"] = _difference(detector.get_weights(), [stored[key] for key in stored.files])
     for name in OPTIMIZERS:
         with np.load(folder / f"{name}.npz") as stored:
             found[f"ten steps {name}"] = _difference(ten_steps(name), [stored[key] for key in stored.files])

@@ -162,12 +162,12 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
             tensors = _legacy_names(datasets)
         if tensors is None:
             # The states of random generators are integers, and not among what Keras counts as a model's weights.
-            weights = {
-                name: _dataset(dataset)
+            kept = {
+                name: dataset
                 for name, dataset in datasets.items()
                 if not name.startswith("optimizer/") and "/seed_generator/" not in name
             }
-            yield Content(weights, notes, whole=True)
+            yield Content({name: _dataset(dataset) for name, dataset in _by_layer(kept).items()}, notes, whole=True)
         else:
             yield Content({name: _dataset(dataset) for name, dataset in tensors.items()}, notes)
 
@@ -223,6 +223,17 @@ def _keras_names(file, datasets: dict) -> dict | None:
         named[f"{layer}/{parts[int(index)]}"] = dataset
     # Another network may have layers of the same names, such as "predictions".
     return named if STEM in named else None
+
+
+def _by_layer(datasets: dict) -> dict:
+    """Names "{layer}/{number}" in a file of Keras, as it notes them; its own paths where some are missing or double."""
+    named = {}
+    for path, dataset in datasets.items():
+        layer = dataset.parent.attrs.get("name")
+        if not isinstance(layer, str) or f"{layer}/{path.rpartition('/')[2]}" in named:
+            return datasets
+        named[f"{layer}/{path.rpartition('/')[2]}"] = dataset
+    return named
 
 
 def _legacy_names(datasets: dict) -> dict:

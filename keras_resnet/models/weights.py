@@ -238,10 +238,18 @@ def adapted_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _load_whole(model: keras.Model, path: str | os.PathLike) -> None:
-    """Load a file of Keras 3 into the model that it was saved from, by Keras' own reader."""
+    """Load a file of Keras into the model that it was saved from: by the names of layers, or by Keras' own reader."""
     before = model.get_weights()
+    leaves = [layer for layer in model._flatten_layers(include_self=False) if not getattr(layer, "layers", None)]
+    named = {f"{layer.name}/{index}": variable for layer in leaves for index, variable in enumerate(layer.weights)}
     try:
         with readers.opened(path) as content:
+            shapes = {name: tensor.shape for name, tensor in content.tensors.items()}
+            if shapes == {name: tuple(variable.shape) for name, variable in named.items()}:
+                values = {name: content.read(name) for name in named}
+                for name, variable in named.items():
+                    variable.assign(values[name])
+                return
             stored = sum(int(np.prod(tensor.shape)) for tensor in content.tensors.values())
         if stored != model.count_params():
             raise ValueError(f"the file holds {stored:,} numbers, the network {model.count_params():,}")
@@ -275,7 +283,7 @@ def save(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = N
         model.save_weights(str(whole))
         with h5py.File(whole, "r") as source, h5py.File(bare, "w") as target:
             for name in source:
-                if name != "optimizer":
+                if name not in ("optimizer", "metrics"):
                     source.copy(name, target)
             compat.name_layers(target, model)
             if notes := _notes(model, info):

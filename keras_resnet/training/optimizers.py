@@ -125,6 +125,8 @@ def make(
         from keras_resnet.training import addons  # only importable now
 
         return addons.make(name, learning_rate, momentum, nesterov, weight_decay, excluded, options, average)
+    if not compat.RATE_IS_ARGUMENT:
+        options["jit_compile"] = False  # Keras 2 would compile the update of each variable by itself
     optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, **options)
     if excluded:
         optimizer.exclude_from_weight_decay(var_names=list(excluded))

@@ -1,5 +1,12 @@
 """The optimizers of tensorflow-addons against NumPy and against each other."""
 
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -79,8 +86,8 @@ def test_others_by_their_class(name, random):
     ("name", "options", "message"),
     [
         ("tfa:Adem", {}, "optimizer must name a class of tfa.optimizers after 'tfa:'; got 'Adem'"),
-        ("tfa:Lookahead", {}, "optimizer must not be 'tfa:Lookahead', which is made around another one"),
-        ("tfa:MultiOptimizer", {}, "tfa:MultiOptimizer needs arguments that a configuration cannot give: optimizers"),
+        ("tfa:Lookahead", {}, "optimizer must not be 'tfa:Lookahead', which is made around others"),
+        ("tfa:MultiOptimizer", {}, "optimizer must not be 'tfa:MultiOptimizer', which is made around others"),
         ("novograd", {"decay_norm": False}, "decay_norm must be True with novograd, which decays all variables"),
         ("sgdw", {"accumulate": 2}, "accumulate must be 1 with sgdw of Keras 2"),
     ],
@@ -109,3 +116,26 @@ def test_config_round_trip(name):
     optimizer = optimizers.make(name, schedule, weight_decay=0.1)
     again = type(optimizer).from_config(optimizer.get_config())
     assert again.get_config().keys() == optimizer.get_config().keys()
+
+
+@pytest.mark.parametrize("name", ["sgdw"])
+def test_two_workers_end_equal(name, tmp_path):
+    """MultiWorkerMirroredStrategy needs no correction on this stack."""
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for port in ports:
+            port.bind(("localhost", 0))
+        addresses = [f"localhost:{port.getsockname()[1]}" for port in ports]
+    workers = []
+    for index in range(2):
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": "."}
+        command = [sys.executable, "-m", "tests.training.keras2_worker", name, str(tmp_path / f"{index}.npz")]
+        workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    for worker in workers:
+        errors = worker.communicate(timeout=300)[1]
+        assert worker.returncode == 0, errors[-3000:]
+    one, other = (np.load(tmp_path / f"{index}.npz") for index in range(2))
+    assert one["arr_0"] == other["arr_0"] == 2
+    for key in one.files:
+        np.testing.assert_array_equal(one[key], other[key])
