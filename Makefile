@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 JAX_VENV := .venv-jax
+ADDONS_VENV := .venv-addons
+# tensorflow-addons has no wheels for newer ones.
+ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo $(PYTHON))
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test test-tensorflow test-jax lint format docs dist clean-install clean
+.PHONY: help demo test test-tensorflow test-jax test-addons lint format docs dist clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,6 +23,9 @@ test-tensorflow: $(VENV)/.installed ## the tests on the main stack
 
 test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
+
+test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
+	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 -m 'not slow'
 
 lint: $(VENV)/.installed ## check style and format
 	$(VENV)/bin/ruff check .
@@ -40,7 +46,7 @@ clean-install: ## install a wheel into a new environment and use it there, for m
 	$(PYTHON) tests/clean_install.py
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(JAX_VENV) build dist site
+	rm -rf $(VENV) $(JAX_VENV) $(ADDONS_VENV) build dist site
 
 # The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
 $(VENV)/.installed: setup.py constraints.txt
@@ -52,4 +58,10 @@ $(JAX_VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(JAX_VENV)
 	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) jax keras absl-py pytest safetensors
 	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
+	touch $@
+
+$(ADDONS_VENV)/.installed: setup.py constraints-addons.txt
+	$(ADDONS_PYTHON) -m venv $(ADDONS_VENV)
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(ADDONS_VENV)/bin/pip install --quiet --disable-pip-version-check \
+		--constraint constraints-addons.txt -e '.[addons,tflite]' psutil pytest pytest-xdist
 	touch $@

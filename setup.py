@@ -10,6 +10,15 @@ here = pathlib.Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "keras_resnet/__init__.py").read_text(encoding="utf-8")).group(1)
 tensorflow = os.environ.get("KERAS_RESNET_TENSORFLOW", "tensorflow")
 
+# Two stacks are tested, docs/stacks.md: the newest, and Keras 2.15 for the extra `addons`; none between them.
+not_tensorflow = "".join(f",!=2.{minor}.*" for minor in range(16, 21))
+not_keras = "".join(f",!=3.{minor}.*" for minor in range(15))
+
+
+def on_tensorflow(versions):
+    return [] if tensorflow == "none" else [tensorflow + versions]
+
+
 setup(
     name="keras-resnet-zoo",
     version=version,
@@ -22,8 +31,8 @@ setup(
     package_data={"keras_resnet.models": ["imagenet_classes.csv"]},
     entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli:main"]},
     install_requires=[
-        *([] if tensorflow == "none" else [f"{tensorflow}>=2.21"]),
-        "keras>=3.15",
+        *on_tensorflow(">=2.15" + not_tensorflow),
+        "keras>=2.15" + not_keras,
         "absl-py",
         "h5py",
         "matplotlib",
@@ -36,6 +45,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "addons": [*on_tensorflow("==2.15.*"), "keras==2.15.*", "tensorflow-addons==0.23.*"],
         "detection": ["pycocotools"],
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "tflite": ["ai-edge-litert"],

@@ -11,7 +11,7 @@ import keras
 from absl import app, flags
 
 import keras_resnet
-from keras_resnet import cli
+from keras_resnet import cli, compat
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD
@@ -31,7 +31,7 @@ flags.DEFINE_string("weights", "imagenet.weights.h5", "File to write the trained
 
 
 def main(_):
-    keras.config.set_dtype_policy(FLAGS.precision)
+    compat.set_dtype_policy(FLAGS.precision)
     dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
     size = (FLAGS.image_size, FLAGS.image_size)
     mean, std = [255 * value for value in IMAGENET_MEAN], [255 * value for value in IMAGENET_STD]

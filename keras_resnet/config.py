@@ -50,22 +50,35 @@ _RANGES = (
     ),
     (
         "warmup_steps warmup_rate learning_rate momentum clip_norm weight_decay pad seed threads max_broken image_size "
-        "train_size resize backbone_rate",
+        "train_size resize backbone_rate swa_start",
         "0 or more",
         lambda value: value >= 0,
     ),
-    ("label_smoothing target_threshold ema", "in [0, 1)", lambda value: 0 <= value < 1),
+    ("label_smoothing target_threshold ema drop_path_rate", "in [0, 1)", lambda value: 0 <= value < 1),
     ("warmup_error", "from 0 to 100", lambda value: 0 <= value <= 100),
     ("freeze_stages", "from 0 to 5", lambda value: 0 <= value <= 5),
 )
 _CHOICES = {
-    "optimizer": ("sgd", "sgdw", "adamw", "lamb"),
     "schedule": ("piecewise", "cosine", "plateau"),
     "loss": ("cross_entropy", "binary_cross_entropy"),
+    "average": ("all", "trained"),
     "crop": ("pad", "scale", "inception", "center"),
     "shortcut": ("", "A", "B", "C"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
+
+
+OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb", "novograd")
+"""Optimizers by name; the last one, `lookahead_NAME` and `tfa:CLASS` are tensorflow-addons'."""
+
+
+def check_optimizer(name: str) -> None:
+    """Raise `InputError` unless `name` is that of an optimizer, whether or not it is installed."""
+    if not name.startswith("tfa:") and name.removeprefix("lookahead_") not in OPTIMIZERS:
+        allowed = ", ".join(map(repr, OPTIMIZERS))
+        raise InputError(
+            f"optimizer must be one of {allowed}, one of them after 'lookahead_', or 'tfa:CLASS'; got {name!r}."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +106,7 @@ class Config(Values):
     shortcut: str = option("", "Shortcuts A, B or C; empty for the network's own.")
     stride_in_1x1: bool = option(True, "Bottlenecks stride in the first 1x1, as in the paper; off is v1.5.")
     zero_init_residual: bool = option(False, "Start each residual function at zero (Goyal et al., 2017).")
+    drop_path_rate: float = option(0.0, "How often the last block is skipped in training; those before it less.")
     init_weights: str = option("", "Weights to start from: a file, a name such as imagenet, or the folder of a run.")
     new_head: bool = option(True, "With init_weights, start the classifier afresh.")
     synchronized_norm: bool = option(False, "Batch norm over the images of all replicas of a batch together.")
@@ -108,7 +122,9 @@ class Config(Values):
     target_threshold: float = option(
         0.0, "Shares of mixed labels above it count whole, in binary_cross_entropy; 0: as is."
     )
-    optimizer: str = option("sgd", "sgd (the paper's), sgdw (decoupled decay), adamw or lamb.")
+    optimizer: str = option(
+        "sgd", "sgd (the paper's), sgdw (decoupled decay), adamw or lamb; more with tensorflow-addons: docs/stacks.md."
+    )
     schedule: str = option("piecewise", "piecewise (divided by 10 at decay_steps), cosine or plateau.")
     learning_rate: float = option(0.1, "Initial learning rate.")
     warmup_steps: int = option(0, "Steps at warmup_rate before learning_rate.")
@@ -123,7 +139,9 @@ class Config(Values):
     decay_norm: bool = option(True, "Decay batch norm's variables and biases too, as the original does.")
     clip_norm: float = option(0.0, "Largest norm of all gradients together; 0 for no limit.")
     ema: float = option(0.0, "Decay of a moving average of the weights, which is evaluated and kept; 0 for none.")
-    ema_steps: int = option(1, "Steps between updates of the moving average.")
+    ema_steps: int = option(1, "Steps between updates of the average.")
+    swa_start: int = option(0, "Step from which all weights count alike in the average, in ema's place; 0 for none.")
+    average: str = option("all", "What is averaged: all weights with batch norm's statistics, or those trained.")
     crop: str = option("pad", "Training view: pad (section 4.2), scale (section 3.4), inception or center.")
     pad: int = option(4, "Pixels of zero padding a side, for crop=pad.")
     scales: tuple[int, ...] = option((256, 480), "Range of the shorter side, for crop=scale.")
@@ -151,6 +169,7 @@ class Config(Values):
                     raise InputError(f"{name} must be {allowed}; got {getattr(self, name)}.")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
+        check_optimizer(self.optimizer)
         if list(self.decay_steps) != sorted(set(self.decay_steps)):
             raise InputError(f"decay_steps must increase; got {list(self.decay_steps)}.")
         if self.schedule == "piecewise" and self.decay_steps and self.warmup_steps >= self.decay_steps[0]:
@@ -159,11 +178,13 @@ class Config(Values):
             raise InputError(f"warmup_steps must be below steps, {self.steps}; got {self.warmup_steps}.")
         if self.warmup_error and (self.warmup_steps or self.schedule == "cosine"):
             raise InputError("warmup_error excludes warmup_steps and schedule=cosine; give one of them.")
+        if self.ema and self.swa_start:
+            raise InputError("ema excludes swa_start; give one of them.")
         if self.batch_size % self.accumulate:
             raise InputError(f"batch_size must be a multiple of accumulate, {self.accumulate}; got {self.batch_size}.")
         if self.steps_per_execution > 1:
-            for name in ("steps", "eval_steps", "checkpoint_steps", "ema_steps"):
-                unused = name == "ema_steps" and not self.ema
+            for name in ("steps", "eval_steps", "checkpoint_steps", "ema_steps", "swa_start"):
+                unused = name == "ema_steps" and not (self.ema or self.swa_start)
                 if not unused and getattr(self, name) * self.accumulate % self.steps_per_execution:
                     raise InputError(
                         f"{name} must be a multiple of steps_per_execution, {self.steps_per_execution}; "

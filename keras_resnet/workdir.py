@@ -175,6 +175,8 @@ class Workdir:
         options = {"shortcut": config.shortcut} if config.shortcut else {}
         if config.zero_init_residual:
             options["zero_init_residual"] = True
+        if config.drop_path_rate:
+            options["drop_path_rate"] = config.drop_path_rate
         if options and config.model.startswith("plainnet"):
             raise InputError(f"{' and '.join(options)} must be left out for a plain network.")
         if config.synchronized_norm:

@@ -1,5 +1,6 @@
 """Shared by all tests: quiet TensorFlow, a fixed seed, and the folder of optional real data."""
 
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -10,6 +11,30 @@ import numpy as np
 import pytest
 
 DATA = pathlib.Path(os.environ.get("KERAS_RESNET_TEST_DATA", "../shared/data"))
+
+KERAS_2 = importlib.metadata.version("keras").startswith("2.")
+NOT_ON_KERAS_2 = {
+    "jax": "Keras 2 has no JAX",
+    "models/test_recomputation.py": "recompute needs keras.remat",
+    "training/test_loop.py::test_a_batch_in_parts_is_the_same_batch": "accumulate needs Keras 3",
+    "training/test_optimizers.py::test_accumulated_gradients_are_averaged": "accumulate needs Keras 3",
+    "training/test_optimizers.py::test_an_overflow_in_float16_counts_as_a_step": "about the loss scaling of Keras 3",
+}
+"""Tests that do not apply to Keras 2 and TensorFlow 2.15, and why: files and folders here, or single tests."""
+
+
+def pytest_ignore_collect(collection_path):
+    """Leave out whole files on Keras 2; None leaves the decision to others."""
+    path = collection_path.relative_to(pathlib.Path(__file__).parent).as_posix() if KERAS_2 else ""
+    return True if path in NOT_ON_KERAS_2 else None
+
+
+def pytest_collection_modifyitems(items):
+    """Skip single tests on Keras 2."""
+    for item in items if KERAS_2 else ():
+        name = item.nodeid.split("[")[0].removeprefix("tests/")
+        if name in NOT_ON_KERAS_2:
+            item.add_marker(pytest.mark.skip(reason=NOT_ON_KERAS_2[name]))
 
 
 def pytest_configure():

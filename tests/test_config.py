@@ -33,11 +33,13 @@ def test_the_paper_recipe():
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"learning_rate": -0.1}, "learning_rate must be 0 or more; got -0.1"),
         ({"decay_steps": (3, 2)}, r"decay_steps must increase; got \[3, 2\]"),
-        ({"optimizer": "adam"}, "optimizer must be one of 'sgd', 'sgdw', 'adamw', 'lamb'; got 'adam'"),
+        ({"optimizer": "adam"}, "optimizer must be one of 'sgd', .* or 'tfa:CLASS'; got 'adam'"),
         ({"schedule": "cosine", "steps": 5, "warmup_steps": 5}, "warmup_steps must be below steps, 5; got 5"),
         ({"warmup_steps": 40_000}, "warmup_steps must be below the first of decay_steps; got 40000"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\); got 1.0"),
         ({"loss": "mse"}, "loss must be one of 'cross_entropy', 'binary_cross_entropy'; got 'mse'"),
+        ({"ema": 0.9, "swa_start": 5}, "ema excludes swa_start; give one of them"),
+        ({"drop_path_rate": 1.0}, r"drop_path_rate must be in \[0, 1\); got 1.0"),
         ({"ema": 1.0}, r"ema must be in \[0, 1\); got 1.0"),
         ({"freeze_stages": 6}, "freeze_stages must be from 0 to 5; got 6"),
         ({"accumulate": 3}, "batch_size must be a multiple of accumulate, 3; got 128"),
@@ -80,6 +82,7 @@ def test_every_field_has_a_flag_that_sets_it():
         type(None): lambda old: ("folder", "folder"),
     }
     choices = {
+        "average": "trained",
         "crop": "scale",
         "precision": "mixed_bfloat16",
         "optimizer": "lamb",

@@ -8,6 +8,7 @@ import functools
 import keras
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
 
@@ -213,6 +214,10 @@ def _unfold(images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(images, [-1, *images.shape[2:]])
 
 
+_KERAS_LAYERS = {"rand_augment": "RandAugment", "erase": "RandomErasing", "mixup": "MixUp", "cutmix": "CutMix"}
+"""Field of a `TrainView` -> the layer of Keras that it uses."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainView:
     """The view for training: a random crop, and what else is switched on, in this order.
@@ -266,6 +271,9 @@ class TrainView:
         for name in ("pad", "color", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative; got {getattr(self, name)}.")
+        for name, layer in _KERAS_LAYERS.items():
+            if getattr(self, name):
+                compat.check_layer(layer, name)
         if (self.mixup or self.cutmix) and self.classes < 1:
             raise InputError(f"classes must be at least 1 where labels are mixed; got {self.classes}.")
 
@@ -363,7 +371,7 @@ class TrainView:
         return mixed["images"], mixed["labels"]
 
 
-class _Draws(keras.random.SeedGenerator):
+class _Draws(compat.SeedGenerator):
     """Seeds for a Keras layer that follow from one tensor, in place of Keras' generator, which has a state."""
 
     def __init__(self, stream: int):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.detection import losses, matching, nms, roi, rpn
 from keras_resnet.detection.anchors import cell_anchors, grid_anchors
 from keras_resnet.errors import InputError, check_choice
@@ -82,7 +83,7 @@ class FasterRCNN(keras.Model):
         for key, value in given.items():
             if key not in ("backbone", "policy"):
                 setattr(self, key, value)
-        policy = keras.dtype_policies.get(policy) if policy is not None else keras.config.dtype_policy()
+        policy = compat.policy_of(policy) if policy is not None else compat.dtype_policy()
         self.given["policy"] = policy.name
 
         self.stride = STEMS[architecture.stem].total_stride

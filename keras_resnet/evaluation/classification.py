@@ -86,6 +86,9 @@ class Result:
         top5_interval: its 95 % interval.
         loss: mean cross-entropy in nats.
         calibration_error: expected calibration error of 15 bins (Guo et al., 2017), in percent.
+        kappa: Cohen's kappa (1960), agreement beyond chance: 1 for none wrong, 0 for guessing; not a number where all
+            labels and predictions are one class.
+        macro_f1: mean over classes, of those that occur, of the harmonic mean of precision and recall.
         not_a_number: images with a score that is not a number; they count as wrong.
         outcomes: what all this was computed from.
     """
@@ -97,6 +100,8 @@ class Result:
     top5_interval: tuple[float, float]
     loss: float
     calibration_error: float
+    kappa: float
+    macro_f1: float
     not_a_number: int
     outcomes: Outcomes = dataclasses.field(repr=False)
 
@@ -115,15 +120,17 @@ class Result:
             interval(top5, count),
             float(-np.mean(outcomes.log_probability)),
             float(100 * gap),
+            *agreement(outcomes),
             int(np.sum(outcomes.predicted < 0)),
             outcomes,
         )
 
     def numbers(self) -> dict:
-        """The numbers without the outcomes, in JSON's types: None for a loss that is infinite or not a number."""
+        """The numbers without the outcomes, in JSON's types: None for what is infinite or not a number."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["outcomes"]
-        values["loss"] = self.loss if np.isfinite(self.loss) else None
+        for name in ("loss", "kappa"):
+            values[name] = values[name] if np.isfinite(values[name]) else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -183,6 +190,18 @@ def confusion(outcomes: Outcomes) -> np.ndarray:
     known = outcomes.predicted >= 0
     pairs = outcomes.label[known] * outcomes.classes + outcomes.predicted[known]
     return np.bincount(pairs, minlength=outcomes.classes**2).reshape(outcomes.classes, outcomes.classes)
+
+
+def agreement(outcomes: Outcomes) -> tuple[float, float]:
+    """Return Cohen's kappa and the macro-averaged F1 score, as `Result` has them."""
+    count, classes = len(outcomes.label), outcomes.classes
+    right = np.bincount(outcomes.label[outcomes.rank == 0], minlength=classes)
+    labels = np.bincount(outcomes.label, minlength=classes)
+    predictions = np.bincount(outcomes.predicted[outcomes.predicted >= 0], minlength=classes)
+    chance = labels @ predictions / count**2
+    kappa = (right.sum() / count - chance) / (1 - chance) if chance < 1 else np.nan
+    occurring = labels + predictions
+    return float(kappa), float(np.mean(2 * right[occurring > 0] / occurring[occurring > 0]))
 
 
 def frequent_confusions(outcomes: Outcomes, most: int) -> list[tuple[int, int, int]]:

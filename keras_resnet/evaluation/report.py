@@ -120,6 +120,7 @@ def _markdown(rows: Sequence[Row], class_names: Sequence[str], facts: dict) -> s
         pairs = classification.frequent_confusions(row.result.outcomes, FREQUENT)
         parts += [
             f"## {row.network}, {row.views}",
+            f"Cohen's kappa {row.result.kappa:.3f}, macro-averaged F1 {row.result.macro_f1:.3f}.",
             "Most frequent confusions: "
             + ("; ".join(f"{class_names[a]} taken for {class_names[b]} ({n})" for a, b, n in pairs) or "none")
             + f". Errors of each class: [classes.csv]({folder}/classes.csv).",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import keras
 
@@ -99,7 +101,7 @@ def bottleneck(x, filters, stride, dilations, *, name, options):
 RESIDUAL_FUNCTIONS = {"basic": basic, "bottleneck": bottleneck}
 
 
-def block(x, filters, stride=1, *, name, options, dilations=(1, 1)):
+def block(x, filters, stride=1, *, name, options, dilations=(1, 1), drop_rate=0.0):
     """One block, `relu(residual(x) + shortcut(x))` (equations 1 and 2), or without shortcut `relu(residual(x))`.
 
     Args:
@@ -109,6 +111,7 @@ def block(x, filters, stride=1, *, name, options, dilations=(1, 1)):
         name: prefix of the layer names; the block's output is layer `{name}_out`.
         options: a `BlockOptions`.
         dilations: dilation of 3x3 convolutions that see the block's input map, and of those behind its stride.
+        drop_rate: how often the residual function is skipped in training; see `layers.StochasticDepth`.
 
     Returns:
         f32[B,ceil(H/stride),ceil(W/stride),filters * expansion].
@@ -120,11 +123,23 @@ def block(x, filters, stride=1, *, name, options, dilations=(1, 1)):
         identity = shortcut(x, filters * EXPANSION[options.block], stride, name=name, options=options, dilated=dilated)
     x = RESIDUAL_FUNCTIONS[options.block](x, filters, stride, dilations, name=name, options=options)
     if options.shortcut is not None:
-        x = keras.layers.Add(name=f"{name}_add", dtype=options.dtype)([identity, x])
+        kind = functools.partial(layers.stochastic_depth, 1.0 - drop_rate) if drop_rate else keras.layers.Add
+        x = kind(name=f"{name}_add", dtype=options.dtype)([identity, x])
     return relu(x, name=f"{name}_out", options=options)
 
 
-def stage(x, filters, blocks, stride=1, *, name, options=None, dilation=1, previous_dilation=None):
+def stage(
+    x,
+    filters,
+    blocks,
+    stride=1,
+    *,
+    name,
+    options=None,
+    dilation=1,
+    previous_dilation=None,
+    drop_rates: Sequence[float] = (),
+):
     """A stage such as conv5_x: `blocks` blocks, the first with the stride.
 
     It can be applied again to other tensors, as detection does with conv5_x on regions.
@@ -138,6 +153,7 @@ def stage(x, filters, blocks, stride=1, *, name, options=None, dilation=1, previ
         options: a `BlockOptions`; by default those of ResNet-50.
         dilation: dilation of the stage's 3x3 convolutions, for dense tasks.
         previous_dilation: dilation before the stage, for a stage whose stride became a dilation; by default `dilation`.
+        drop_rates: of each block; see `block`.
 
     Returns:
         f32[B,ceil(H/stride),ceil(W/stride),filters * expansion].
@@ -152,5 +168,6 @@ def stage(x, filters, blocks, stride=1, *, name, options=None, dilation=1, previ
             name=f"{name}_block{number}",
             options=options,
             dilations=first if number == 1 else (dilation, dilation),
+            drop_rate=drop_rates[number - 1] if drop_rates else 0.0,
         )
     return x

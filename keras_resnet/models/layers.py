@@ -39,8 +39,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.center
             and self.scale
             and len(inputs.shape) == 4
-            and self.axis in (-1, 3)
-            and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")
+            and self.axis in (-1, 3, [3])
+            and compat.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")
         )
 
     def call(self, inputs, training=None, mask=None):
@@ -102,6 +102,44 @@ class IdentityShortcut(keras.layers.Layer):
     def get_config(self):
         own = {"filters": self.filters, "stride": self.stride, "zero_channels": self.zero_channels}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class StochasticDepth(keras.layers.Layer):
+    """`shortcut + keep * residual` with a residual function that whole batches skip (Huang et al., 2016).
+
+    In training `keep` is 1 with the given probability and otherwise 0, one draw for the batch; in testing it is the
+    probability. It is `tfa.layers.StochasticDepth` on Keras 3.
+
+    Args:
+        survival_probability: of the residual function, in (0, 1].
+    """
+
+    def __init__(self, survival_probability=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.survival_probability = survival_probability
+        self.seed_generator = compat.SeedGenerator()
+
+    def call(self, inputs, training=False):
+        shortcut, residual = inputs
+        keep = self.survival_probability
+        if training:
+            drawn = keras.random.uniform((), seed=self.seed_generator) < keep
+            keep = compat.cast(drawn, residual.dtype)
+        return shortcut + keep * residual
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {**super().get_config(), "survival_probability": self.survival_probability}
+
+
+def stochastic_depth(survival_probability: float, **kwargs) -> keras.layers.Layer:
+    """Make the layer that adds a residual function of a given probability: tensorflow-addons' where that is there."""
+    if hasattr(keras, "random"):
+        return StochasticDepth(survival_probability, **kwargs)
+    return compat.addons("drop_path_rate").layers.StochasticDepth(survival_probability, **kwargs)
 
 
 def he_normal():

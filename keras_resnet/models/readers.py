@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
 import pathlib
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -26,6 +28,12 @@ ATTRIBUTE = "keras_resnet"
 
 MOST_TENSORS = 20_000
 """ResNet-1202 has 6,017 variables; its PyTorch file has a step counter for each batch norm too."""
+
+INDEX = ".index"
+"""How the name of a checkpoint of `tf.train.Checkpoint` ends, of the file that says what is in the others."""
+
+CHECKPOINTED = re.compile(r"network/(.+)/\.ATTRIBUTES/VARIABLE_VALUE")
+"""The keys of the weights in a checkpoint of a run; `training.checkpoints` writes them by name."""
 
 DEEPEST = 12
 """Nesting of HDF5 groups; Keras' own files have about six levels."""
@@ -72,7 +80,8 @@ def opened(path: str | os.PathLike) -> Iterator[Content]:
     """Open a weights file for reading.
 
     Args:
-        path: a `.weights.h5` of Keras 3, a legacy `.h5`, a PyTorch pickle or a `.safetensors` file.
+        path: a `.weights.h5` of Keras, a legacy `.h5`, a PyTorch pickle, a `.safetensors` file, or the `.index` file
+            of a run's checkpoint.
 
     Yields:
         Its `Content`, of which tensors can be read until the context ends.
@@ -83,7 +92,7 @@ def opened(path: str | os.PathLike) -> Iterator[Content]:
     with contextlib.ExitStack() as stack:
         try:
             content = stack.enter_context(_reader(pathlib.Path(path))(pathlib.Path(path)))
-            _check(content, os.path.getsize(path))
+            _check(content, sum(part.stat().st_size for part in _parts(pathlib.Path(path))))
         except InputError:
             raise
         except Exception as error:
@@ -98,7 +107,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _reader(path: pathlib.Path):
-    """The reader for a file's first bytes."""
+    """The reader for a file's first bytes, or for the name of a checkpoint's index, which has none of its own."""
+    if path.suffix == INDEX:
+        return _checkpoint
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -119,6 +130,11 @@ def _check(content: Content, size: int) -> None:
     numbers = sum(math.prod(tensor.shape) for tensor in content.tensors.values())
     if 2 * numbers > size:
         raise InputError(f"it declares {numbers:,} numbers in {size:,} bytes")
+
+
+def _parts(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files that a weights file consists of."""
+    return [path, *path.parent.glob(f"{path.stem}.data-*")] if path.suffix == INDEX else [path]
 
 
 def _notes(text: str | bytes | None) -> dict:
@@ -146,12 +162,12 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
             tensors = _legacy_names(datasets)
         if tensors is None:
             # The states of random generators are integers, and not among what Keras counts as a model's weights.
-            weights = {
-                name: _dataset(dataset)
+            kept = {
+                name: dataset
                 for name, dataset in datasets.items()
                 if not name.startswith("optimizer/") and "/seed_generator/" not in name
             }
-            yield Content(weights, notes, whole=True)
+            yield Content({name: _dataset(dataset) for name, dataset in _by_layer(kept).items()}, notes, whole=True)
         else:
             yield Content({name: _dataset(dataset) for name, dataset in tensors.items()}, notes)
 
@@ -194,7 +210,7 @@ def _keras_names(file, datasets: dict) -> dict | None:
     """Names "{layer}/{variable}" in a file of Keras 3; None where layers are nested or have no names in it."""
     named = {}
     for path, dataset in datasets.items():
-        if path.startswith("optimizer/"):
+        if path.startswith("optimizer/") or "/seed_generator/" in path:
             continue
         group, _, index = path.rpartition("/")
         layer = file[group].attrs.get("name")
@@ -207,6 +223,17 @@ def _keras_names(file, datasets: dict) -> dict | None:
         named[f"{layer}/{parts[int(index)]}"] = dataset
     # Another network may have layers of the same names, such as "predictions".
     return named if STEM in named else None
+
+
+def _by_layer(datasets: dict) -> dict:
+    """Names "{layer}/{number}" in a file of Keras, as it notes them; its own paths where some are missing or double."""
+    named = {}
+    for path, dataset in datasets.items():
+        layer = dataset.parent.attrs.get("name")
+        if not isinstance(layer, str) or f"{layer}/{path.rpartition('/')[2]}" in named:
+            return datasets
+        named[f"{layer}/{path.rpartition('/')[2]}"] = dataset
+    return named
 
 
 def _legacy_names(datasets: dict) -> dict:
@@ -297,3 +324,17 @@ def _slice(file, name: str) -> Tensor:
     if part.get_dtype() not in ("F64", "F32", "F16", "BF16") and not name.endswith("num_batches_tracked"):
         raise InputError(f"its tensor {name!r} has type {part.get_dtype()}")
     return Tensor(tuple(part.get_shape()), lambda: file.get_tensor(name).astype("float32"))
+
+
+# TensorFlow's checkpoints
+
+
+def _checkpoint(path: pathlib.Path) -> contextlib.AbstractContextManager[Content]:
+    import tensorflow as tf  # only reached with a checkpoint, which TensorFlow wrote
+
+    reader = tf.train.load_checkpoint(str(path.with_suffix("")))
+    tensors = {}
+    for key, shape in reader.get_variable_to_shape_map().items():
+        if match := CHECKPOINTED.fullmatch(key):
+            tensors[match[1].replace(".S", "/")] = Tensor(tuple(shape), functools.partial(reader.get_tensor, key))
+    return contextlib.nullcontext(Content(tensors, {}))

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
 
+from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import blocks, layers, published
 from keras_resnet.models import weights as weight_files
@@ -25,6 +27,10 @@ from keras_resnet.models.recomputation import RecomputingModel
 
 MINIMUM_SIZE = {"imagenet": 32, "cifar": 8}
 """Smallest height and width in pixels; 32 as in keras.applications, 8 so that the last CIFAR stage has 2x2 maps."""
+
+
+RESIDUAL_ONLY = ("shortcut", "zero_channels", "zero_init_residual", "drop_path_rate")
+"""Arguments that the constructors of plain networks do not have."""
 
 
 def ResNet(
@@ -47,6 +53,7 @@ def ResNet(
     batch_norm_momentum: float = 0.9,
     synchronized: bool = False,
     output_stride: int | None = None,
+    drop_path_rate: float = 0.0,
     recompute: bool = False,
     dtype=None,
 ) -> keras.Model:
@@ -78,6 +85,8 @@ def ResNet(
         synchronized: batch statistics over all replicas of a `tf.distribute` strategy.
         output_stride: total stride of the last stage's maps; by default that of the stages (32 for ImageNet nets).
             Smaller values replace the last strides by dilation, computing the same features more densely.
+        drop_path_rate: how often the last block's residual function is skipped in training, in [0, 1); those before it
+            less, in a line from 0 (Huang et al., "Deep Networks with Stochastic Depth", 2016).
         recompute: keep only the inputs of the blocks in training and compute the rest again for the gradient: the same
             updates in less memory and a third more time.
         dtype: dtype policy, e.g. "mixed_bfloat16"; by default Keras' global one. Under half precision the pooling and
@@ -90,8 +99,8 @@ def ResNet(
     Raises:
         ValueError: an argument is not one of the allowed ones, or the weights file does not fit the network.
     """
-    if keras.config.image_data_format() != "channels_last":
-        raise InputError("keras_resnet builds channels_last models; call keras.config.set_image_data_format first.")
+    if compat.image_data_format() != "channels_last":
+        raise InputError("keras_resnet builds channels_last models; set that as Keras' image data format first.")
     stages = _check_stages(stages)
     check_choice("block", block, EXPANSION)
     check_choice("stem", stem, STEMS)
@@ -102,6 +111,12 @@ def ResNet(
         raise InputError(f"classes must be an integer of at least 1; got {classes!r}.")
     if not 0 <= batch_norm_momentum < 1:
         raise InputError(f"batch_norm_momentum must be in [0, 1); got {batch_norm_momentum!r}.")
+    if not 0 <= drop_path_rate < 1 or (drop_path_rate and shortcut is None):
+        raise InputError(f"drop_path_rate must be in [0, 1), and 0 for a plain net; got {drop_path_rate!r}.")
+    if recompute and drop_path_rate:
+        raise InputError("recompute excludes drop_path_rate: computed again, other blocks would be skipped.")
+    if recompute and not hasattr(keras, "remat"):
+        raise InputError(f"recompute needs keras.remat of Keras 3; this is Keras {keras.__version__}.")
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
     weight_files.check(weights)
     if published.is_name(weights):
@@ -110,14 +125,15 @@ def ResNet(
             stride_in_1x1 = info.stride_in_1x1
         weights = published.fetch(info)
     stride_in_1x1 = True if stride_in_1x1 is None else stride_in_1x1
-    dtype = keras.dtype_policies.get(dtype) if dtype is not None else keras.config.dtype_policy()
+    dtype = compat.policy_of(dtype) if dtype is not None else compat.dtype_policy()
     options = blocks.BlockOptions(
         block, shortcut, stride_in_1x1, zero_init_residual, zero_channels, batch_norm_momentum, synchronized, dtype
     )
 
     inputs = _image_input(stem, input_tensor, input_shape, include_top)
     x = _stem(inputs, STEMS[stem], options)
-    previous = 1
+    previous, total = 1, sum(stage.blocks for stage in stages)
+    drop_rates = iter([drop_path_rate * block / total for block in range(1, total + 1)])
     for number, ((filters, count, stride), dilation) in enumerate(zip(stages, dilations, strict=True), start=2):
         x = blocks.stage(
             x,
@@ -128,6 +144,7 @@ def ResNet(
             options=options,
             dilation=dilation,
             previous_dilation=previous,
+            drop_rates=list(itertools.islice(drop_rates, count)),
         )
         previous = dilation
     x = _head(x, include_top, pooling, classes, classifier_activation, dtype)
@@ -252,7 +269,7 @@ def _constructor(architecture: Architecture) -> Callable[..., keras.Model]:
     keras_applications = list(inspect.signature(keras.applications.ResNet50).parameters)
     parameters = []
     for parameter in inspect.signature(ResNet).parameters.values():
-        plain = architecture.shortcut is None and parameter.name in ("shortcut", "zero_channels", "zero_init_residual")
+        plain = architecture.shortcut is None and parameter.name in RESIDUAL_ONLY
         if parameter.name == "stages" or parameter.name in fixed or plain:
             continue
         kind = parameter.POSITIONAL_OR_KEYWORD if parameter.name in keras_applications else parameter.KEYWORD_ONLY

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_resnet import manifest
+from keras_resnet import compat, manifest
 from keras_resnet.errors import InputError
 from keras_resnet.models import namings, published, readers
 from keras_resnet.models.fingerprint import STEM, Fingerprint, slots
@@ -238,14 +238,22 @@ def adapted_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _load_whole(model: keras.Model, path: str | os.PathLike) -> None:
-    """Load a file of Keras 3 into the model that it was saved from, by Keras' own reader."""
+    """Load a file of Keras into the model that it was saved from: by the names of layers, or by Keras' own reader."""
     before = model.get_weights()
+    leaves = [layer for layer in model._flatten_layers(include_self=False) if not getattr(layer, "layers", None)]
+    named = {f"{layer.name}/{index}": variable for layer in leaves for index, variable in enumerate(layer.weights)}
     try:
         with readers.opened(path) as content:
+            shapes = {name: tensor.shape for name, tensor in content.tensors.items()}
+            if shapes == {name: tuple(variable.shape) for name, variable in named.items()}:
+                values = {name: content.read(name) for name in named}
+                for name, variable in named.items():
+                    variable.assign(values[name])
+                return
             stored = sum(int(np.prod(tensor.shape)) for tensor in content.tensors.values())
         if stored != model.count_params():
             raise ValueError(f"the file holds {stored:,} numbers, the network {model.count_params():,}")
-        model.load_weights(path)
+        model.load_weights(str(path))
     except (ValueError, KeyError, OSError) as error:
         model.set_weights(before)
         raise InputError(str(error).strip().splitlines()[0]) from error
@@ -272,11 +280,12 @@ def save(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = N
         raise InputError(f"path must end in {SUFFIX}; got {str(path)!r}.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
         whole, bare = pathlib.Path(folder, f"whole{SUFFIX}"), pathlib.Path(folder, f"bare{SUFFIX}")
-        model.save_weights(whole)
+        model.save_weights(str(whole))
         with h5py.File(whole, "r") as source, h5py.File(bare, "w") as target:
             for name in source:
-                if name != "optimizer":
+                if name not in ("optimizer", "metrics"):
                     source.copy(name, target)
+            compat.name_layers(target, model)
             if notes := _notes(model, info):
                 target.attrs[readers.ATTRIBUTE] = notes
         manifest.publish(bare, path)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.errors import check_choice
 from keras_resnet.models.resnet import recursion_limit
 
@@ -58,7 +59,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Name of each convolution that only a batch norm reads -> that batch norm."""
     convolutions = {id(layer.output): layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
-    readers = collections.Counter(id(tensor) for layer in model.layers for tensor in keras.tree.flatten(layer.input))
+    readers = collections.Counter(id(tensor) for layer in model.layers for tensor in compat.flatten(layer.input))
     return {
         convolutions[id(layer.input)].name: layer
         for layer in model.layers

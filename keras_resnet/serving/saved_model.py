@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.errors import InputError
 from keras_resnet.ops import image
 from keras_resnet.serving import folding, publish, signatures, tf_serving, warmup
@@ -95,7 +96,7 @@ def write(model: keras.Model, endpoints: dict[str, signatures.Endpoint], folder:
     for name, endpoint in endpoints.items():
         archive.add_endpoint(name, endpoint.function, input_signature=[endpoint.input])
     try:
-        archive.write_out(str(folder), verbose=False)
+        compat.write_out(archive, str(folder))
     except tf.errors.OpError as error:
         reason = image.first_line(error)
         raise InputError(

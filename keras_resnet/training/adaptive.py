@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_resnet import compat
 from keras_resnet.training.losses import Top1Error
 from keras_resnet.training.schedules import Scaled
 
@@ -23,8 +24,8 @@ class Plateau(keras.callbacks.Callback):
     def __init__(self, rate: Scaled, patience: int = 5, factor: float = 0.1):
         super().__init__()
         self.rate, self.patience, self.factor = rate, patience, factor
-        self.lowest = keras.Variable(101.0, trainable=False, dtype="float32", name="lowest_error")
-        self.waited = keras.Variable(0, trainable=False, dtype="int32", name="waited")
+        self.lowest = compat.Variable(101.0, trainable=False, dtype="float32", name="lowest_error")
+        self.waited = compat.Variable(0, trainable=False, dtype="int32", name="waited")
         self.variables = [rate.scale, self.lowest, self.waited]
 
     def on_epoch_end(self, epoch, logs=None):
@@ -53,7 +54,7 @@ class WarmUp(keras.callbacks.Callback):
     def __init__(self, rate: Scaled, error: float = 80.0, decay: float = 0.9):
         super().__init__()
         self.rate, self.error, self.decay = rate, error, decay
-        self.average = keras.Variable(100.0, trainable=False, dtype="float32", name="training_error")
+        self.average = compat.Variable(100.0, trainable=False, dtype="float32", name="training_error")
         self.variables = [rate.scale, self.average]
 
     def on_epoch_begin(self, epoch, logs=None):

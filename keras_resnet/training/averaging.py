@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from keras_resnet import compat
+from keras_resnet.config import Config
 from keras_resnet.training.callbacks import current_step
 
 
@@ -24,14 +26,27 @@ class WeightAverage(keras.callbacks.Callback):
         decay: share of the old average, in [0, 1).
         every: steps between updates.
         accumulate: batches in a step.
+        start: the step from which on, every so many steps, the weights count alike, in the place of the decay (Izmailov
+            et al., "Averaging Weights Leads to Wider Optima", 2018); 0 for the moving average.
+        trained: average the trained weights only.
     """
 
-    def __init__(self, model: keras.Model, decay: float, every: int = 1, accumulate: int = 1):
+    def __init__(
+        self,
+        model: keras.Model,
+        decay: float,
+        every: int = 1,
+        accumulate: int = 1,
+        *,
+        start: int = 0,
+        trained: bool = False,
+    ):
         super().__init__()
-        self.decay, self.every, self.accumulate = decay, every, accumulate
-        self.weights = [variable for variable in model.variables if "float" in str(variable.dtype)]
+        self.decay, self.every, self.accumulate, self.start = decay, every, accumulate, start
+        averaged = model.trainable_variables if trained else model.variables
+        self.weights = [variable for variable in averaged if "float" in str(variable.dtype)]
         self.variables = [
-            keras.Variable(variable, trainable=False, dtype=variable.dtype, name=f"average_{number}")
+            compat.Variable(variable, trainable=False, dtype=variable.dtype, name=f"average_{number}")
             for number, variable in enumerate(self.weights)
         ]
 
@@ -43,16 +58,33 @@ class WeightAverage(keras.callbacks.Callback):
         @tf.function
         def swap():
             for average, variable in zip(self.variables, self.weights, strict=True):
-                old = tf.identity(variable.value)
+                old = tf.identity(variable)
                 variable.assign(average)
                 average.assign(old)
 
         self.update, self.swap = update, swap
 
     def on_train_batch_end(self, batch, logs=None):
-        updates, rest = divmod(current_step(self.model.optimizer), self.every)
-        if rest == 0 and (batch + 1) % self.accumulate == 0:
-            self.update(tf.constant(1 - min(self.decay, (1 + updates) / (10 + updates)), tf.float32))
+        if (batch + 1) % self.accumulate == 0:
+            share = self._share(current_step(self.model.optimizer))
+            if share:
+                self.update(tf.constant(share, tf.float32))
+
+    def _share(self, step: int) -> float:
+        """The share of the weights of a step in the average; 0 where they do not count."""
+        if step < self.start:
+            return 1.0
+        updates, rest = divmod(step - self.start, self.every)
+        if rest:
+            return 0.0
+        return 1 / (1 + updates) if self.start else 1 - min(self.decay, (1 + updates) / (10 + updates))
+
+    def take_from(self, optimizer) -> None:
+        """Show the average that an optimizer of tensorflow-addons keeps; it is not made before `start`, but zero."""
+        compat.built_variables(optimizer, self.weights)
+        self.variables[:] = [optimizer.get_slot(variable, "average") for variable in self.weights]
+        own = self.update
+        self.update = lambda share: own(share) if share == 1 else None
 
     def on_test_begin(self, logs=None):
         self.swap()
@@ -68,3 +100,31 @@ class WeightAverage(keras.callbacks.Callback):
             yield
         finally:
             self.swap()
+
+
+def wrapper(config: Config):
+    """What makes an optimizer average the trained weights itself, of tensorflow-addons; None where nothing does.
+
+    Raises:
+        ValueError: the configuration has what it cannot do.
+    """
+    if config.average != "trained" or not (config.ema or config.swa_start) or not compat.has_addons():
+        return None
+    from keras_resnet.training import addons  # only importable where it is installed
+
+    return addons.averaged(config.ema, config.ema_steps, config.swa_start)
+
+
+def of(model: keras.Model, config: Config) -> WeightAverage:
+    """The average that a run asks for, of a compiled model."""
+    average = WeightAverage(
+        model,
+        config.ema,
+        config.ema_steps,
+        config.accumulate,
+        start=config.swa_start,
+        trained=config.average == "trained",
+    )
+    if wrapper(config):
+        average.take_from(model.optimizer)
+    return average

@@ -14,13 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_resnet import curves, files
+from keras_resnet.compat import current_rate
 from keras_resnet.models import weights
 from keras_resnet.models.published import ModelInfo
-
-
-def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The learning rate of the next step."""
-    return float(np.asarray(optimizer.learning_rate))
 
 
 def current_step(optimizer: keras.optimizers.Optimizer) -> int:

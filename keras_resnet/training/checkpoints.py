@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import workers
+from keras_resnet import compat, workers
 from keras_resnet.errors import InputError, Stopped
 from keras_resnet.training.callbacks import current_step
 
@@ -51,18 +51,19 @@ class Checkpoints(keras.callbacks.Callback):
         self.strategy = model.distribute_strategy
         self.saved = -1
         self.optimizer = model.optimizer
-        self.optimizer.build(model.trainable_variables)
         self.best = tf.Variable(math.inf, trainable=False, name="best_error")
         self._evaluated = tf.Variable(-1, trainable=False, dtype=tf.int64, name="evaluated")
-        self.variables = [*model.variables, *self.optimizer.variables]
+        self.variables = [*model.variables, *compat.built_variables(self.optimizer, model.trainable_variables)]
         parts = {}
         for name, part in more.items():
             self.variables += part.variables
-            parts[name] = tf.train.Checkpoint(variables=[variable.value for variable in part.variables])
-        self.checkpoint = tf.train.Checkpoint(
-            model=model, optimizer=self.optimizer, best=self.best, evaluated=self._evaluated, **parts
-        )
-        self.manager = tf.train.CheckpointManager(self.checkpoint, str(self.folder), max_to_keep=keep)
+            parts[name] = tf.train.Checkpoint(variables=[compat.tf_variable(variable) for variable in part.variables])
+        parts |= {"model": model, "optimizer": self.optimizer, "best": self.best, "evaluated": self._evaluated}
+        self.checkpoint = tf.train.Checkpoint(**parts)
+        # Written by name too, since another version of Keras finds them by nothing else; see `models.readers`.
+        names = {compat.path(variable): compat.tf_variable(variable) for variable in model.weights}
+        named = tf.train.Checkpoint(network=names, **parts)
+        self.manager = tf.train.CheckpointManager(named, str(self.folder), max_to_keep=keep)
 
     @property
     def step(self) -> int:
@@ -111,7 +112,9 @@ class Checkpoints(keras.callbacks.Callback):
         """
         for variable in self.variables:
             if not np.isfinite(np.asarray(variable)).all():
-                raise FloatingPointError(f"{variable.path} is not finite at step {self.step}; nothing was saved.")
+                raise FloatingPointError(
+                    f"{compat.path(variable)} is not finite at step {self.step}; nothing was saved."
+                )
         try:
             self.manager.save(checkpoint_number=self.step)
         except tf.errors.OpError as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from keras_resnet import workers
+from keras_resnet import compat, workers
 from keras_resnet.data import boxes
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.average_precision import Found
@@ -193,7 +193,7 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         clip_norm=config.clip_norm,
     )
     if config.precision == "mixed_float16":
-        optimizer = optimizers.LossScale(optimizer)
+        optimizer = compat.LossScale(optimizer)
     optimizers.over_replicas(optimizer)
     model.compile(optimizer, jit_compile=False)
     batches = functools.partial(

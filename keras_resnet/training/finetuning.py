@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable
 
 import keras
 
+from keras_resnet import compat
 from keras_resnet.errors import InputError
 from keras_resnet.models import published, weights
 from keras_resnet.models.published import ModelInfo
@@ -95,22 +95,4 @@ def freeze(model: keras.Model, stages: int = 0, norm: bool = False) -> None:
 
 def backbone(model: keras.Model) -> list:
     """The variables that learn of all layers but the classifier."""
-    return [variable for variable in model.trainable_variables if HEAD not in variable.path]
-
-
-def slow_down(optimizer: keras.optimizers.Optimizer, variables: Iterable, factor: float) -> None:
-    """Multiply the learning rate of some variables; decoupled weight decay keeps the whole rate.
-
-    Args:
-        optimizer: any, not yet used.
-        variables: those that learn more slowly.
-        factor: what their rate is multiplied by.
-    """
-    # TensorFlow hands its own variables to `update_step`; the key is what Keras knows both kinds by.
-    slow = {optimizer._var_key(variable) for variable in variables}
-    whole = optimizer.update_step
-
-    def update_step(gradient, variable, learning_rate):
-        return whole(gradient, variable, learning_rate * (factor if optimizer._var_key(variable) in slow else 1.0))
-
-    optimizer.update_step = update_step
+    return [variable for variable in model.trainable_variables if HEAD not in compat.path(variable)]

@@ -12,16 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import workers
+from keras_resnet import compat, workers
 from keras_resnet.config import Config
 from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES
 from keras_resnet.pretrained import run_info
-from keras_resnet.training import finetuning, optimizers, runs
+from keras_resnet.training import averaging, finetuning, optimizers, runs
 from keras_resnet.training.adaptive import Plateau, WarmUp
-from keras_resnet.training.averaging import WeightAverage
 from keras_resnet.training.callbacks import BestWeights, Curves, LossWithoutPadding, MetricsLog, TensorBoardLog
 from keras_resnet.training.checkpoints import Checkpoints
 from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
@@ -137,8 +136,8 @@ def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
     workers.chief_first(strategy, run.create)
     with workers.own_folder(strategy, run) as own:
         rules, average = _rules(model, config, rate), None
-        if config.ema:
-            average = rules["average"] = WeightAverage(model, config.ema, config.ema_steps, config.accumulate)
+        if config.ema or config.swa_start:
+            average = rules["average"] = averaging.of(model, config)
         saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps, accumulate=config.accumulate, **rules)
         recorders = [
             MetricsLog(own.metrics),
@@ -201,11 +200,12 @@ def _compile(model: keras.Model, config: Config, rate) -> None:
         decay_norm=config.decay_norm,
         clip_norm=config.clip_norm,
         accumulate=config.accumulate,
+        average=averaging.wrapper(config),
     )
     if config.backbone_rate != 1.0:
-        finetuning.slow_down(optimizer, finetuning.backbone(model), config.backbone_rate)
+        compat.slow_down(optimizer, finetuning.backbone(model), config.backbone_rate)
     if config.precision == "mixed_float16":
-        optimizer = optimizers.LossScale(optimizer)
+        optimizer = compat.LossScale(optimizer)
     optimizers.over_replicas(optimizer)
     loss = CrossEntropy(config.label_smoothing)
     if config.loss == "binary_cross_entropy":
@@ -246,7 +246,7 @@ def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:
 def _facts(run: Workdir, model: keras.Model, images: int) -> str:
     """What follows from the configuration, for the first lines of the log."""
     config, facts = run.config, run.facts
-    parameters = _count(variable for variable in model.variables if "moving" not in variable.path)
+    parameters = _count(variable for variable in model.weights if "moving" not in compat.path(variable))
     learning = _count(model.trainable_variables)
     network = f"{config.model}: {parameters:,} parameters"
     if config.freeze_stages or config.freeze_norm:

@@ -22,6 +22,17 @@ TESTED = ("3.15.1",)
 """The versions of Keras that this was tested with; `tests/training/test_workers.py` fails once it is not needed."""
 
 
+def strategy(resolver) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Make the strategy of the workers that a cluster resolver names; Keras 2 runs under TensorFlow's own.
+
+    Raises:
+        ValueError: as for `MultiWorkerStrategy`.
+    """
+    return (
+        MultiWorkerStrategy(resolver) if hasattr(keras, "ops") else tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    )
+
+
 class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """`tf.distribute.MultiWorkerMirroredStrategy` for models of Keras 3.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import keras
 
-from keras_resnet.compat import cast
-from keras_resnet.errors import check_choice
+from keras_resnet import compat
+from keras_resnet.config import check_optimizer
+from keras_resnet.errors import InputError
 
 NO_DECAY = ("gamma", "beta", "bias")
 """Names of the variables that `decay_norm=False` keeps from weight decay: those of batch norm and the biases."""
@@ -30,9 +31,11 @@ class SGD(keras.optimizers.SGD):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient, variable, learning_rate=None):
         if self.l2 and self._use_weight_decay(variable):
-            gradient = gradient + self.l2 * cast(variable, gradient.dtype)
+            gradient = gradient + self.l2 * compat.cast(variable, gradient.dtype)
+        if learning_rate is None:  # Keras 2 asks for it inside
+            return super().update_step(gradient, variable)
         if keras.backend.backend() != "tensorflow" or not self.momentum:
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf  # only reached on the TensorFlow backend
@@ -73,17 +76,6 @@ class EachStep(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["accumulate"])
 
 
-class LossScale(keras.optimizers.LossScaleOptimizer):
-    """Keras' loss scaling for float16, counting also the steps that it skips because a gradient overflowed.
-
-    With Keras' own count, the schedule and the position in the data would fall behind each other.
-    """
-
-    def _stateful_handle_non_finite_grads(self):
-        super()._stateful_handle_non_finite_grads()
-        self.inner_optimizer._iterations.assign_add(1)
-
-
 def over_replicas(optimizer: keras.optimizers.Optimizer) -> None:
     """Let an optimizer sum gradients over replicas before it looks at them; where there is one, nothing changes.
 
@@ -96,8 +88,8 @@ def over_replicas(optimizer: keras.optimizers.Optimizer) -> None:
     """
     import tensorflow as tf
 
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1 or not hasattr(optimizer, "apply"):
+        return  # Keras 2 sums them first by itself
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     apply = optimizer.apply
 
@@ -127,6 +119,7 @@ def _lamb(rate, momentum, nesterov, decay, **options):
 
 
 OPTIMIZERS = {"sgd": _sgd, "sgdw": _sgdw, "adamw": _adamw, "lamb": _lamb}
+"""Those of Keras, by the names of `config.OPTIMIZERS`."""
 
 
 def make(
@@ -139,29 +132,42 @@ def make(
     decay_norm: bool = True,
     clip_norm: float = 0.0,
     accumulate: int = 1,
+    average=None,
 ) -> keras.optimizers.Optimizer:
-    """Make an optimizer by name.
+    """Make an optimizer by name; where tensorflow-addons is installed, all but "sgd" are its own, by the same rules.
 
     Args:
         name: "sgd" (the paper's, decay in the gradient), "sgdw" (decoupled decay; Loshchilov and Hutter, 2017),
-            "adamw", or "lamb" (You et al., 2019).
+            "adamw", or "lamb" (You et al., 2019); with tensorflow-addons also "novograd" (Ginsburg et al., 2019), any
+            of these after "lookahead_" (Zhang et al., 2019), and "tfa:CLASS" for another class of it.
         learning_rate: rate or schedule.
-        momentum: momentum, or the first beta of AdamW and LAMB.
+        momentum: momentum, or the first beta of the others.
         nesterov: Nesterov's momentum, for SGD.
         weight_decay: coefficient of the decay.
         decay_norm: whether batch norm's variables and biases decay too, as in the original; False is common today.
         clip_norm: largest norm of all gradients together; 0 for no limit.
         accumulate: batches whose gradients are averaged for one step.
+        average: `averaging.wrapper` of a run.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or one that needs what is not installed.
     """
-    check_choice("optimizer", name, OPTIMIZERS)
+    check_optimizer(name)
+    excluded = () if decay_norm else NO_DECAY
     options = {"global_clipnorm": clip_norm or None}
     if accumulate > 1:
+        if name not in OPTIMIZERS or not compat.RATE_IS_ARGUMENT:
+            raise InputError(f"accumulate must be 1 with {name} of Keras {keras.__version__}; Keras 3's own have more.")
         options["gradient_accumulation_steps"] = accumulate
         learning_rate = EachStep(learning_rate, accumulate) if callable(learning_rate) else learning_rate
+    if name not in OPTIMIZERS or average or (name != "sgd" and compat.has_addons()):
+        compat.addons(f"optimizer={name}")
+        from keras_resnet.training import addons  # only importable now
+
+        return addons.make(name, learning_rate, momentum, nesterov, weight_decay, excluded, options, average)
+    if not compat.RATE_IS_ARGUMENT:
+        options["jit_compile"] = False  # Keras 2 would compile the update of each variable by itself
     optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, **options)
-    if not decay_norm:
-        optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
+    if excluded:
+        optimizer.exclude_from_weight_decay(var_names=list(excluded))
     return optimizer

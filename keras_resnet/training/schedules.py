@@ -6,7 +6,7 @@ import math
 
 import keras
 
-from keras_resnet.compat import cast, cos, where
+from keras_resnet import compat
 from keras_resnet.config import Config
 
 
@@ -25,13 +25,13 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
         self.rate, self.steps, self.warmup_steps, self.warmup_rate = rate, steps, warmup_steps, warmup_rate
 
     def __call__(self, step):
-        step = cast(step, "float32")
+        step = compat.cast(step, "float32")
         done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
-        falling = self.rate * 0.5 * (1.0 + cos(math.pi * done))
+        falling = self.rate * 0.5 * (1.0 + compat.cos(math.pi * done))
         if not self.warmup_steps:
             return falling
         rising = self.warmup_rate + (self.rate - self.warmup_rate) * step / self.warmup_steps
-        return where(step < self.warmup_steps, rising, falling)
+        return compat.where(step < self.warmup_steps, rising, falling)
 
     def get_config(self):
         return {
@@ -57,7 +57,7 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, schedule, scale=1.0):
         self.schedule = schedule
         self.start = scale
-        self.scale = keras.Variable(scale, trainable=False, dtype="float32", name="rate_scale")
+        self.scale = compat.Variable(scale, trainable=False, dtype="float32", name="rate_scale")
 
     def __call__(self, step):
         return self.scale * (self.schedule(step) if callable(self.schedule) else self.schedule)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_resnet import workers
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.training.multi_worker import MultiWorkerStrategy
+from keras_resnet.training import multi_worker
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 """What `--strategy` may be."""
@@ -269,7 +269,7 @@ def _multi_worker(found: Cluster, timeout: float) -> tf.distribute.Strategy:
     _meet(found, timeout)
     _limit_silence(len(found.addresses), timeout)
     try:
-        return MultiWorkerStrategy(resolver)
+        return multi_worker.strategy(resolver)
     except tf.errors.OpError as error:
         addresses, reason = ", ".join(found.addresses), error.message.splitlines()[0]
         raise InputError(f"the workers {addresses} did not come together within {timeout:g} s: {reason}.") from error

@@ -50,6 +50,8 @@ def test_against_scikit_learn(random):
         assert result.loss == pytest.approx(metrics.log_loss(labels, probabilities))
         assert result.top1_error == pytest.approx(100 * (1 - metrics.accuracy_score(labels, logits.argmax(1))))
         assert result.top5_error == pytest.approx(100 * (1 - metrics.top_k_accuracy_score(labels, logits, k=5)))
+        assert result.kappa == pytest.approx(metrics.cohen_kappa_score(labels, logits.argmax(1)))
+        assert result.macro_f1 == pytest.approx(metrics.f1_score(labels, logits.argmax(1), average="macro"))
         matrix = classification.confusion(result.outcomes)
         np.testing.assert_array_equal(matrix, metrics.confusion_matrix(labels, logits.argmax(1)))
         errors, counts = classification.class_errors(result.outcomes)
@@ -97,3 +99,22 @@ def test_confident_mistakes_come_surest_first():
 def test_bad_input(scores, batches, message):
     with pytest.raises(ValueError, match=message):
         classification.evaluate(scores, batches)
+
+
+def test_against_tensorflow_addons(random):
+    addons = pytest.importorskip("tensorflow_addons", reason="tensorflow-addons is for TensorFlow 2.15; docs/stacks.md")
+    logits, labels = random.normal(size=(200, 5)), random.integers(0, 5, 200)
+    result = classification.evaluate(lambda x: logits[x[:, 0]], [(np.arange(200)[:, None], labels)])
+    kappa = addons.metrics.CohenKappa(num_classes=5, sparse_labels=True)
+    kappa.update_state(labels, logits.argmax(1))
+    f1 = addons.metrics.F1Score(num_classes=5, average="macro")
+    f1.update_state(np.eye(5, dtype="float32")[labels], logits)
+    assert result.kappa == pytest.approx(float(kappa.result()), abs=1e-6)
+    assert result.macro_f1 == pytest.approx(float(f1.result()), abs=1e-6)
+
+
+def test_one_class_only():
+    """No agreement beyond chance is defined where chance is always right."""
+    result = classification.evaluate(lambda x: np.eye(3)[x[:, 0]], [(np.zeros((4, 1), int), np.zeros(4, int))])
+    assert np.isnan(result.kappa)
+    assert (result.numbers()["kappa"], result.macro_f1) == (None, 1.0)

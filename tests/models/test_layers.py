@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet.models.layers import BatchNormalization, IdentityShortcut
+import keras_resnet
+from keras_resnet import compat
+from keras_resnet.models import weights
+from keras_resnet.models.layers import BatchNormalization, IdentityShortcut, stochastic_depth
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 
@@ -32,7 +35,7 @@ def run(layer, x, upstream, training):
             tape.watch(x)
             y = layer(x, training=training)
             loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
-        return y, *tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+        return y, *tape.gradient(loss, [x, *map(compat.tf_variable, (layer.gamma, layer.beta))])
 
     outputs = [np.asarray(tf.cast(value, tf.float32)) for value in step(x)]
     return [*outputs, layer.moving_mean.numpy(), layer.moving_variance.numpy()]
@@ -128,7 +131,7 @@ def test_replicas_keep_one_set_of_statistics(two_replicas):
         two_replicas.run(replica)
 
     step()
-    kept = [float(value[0]) for value in two_replicas.experimental_local_results(layer.moving_mean.value)]
+    kept = [float(value[0]) for value in two_replicas.experimental_local_results(compat.tf_variable(layer.moving_mean))]
     assert kept == [2.0, 2.0]
 
 
@@ -140,3 +143,43 @@ def test_identity_shortcut_by_hand():
     after = IdentityShortcut(4, 2, "after")(x).numpy()
     np.testing.assert_array_equal(after[0, :, :, 0], [[0, 2], [8, 10]])
     assert not after[..., 1:].any()
+
+
+def test_stochastic_depth_skips_whole_batches(random):
+    """In training all or nothing of the residual, as often as it should; in testing its expectation."""
+    layer = stochastic_depth(0.7)
+    shortcut, residual = (random.normal(size=(2, 3, 3, 4)).astype("float32") for _ in range(2))
+    np.testing.assert_allclose(layer([shortcut, residual], training=False), shortcut + 0.7 * residual, atol=1e-6)
+    call = tf.function(lambda: layer([tf.constant(shortcut), tf.constant(residual)], training=True))
+    kept = 0
+    for _ in range(400):
+        output = call().numpy()
+        one = np.allclose(output, shortcut + residual, atol=1e-6)
+        assert one or np.array_equal(output, shortcut)
+        kept += one
+    assert abs(kept / 400 - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 400)
+
+
+def test_rates_of_stochastic_depth_grow_in_a_line():
+    """Huang et al. (2016), equation 4: of L blocks, the l-th survives with 1 - l / L * rate."""
+    stages = [(8, 2, 1), (16, 2, 2)]
+    options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
+    model = keras_resnet.ResNet(stages, drop_path_rate=0.4, **options)
+    added = [layer for layer in model.layers if layer.name.endswith("_add")]
+    np.testing.assert_allclose([layer.survival_probability for layer in added], [0.9, 0.8, 0.7, 0.6])
+    assert not hasattr(keras_resnet.ResNet(stages, **options).get_layer("conv2_block1_add"), "survival_probability")
+    for wrong in ({"drop_path_rate": 1.0}, {"drop_path_rate": 0.1, "shortcut": None}):
+        with pytest.raises(ValueError, match=r"drop_path_rate must be in \[0, 1\), and 0 for a plain net; got"):
+            keras_resnet.ResNet(stages, **options, **wrong)
+    with pytest.raises(ValueError, match="recompute excludes drop_path_rate"):
+        keras_resnet.ResNet(stages, drop_path_rate=0.1, recompute=True, **options)
+
+
+def test_weights_of_a_network_with_stochastic_depth(tmp_path):
+    """They are those of the network without it."""
+    options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
+    model, plain = (keras_resnet.ResNet([(8, 1, 1)], drop_path_rate=rate, **options) for rate in (0.5, 0.0))
+    weights.save(model, tmp_path / "a.weights.h5")
+    weights.load(plain, tmp_path / "a.weights.h5")
+    for ours, theirs in zip(plain.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -9,7 +9,6 @@ import pathlib
 import sys
 import tempfile
 
-import keras
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -178,7 +177,7 @@ def round_trip(constructor, net, state, images, folder, stride_in_1x1=None, back
     options = options if stride_in_1x1 is None else {"stride_in_1x1": stride_in_1x1, **options}
     model = constructor(classifier_activation=None, input_shape=images.shape[1:], **options)
     weights.load(model, folder / "a.pth", stride_in_1x1=stride_in_1x1)
-    differences = [np.abs(keras.ops.convert_to_numpy(model(images, training=False)) - theirs).max()]
+    differences = [np.abs(np.asarray(model(images, training=False)) - theirs).max()]
     if back:
         weights.save_safetensors(model, folder / "a.safetensors")
         randomised(net, seed=1).load_state_dict(load_file(folder / "a.safetensors"))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_resnet import compat
 from keras_resnet.config import Config
 from keras_resnet.training.adaptive import Plateau, WarmUp
 from keras_resnet.training.losses import CrossEntropy, Top1Error
@@ -35,7 +36,7 @@ def test_warm_up_ends_when_the_average_error_is_low(random):
 
     class Record(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            rates.append(float(model.optimizer.learning_rate))
+            rates.append(compat.current_rate(model.optimizer))
 
         def on_train_batch_end(self, batch, logs=None):
             averages.append(float(warm_up.average))

@@ -2,9 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from keras_resnet.config import Config
 from keras_resnet.models import resnet
+from keras_resnet.training import averaging, optimizers
 from keras_resnet.training.averaging import WeightAverage
 
 
@@ -54,3 +57,45 @@ def test_evaluation_within_fit_is_of_the_average(random):
         averaged = model.evaluate(tests, verbose=0)
     np.testing.assert_allclose(history["val_loss"], averaged, rtol=1e-6)
     assert abs(own - averaged) > 1e-3
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_equal_shares_from_a_step_on(trained, random):
+    """From step 4 on, every second step: the mean of the weights of steps 4, 6, 8 and 10; before, the weights."""
+    model = network()
+    average = WeightAverage(model, decay=0.0, every=2, start=4, trained=trained)
+    seen = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([weight.numpy() for weight in model.trainable_variables])
+            if batch == 2:
+                with average.applied():
+                    for weight, last in zip(model.trainable_variables, seen[-1], strict=True):
+                        np.testing.assert_array_equal(weight.numpy(), last)
+
+    images = random.normal(size=(44, 8, 8, 3)).astype("float32")
+    labels = random.integers(0, 3, 44)
+    model.fit(images, labels, batch_size=4, shuffle=False, verbose=0, callbacks=[average, Record()])
+    statistics = model.get_layer("conv1_bn").moving_mean.numpy()
+    with average.applied():
+        for number, weight in enumerate(model.trainable_variables):
+            mean = np.mean([seen[step - 1][number] for step in (4, 6, 8, 10)], axis=0)
+            np.testing.assert_allclose(weight.numpy(), mean, atol=1e-6)
+        assert np.array_equal(model.get_layer("conv1_bn").moving_mean.numpy(), statistics) == trained
+
+
+@pytest.mark.parametrize("values", [{"ema": 0.8}, {"swa_start": 4, "ema_steps": 2}])
+def test_the_average_of_an_optimizer_is_that_of_the_callback(values, random):
+    """tensorflow-addons' MovingAverage and SWA against the average of this package."""
+    pytest.importorskip("tensorflow_addons", reason="tensorflow-addons is for TensorFlow 2.15; see docs/stacks.md")
+    config = Config(average="trained", **values)
+    model = network()
+    model.compile(optimizers.make("sgdw", 0.1, average=averaging.wrapper(config)), "sparse_categorical_crossentropy")
+    theirs = averaging.of(model, config)
+    ours = WeightAverage(model, config.ema, config.ema_steps, start=config.swa_start, trained=True)
+    images = random.normal(size=(44, 8, 8, 3)).astype("float32")
+    model.fit(images, random.integers(0, 3, 44), batch_size=4, shuffle=False, verbose=0, callbacks=[theirs, ours])
+    assert len(theirs.variables) == len(ours.variables) == len(model.trainable_variables)
+    for one, other in zip(theirs.variables, ours.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)

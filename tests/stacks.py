@@ -1,0 +1,147 @@
+"""What both stacks must agree on: `write` leaves a folder that `check`, in the environment of the other, compares with.
+
+    python -m tests.stacks write FOLDER
+    python -m tests.stacks check FOLDER
+
+Networks of each family with logits, a detector, ten steps of each optimizer, a run with a checkpoint, a SavedModel.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_resnet
+from keras_resnet import compat, training
+from keras_resnet.config import Config
+from keras_resnet.models import weights
+from keras_resnet.serving import saved_model
+from keras_resnet.training import optimizers
+from keras_resnet.workdir import Workdir
+from tests.detection import scenes
+
+SIDE, CLASSES = 64, 10
+FAMILIES = ("ResNet20", "PlainNet20", "ResNet18", "ResNet50")
+OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
+CONFIG = Config(
+    dataset="digits", model="resnet20", batch_size=32, steps=4, decay_steps=(), eval_steps=4, learning_rate=0.05, pad=1
+)
+
+
+def network(name: str) -> keras.Model:
+    """A network for logits; those for ImageNet with small images and few classes."""
+    small = {} if "20" in name else {"input_shape": (SIDE, SIDE, 3), "classes": CLASSES}
+    return getattr(keras_resnet, name)(classifier_activation=None, **small)
+
+
+def randomise(model: keras.Model, seed: int = 0) -> None:
+    """Weights and statistics that are the same in every version of every library."""
+    random = np.random.default_rng(seed)
+    values = []
+    for variable in model.weights:
+        shape = tuple(variable.shape)
+        if len(shape) > 1:
+            values.append(random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape))
+        elif compat.path(variable).endswith(("gamma", "moving_variance")):
+            values.append(random.uniform(0.7, 1.2, shape))
+        else:
+            values.append(random.normal(0, 0.1, shape))
+    model.set_weights([value.astype("float32") for value in values])
+
+
+def images(model: keras.Model, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, *model.input_shape[1:])).astype("float32")
+
+
+def logits(model: keras.Model) -> np.ndarray:
+    return np.asarray(model(images(model), training=False))
+
+
+def ten_steps(name: str) -> list[np.ndarray]:
+    """The weights of a network of one block after ten steps on fixed data."""
+    model = keras_resnet.ResNet(
+        [(8, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=4, classifier_activation=None
+    )
+    randomise(model)
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.05, 0.005])
+    optimizer = optimizers.make(name, rate, weight_decay=0.01, decay_norm=False, clip_norm=5.0)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=(160, 8, 8, 3)).astype("float32"), random.integers(0, 4, 160)
+    model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+def write(folder: pathlib.Path) -> None:
+    """Leave what this stack has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FAMILIES:
+        model = network(name)
+        randomise(model)
+        weights.save(model, folder / f"{name}.weights.h5")
+        np.save(folder / f"{name}.npy", logits(model))
+    detector = scenes.tiny()
+    randomise(detector)
+    weights.save(detector, folder / "detector.weights.h5")
+    np.savez(folder / "detector.npz", *detector.get_weights())
+    for name in OPTIMIZERS:
+        np.savez(folder / f"{name}.npz", *ten_steps(name))
+    run = training.train(CONFIG, folder / "run")
+    version = saved_model.export(run, folder / "exported")
+    function = tf.saved_model.load(str(version)).signatures["images"]
+    answer = function(images=tf.constant(_pictures()))
+    np.save(folder / "probabilities.npy", answer["probabilities"].numpy())
+
+
+def _pictures() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (3, 40, 50, 3)).astype("uint8")
+
+
+def check(folder: pathlib.Path) -> dict[str, float]:
+    """Return the largest differences to what the other stack left, by name."""
+    found = {}
+    for name in FAMILIES:
+        model = network(name)
+        weights.load(model, folder / f"{name}.weights.h5")
+        found[f"logits {name}"] = _difference([logits(model)], [np.load(folder / f"{name}.npy")])
+    detector = scenes.tiny()
+    weights.load(detector, folder / "detector.weights.h5")
+    with np.load(folder / "detector.npz") as stored:
+        found["detector"] = _difference(detector.get_weights(), [stored[key] for key in stored.files])
+    for name in OPTIMIZERS:
+        with np.load(folder / f"{name}.npz") as stored:
+            found[f"ten steps {name}"] = _difference(ten_steps(name), [stored[key] for key in stored.files])
+    function = tf.saved_model.load(str(folder / "exported" / "1")).signatures["images"]
+    answer = function(images=tf.constant(_pictures()))
+    found["SavedModel"] = _difference([answer["probabilities"].numpy()], [np.load(folder / "probabilities.npy")])
+    run = Workdir.open(folder / "run")
+    assert run.config == CONFIG
+    best = run.load()
+    found["run"] = _difference([np.asarray(best(images(best), training=False))], [_from_checkpoint(run)])
+    further = dataclasses.replace(CONFIG, init_weights=str(folder / "run"), new_head=False, learning_rate=0.0)
+    went_on = training.train(further, folder / f"went_on_keras{keras.__version__}").load()
+    found["run gone on from"] = _difference(went_on.get_weights()[-2:], best.get_weights()[-2:])
+    return found
+
+
+def _from_checkpoint(run: Workdir) -> np.ndarray:
+    """The probabilities of the run's network with the weights of its newest checkpoint."""
+    model = run.build()
+    weights.load(model, tf.train.latest_checkpoint(str(run.checkpoints)) + ".index")
+    return np.asarray(model(images(model), training=False))
+
+
+def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    return float(max(np.abs(a - b).max() for a, b in zip(one, other, strict=True)))
+
+
+if __name__ == "__main__":
+    verb, place = sys.argv[1:]
+    if verb == "write":
+        write(pathlib.Path(place))
+    else:
+        print(json.dumps(check(pathlib.Path(place))))

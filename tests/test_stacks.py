@@ -1,0 +1,33 @@
+"""The two stacks give the same: each checks what the other wrote, in processes of their own environments."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+OTHER = os.environ.get("KERAS_RESNET_OTHER_PYTHON")
+TOLERANCES = {"logits": 1e-4, "ten steps": 1e-5, "SavedModel": 1e-5, "run": 1e-5, "detector": 0.0}
+"""Largest difference allowed, by the first words of what is compared."""
+
+
+def run(python: str, verb: str, folder) -> str:
+    environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    process = subprocess.run(
+        [python, "-m", "tests.stacks", verb, str(folder)], capture_output=True, text=True, env=environment
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+@pytest.mark.skipif(not OTHER, reason="needs the Python of the other stack in KERAS_RESNET_OTHER_PYTHON")
+@pytest.mark.parametrize("here_first", [True, False], ids=["written here", "written there"])
+def test_each_stack_continues_the_other(here_first, tmp_path):
+    writer, checker = (sys.executable, OTHER) if here_first else (OTHER, sys.executable)
+    run(writer, "write", tmp_path)
+    found = json.loads(run(checker, "check", tmp_path).splitlines()[-1])
+    for name, difference in found.items():
+        (tolerance,) = (limit for start, limit in TOLERANCES.items() if name.startswith(start))
+        assert difference <= tolerance, (name, difference)
+    assert {name.split()[0] for name in found} == {"logits", "ten", "SavedModel", "run", "detector"}
