@@ -1,6 +1,7 @@
-"""The command `keras-resnet`: train, evaluate, predict, export, convert, and the paper's pictures and tables.
+"""The command `keras-resnet`: train, evaluate, predict, export, convert, launch, and the paper's pictures and tables.
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
+keras-resnet launch --workers=2 train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet evaluate --workdir=runs/r20 --views=single,ten_crop --out=report
 keras-resnet evaluate --weights=imagenet --model=resnet50 --dataset=folder:/data/val --views=multi_scale
 keras-resnet predict --workdir=runs/r20 PHOTO...
@@ -28,7 +29,7 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from keras_resnet import flags
-from keras_resnet.errors import InputError, Stopped, check_choice
+from keras_resnet.errors import InputError, PeerLost, Stopped, check_choice
 
 
 def _source_flags(values: absl_flags.FlagValues) -> None:
@@ -118,10 +119,14 @@ def train(arguments: Sequence[str]) -> None:
     if not flags.parsed(values, arguments, train, positional=False):
         return
     config, workdir = flags.config(values), flags.required(values, "workdir")
+    strategy = flags.made_strategy(values)
 
+    from keras_resnet import workers
     from keras_resnet.training import loop
 
-    print(f"wrote {loop.train(config, workdir).path}")
+    run = loop.train(config, workdir, strategy)
+    if workers.is_chief(strategy):
+        print(f"wrote {run.path}")
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -144,13 +149,16 @@ def evaluate(arguments: Sequence[str]) -> None:
     define["string"]("average", "probabilities", "What is averaged over views and networks: probabilities or logits.")
     define["integer"]("recalibrate", 0, "Recompute batch norm over so many training images first.", lower_bound=0)
     define["integer"]("batch_size", 256, "Pictures that a network sees at a time.", lower_bound=1)
-    define["integer"]("replicas", 0, "Devices that share each batch; 0 for all GPUs.", lower_bound=0)
     define["string"]("out", None, "Folder to make with results.json, results.md and pictures.")
+    flags.strategy(values)
     if not flags.parsed(values, arguments, evaluate, positional=False):
         return
     if not (values.workdir or values.weights or values.saved_model or values.tflite):
         raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
 
+    strategy = flags.made_strategy(values)
+
+    from keras_resnet import workers
     from keras_resnet.evaluation import report, session
 
     report.check(values.out)
@@ -162,17 +170,21 @@ def evaluate(arguments: Sequence[str]) -> None:
         average=values.average,
         recalibrate=values.recalibrate,
         batch_size=values.batch_size,
-        replicas=values.replicas,
     )
-    evaluated = session.evaluate(
-        _sources(values),
-        plan,
-        saved_model=values.saved_model,
-        tflite=values.tflite,
-        dataset=values.dataset,
-        data_dir=values.data_dir,
-        split=values.split,
-    )
+    with workers.together(strategy):
+        workers.check_same(strategy, {"arguments": list(arguments)}, "the command")
+        evaluated = session.evaluate(
+            _sources(values),
+            plan,
+            saved_model=values.saved_model,
+            tflite=values.tflite,
+            dataset=values.dataset,
+            data_dir=values.data_dir,
+            split=values.split,
+            strategy=strategy,
+        )
+    if not workers.is_chief(strategy):
+        return
     print(report.table(evaluated.rows))
     if values.out:
         evaluated.write(values.out, shlex.join(["keras-resnet", "evaluate", *arguments]))
@@ -407,6 +419,23 @@ def convert(arguments: Sequence[str]) -> None:
     print(f"wrote {out}: {model.name}, {model.count_params():,} numbers")
 
 
+def launch(arguments: Sequence[str]) -> int | None:
+    """Run a verb as several workers on this machine, --workers=N VERB ..., and stop all when one fails."""
+    values = absl_flags.FlagValues()
+    absl_flags.DEFINE_integer("workers", 2, "How many processes.", lower_bound=1, flag_values=values)
+    first = next((place for place, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
+    if not flags.parsed(values, arguments[:first], launch, positional=False):
+        return None
+    command = arguments[first:]
+    if not command or command[0] not in ("train", "evaluate"):
+        got = repr(command[0]) if command else "nothing"
+        raise InputError(f"launch wants its flags with =, and then train or evaluate with theirs; got {got}.")
+
+    from keras_resnet import launch as launcher
+
+    return launcher.run([sys.executable, "-m", "keras_resnet.cli", *command], values.workers)
+
+
 VERBS = {
     "train": train,
     "evaluate": evaluate,
@@ -417,6 +446,7 @@ VERBS = {
     "curves": curves,
     "costs": costs,
     "reproduce": reproduce,
+    "launch": launch,
 }
 
 
@@ -436,18 +466,21 @@ def run(verb: str, arguments: Sequence[str], verbs: Mapping[str, Callable] | Non
         verbs: name -> function; by default those of classifiers, or of detectors where the preset or workdir is theirs.
 
     Returns:
-        The exit code: 0, 1 for a user's mistake, 128 and the signal's number after SIGTERM (143) or Ctrl-C (130).
+        The exit code: 0, 1 for a user's mistake, 128 and the signal's number after SIGTERM (143) or Ctrl-C (130), 75
+        where another worker is lost.
     """
     quiet()
     from keras_resnet import detector_cli
 
-    verbs = verbs or (detector_cli.VERBS if detector_cli.wanted(arguments) else VERBS)
+    verbs = verbs or (VERBS | detector_cli.VERBS if detector_cli.wanted(arguments) else VERBS)
     try:
-        verbs[verb](arguments)
-        return 0
+        return verbs[verb](arguments) or 0
     except Stopped as stopped:
         print(f"keras-resnet {verb}: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
+    except PeerLost as lost:
+        print(f"keras-resnet {verb}: {lost}", file=sys.stderr)
+        return lost.code
     except (InputError, FloatingPointError) as error:
         print(f"keras-resnet {verb}: {error}", file=sys.stderr)
         return 1

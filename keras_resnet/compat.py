@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 
 from keras_resnet.errors import InputError
 
@@ -19,7 +20,7 @@ try:  # Keras 3, any backend
     from keras.backend import standardize_dtype
     from keras.config import dtype_policy, image_data_format, set_dtype_policy
     from keras.dtype_policies import get as policy_of
-    from keras.ops import argmax, cast, cos, one_hot, pad, reshape, where
+    from keras.ops import argmax, average_pool, cast, cos, one_hot, pad, reshape, where
     from keras.random import SeedGenerator
     from keras.tree import flatten
 
@@ -40,7 +41,7 @@ except ImportError:  # Keras 2 has no such modules, and only TensorFlow
     from keras.mixed_precision import global_policy as dtype_policy
     from keras.mixed_precision import set_global_policy as set_dtype_policy
     from keras.src.utils.generic_utils import to_snake_case
-    from tensorflow import Variable, argmax, cast, cos, one_hot, pad, reshape, where
+    from tensorflow import Variable, argmax, cast, cos, nn, one_hot, pad, reshape, where
     from tensorflow.nest import flatten
 
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -49,6 +50,9 @@ except ImportError:  # Keras 2 has no such modules, and only TensorFlow
         ) from None
 
     SeedGenerator = object
+
+    def average_pool(inputs, pool_size, strides, padding):
+        return nn.avg_pool(inputs, pool_size, strides, padding.upper())
 
     def policy_of(policy) -> Policy:
         return policy if isinstance(policy, Policy) else Policy(policy)
@@ -63,6 +67,7 @@ __all__ = [
     "Variable",
     "addons",
     "argmax",
+    "average_pool",
     "built_variables",
     "cast",
     "check_layer",
@@ -172,7 +177,7 @@ def current_rate(optimizer) -> float:
         # Keras 2 keeps the last step's rate there, or the schedule.
         rate = getattr(optimizer, "_learning_rate", rate)
         rate = rate(optimizer.iterations) if callable(rate) else rate
-    return float(rate)
+    return float(np.asarray(rate))
 
 
 def slow_down(optimizer, variables: Iterable, factor: float) -> None:

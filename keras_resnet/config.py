@@ -109,6 +109,7 @@ class Config(Values):
     drop_path_rate: float = option(0.0, "How often the last block is skipped in training; those before it less.")
     init_weights: str = option("", "Weights to start from: a file, a name such as imagenet, or the folder of a run.")
     new_head: bool = option(True, "With init_weights, start the classifier afresh.")
+    synchronized_norm: bool = option(False, "Batch norm over the images of all replicas of a batch together.")
     freeze_stages: int = option(
         0, "Keep this many parts fixed: 1 for conv1, 2 with conv2_x, ..., 5 for all but the head."
     )

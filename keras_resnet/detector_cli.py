@@ -53,10 +53,14 @@ def train(arguments: Sequence[str]) -> None:
     if values.data:
         config = dataclasses.replace(config, dataset=f"folder:{values.data}")
     workdir = flags.required(values, "workdir")
+    strategy = flags.made_strategy(values)
 
+    from keras_resnet import workers
     from keras_resnet.training import detection
 
-    print(f"wrote {detection.train(config, workdir).path}")
+    run = detection.train(config, workdir, strategy)
+    if workers.is_chief(strategy):
+        print(f"wrote {run.path}")
 
 
 def _testing_flags(values: absl_flags.FlagValues) -> None:

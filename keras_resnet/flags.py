@@ -33,11 +33,33 @@ def define(values: flags.FlagValues, dataclass: type = Config) -> None:
 
 
 def define_run(values: flags.FlagValues, dataclass: type = Config, presets: Mapping[str, Values] = PRESETS) -> None:
-    """Define the flags of a training: `workdir`, `preset`, `config`, and those of `define`."""
+    """Define the flags of a training: `workdir`, `preset`, `config`, and those of `strategy` and `define`."""
     workdir(values)
     flags.DEFINE_string("preset", None, f"Start from a preset: {', '.join(presets)}.", flag_values=values)
     flags.DEFINE_string("config", None, "Start from a config.json of another run.", flag_values=values)
+    strategy(values)
     define(values, dataclass)
+
+
+def strategy(values: flags.FlagValues) -> None:
+    """Define the flags that say where to compute; they decide nothing of the result and are no part of a run."""
+    help = "Where to compute: auto, one (device), mirrored (GPUs of this machine), multi_worker or tpu."
+    flags.DEFINE_string("strategy", "auto", help, flag_values=values)
+    help = "Devices of this machine that share each batch; 0 for all GPUs."
+    flags.DEFINE_integer("replicas", 0, help, lower_bound=0, flag_values=values)
+    help = "Seconds to wait for other workers at the start."
+    flags.DEFINE_integer("peer_timeout", 120, help, lower_bound=1, flag_values=values)
+
+
+def made_strategy(values: flags.FlagValues):
+    """The `tf.distribute.Strategy` that the flags of `strategy` and the environment describe.
+
+    Raises:
+        ValueError: as for `training.strategy.make`.
+    """
+    from keras_resnet.training.strategy import make
+
+    return make(values.strategy, replicas=values.replicas, timeout=values.peer_timeout)
 
 
 def workdir(values: flags.FlagValues) -> None:

@@ -179,6 +179,8 @@ class Workdir:
             options["drop_path_rate"] = config.drop_path_rate
         if options and config.model.startswith("plainnet"):
             raise InputError(f"{' and '.join(options)} must be left out for a plain network.")
+        if config.synchronized_norm:
+            options["synchronized"] = True
         return MODELS[config.model](
             input_shape=(*(image_size or self.image_size), 3),
             classes=len(self.facts.class_names),

@@ -46,9 +46,9 @@ def pytest_configure():
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def two_replicas():
-    """A MirroredStrategy of two replicas on this machine's CPU."""
+    """A MirroredStrategy of two replicas on this machine's CPU; one for all tests, as two mix up their collectives."""
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

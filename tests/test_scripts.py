@@ -8,8 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
+from keras_resnet import flags as flag_names
 from tests.clean_install import build_wheel
 from tests.data.test_boxes import voc_folder
 
@@ -179,8 +181,10 @@ def test_train_evaluate_predict_export(installed, tmp_path):
         (
             ["trian"],
             "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs, "
-            "reproduce; got 'trian'",
+            "reproduce, launch; got 'trian'",
         ),
+        (["launch", "--workers", "2", "train"], "launch wants its flags with =, and then train or evaluate"),
+        (["launch", "--workers=2"], "with theirs; got nothing."),
         (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
         (["train", "--steps=x"], "steps"),
         (["train", "--preset=digits_resnet20"], "workdir must be given"),
@@ -202,6 +206,19 @@ def test_train_evaluate_predict_export(installed, tmp_path):
         (["train", "--dataset=digits", "--model=resnet21", "--workdir=unused"], "model must be one of"),
         (["train", "--dataset=digits", "--workdir=/proc/none"], "workdir must be a writable folder"),
         (["train", "--dataset=digits", "--batch_size=5000", "--workdir=unused"], "batch_size must be from 1 to"),
+        (
+            ["train", "--dataset=digits", "--batch_size=25", "--replicas=2", "--workdir=unused"],
+            "batch_size must be a multiple of the 2 replicas; got 25.",
+        ),
+        (["train", "--dataset=digits", "--strategy=two", "--workdir=unused"], "strategy must be one of 'auto', 'one'"),
+        (
+            ["train", "--dataset=digits", "--strategy=tpu", "--workdir=unused"],
+            "strategy tpu needs a TPU",
+        ),
+        (
+            ["train", "--dataset=digits", "--strategy=multi_worker", "--workdir=unused"],
+            "strategy multi_worker needs TF_CONFIG, a Slurm step of several tasks or KERAS_RESNET_PODS",
+        ),
     ],
 )
 def test_mistakes_exit_with_one_sentence(arguments, message, tmp_path):
@@ -258,6 +275,33 @@ def test_degradation(tmp_path):
     assert "plainnet20: 19 layers of 3x3" in output
     files = {path.name for path in (tmp_path / "runs").iterdir()}
     assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
+
+
+def test_the_cluster_scripts(tmp_path):
+    """Their shell is read by the shell, and what the Kubernetes job makes of its environment by the package."""
+    subprocess.run(["bash", "-n", ROOT / "examples/cluster/slurm.sh"], check=True)
+    text = (ROOT / "examples/cluster/kubernetes.yaml").read_text(encoding="utf-8")
+    block = text.split("            - |\n")[1].split("          resources:")[0]
+    script = block.replace("exec keras-resnet", "echo $TF_CONFIG; echo keras-resnet")
+    environment = {**os.environ, "JOB": "run", "WORKERS": "12", "JOB_COMPLETION_INDEX": "10"}
+    output = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    config, command = output.splitlines()
+    values = json.loads(config)
+    assert values["task"] == {"type": "worker", "index": 10}
+    assert values["cluster"]["worker"] == [f"run-{number}.run:2222" for number in range(12)]
+    values = flags.FlagValues()
+    flag_names.define_run(values)
+    for words in (command, (ROOT / "examples/cluster/slurm.sh").read_text().split("srun")[2].split("code=")[0]):
+        arguments = words.replace("\\\n", " ").split("train ")[1].split()
+        flag_names.parse(values, ["train", *arguments])
+        assert values.preset == "imagenet_resnet50"
+        assert values.strategy == "multi_worker"
+
+
+def test_the_scaling_benchmark_runs():
+    output = run("benchmarks/scaling.py", "expect", "--speed=100")
+    assert "ResNet-50: 102.2 MB of gradients; 100 images/s on one accelerator" in output
+    assert "| 512 | 256 | less than one |" in output
 
 
 def test_the_benchmark_of_evaluation_runs():

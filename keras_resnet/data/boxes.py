@@ -385,25 +385,31 @@ def train(
     mirror: bool = True,
     flip: bool = False,
     max_boxes: int = 100,
+    context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Return endless training batches; each holds upright pictures only, or others only, to save padding.
 
     Args:
         pictures: the training pictures.
-        batch_size: images in a batch.
+        batch_size: images in a batch, over all workers.
         view: how to show them.
         seed: of order, mirroring and the detector's sampling.
         start_step: the first batch is that of this step.
         mirror: mirror half of the pictures left to right.
         flip: turn half of the pictures upside down, for images that have no up, such as a microscope's.
         max_boxes: pictures with more boxes show a random choice of them.
+        context: input context of `tf.distribute`: each worker gets its part of every batch.
 
     Returns:
         `tf.data.Dataset` of dictionaries; see the top of this file.
 
     Raises:
-        ValueError: a batch size that no orientation has pictures for.
+        ValueError: a batch size that no orientation has pictures for, or that does not fit the workers.
     """
+    workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
+    if batch_size % workers:
+        raise InputError(f"batch_size must be a multiple of the {workers} workers; got {batch_size}.")
+    part = batch_size // workers
     canvas = view.canvas(pictures)
     groups = [[i for i, p in enumerate(pictures) if _upright(p) == key] for key in sorted(canvas)]
     if batch_size < 1 or batch_size > max(map(len, groups)):
@@ -418,8 +424,8 @@ def train(
 
     def order():
         for step, batch in _plan(groups, batch_size, seed, start_step):
-            for place, index in enumerate(batch):
-                yield step * batch_size + place, index
+            for place in range(worker * part, (worker + 1) * part):
+                yield step * batch_size + place, batch[place]
 
     def example(place, index):
         seeds = tf.random.split(stateless_seed(seed, place), 3)
@@ -445,7 +451,7 @@ def train(
     signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
     stream = tf.data.Dataset.from_generator(order, output_signature=signature)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _unsharded(stream.batch(batch_size, drop_remainder=True)).prefetch(2)
+    return _unsharded(stream.batch(part, drop_remainder=True)).prefetch(2)
 
 
 def _plan(groups, batch_size: int, seed: int, start_step: int) -> Iterator[tuple[int, np.ndarray]]:

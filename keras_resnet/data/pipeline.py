@@ -100,6 +100,8 @@ def train(
         raise InputError(f"batch_size must be a multiple of the {workers} workers; got {batch_size}.")
     part = batch_size // workers
     examples = dataset.examples(split)
+    if cache not in ("", "memory") and workers > 1:
+        cache = f"{cache}.worker{worker}"  # workers may share a disk
 
     def places(step):
         """Positions in the endless stream of this worker's part of a step's batch, i64[part]."""
@@ -200,8 +202,8 @@ def evaluate(
     part = batch_size // workers
     pad_batches = pad_batches or workers > 1
     count, examples = dataset.count(split), dataset.examples(split)
-    if batch_size > 1 and None in view.shape and not isinstance(examples, Images):
-        raise InputError(f"batch_size must be 1 for whole images of different sizes; got {batch_size}.")
+    if part > 1 and None in view.shape and not isinstance(examples, Images):
+        raise InputError(f"batch_size must be 1 for whole images of different sizes; got {part}.")
     steps = -(-count // batch_size)
 
     def places(step):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_resnet import workers
 from keras_resnet.data import pipeline
 from keras_resnet.data.examples import Dataset, Images
 from keras_resnet.data.views import EvalView
@@ -81,6 +83,7 @@ def evaluate(
     batch_size: int = 256,
     max_pixels: int = image.MAX_PIXELS,
     label_map: np.ndarray | None = None,
+    strategy: tf.distribute.Strategy | None = None,
     progress: bool = True,
 ) -> dict[str, Result]:
     """Evaluate each network, and where there are several their ensemble, by one of the paper's protocols.
@@ -99,6 +102,7 @@ def evaluate(
             different sizes are seen one at a time.
         max_pixels: larger images are an error.
         label_map: i64[classes of the data set], the network's class of each; by default they are the same.
+        strategy: whose workers share the images, each its part of every batch; all of them get the same results.
         progress: whether to show a bar with images/s and time left, on a terminal.
 
     Returns:
@@ -112,6 +116,10 @@ def evaluate(
     _check_classes(members)
     plans = [protocols.views(protocol, member.view, scales, mirror) for member in members]
     count = dataset.count(split)
+    count_workers = workers.count(strategy) if strategy else 1
+    context = None
+    if count_workers > 1:
+        context = tf.distribute.InputContext(count_workers, workers.index(strategy), strategy.num_replicas_in_sync)
     together = RunningAverage(average)
     results: dict[str, Result] = {}
     classes = None
@@ -123,14 +131,15 @@ def evaluate(
             def passes(views=views, function=function, member=member):
                 for view in views:
                     bar.set_description(f"{member.name} {protocol}" + (f" {view.resize}" if len(views) > 1 else ""))
-                    size = 1 if _sizes_differ(dataset, split, view) else max(batch_size // view.views, 1)
-                    batches = pipeline.evaluate(dataset, size, view, split=split, max_pixels=max_pixels)
-                    yield _counted(
-                        score(
-                            function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits
-                        ),
-                        bar,
+                    part = 1 if _sizes_differ(dataset, split, view) else batch_size // view.views // count_workers
+                    size = max(part, 1) * count_workers
+                    batches = pipeline.evaluate(
+                        dataset, size, view, split=split, max_pixels=max_pixels, context=context
                     )
+                    scored = score(
+                        function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits
+                    )
+                    yield _counted(_of_all_workers(strategy, scored, count) if context else scored, bar)
 
             keep = len(members) > 1
             outcomes, log_probabilities = _averaged(passes(), len(views), average, keep)
@@ -160,8 +169,28 @@ def _averaged(passes: Iterator, count: int, average: str, keep: bool) -> tuple[O
 
 
 def _mapped(batches, label_map: np.ndarray | None):
-    for images, labels in batches:
+    for images, labels, *_ in batches:
         yield images, labels.numpy() if label_map is None else label_map[labels.numpy()]
+
+
+def _of_all_workers(strategy: tf.distribute.Strategy, scored: Iterator, count: int) -> Iterator:
+    """Labels and log-probabilities of all images, of which each worker scored its part of every batch.
+
+    Args:
+        strategy: of the workers.
+        scored: labels i64[part] and log-probabilities f64[part,K] of this worker's part of each batch.
+        count: images in all; what is more than that only filled up the last batch.
+    """
+    # A message for each batch would take longer than a small batch.
+    while batches := list(itertools.islice(scored, 32)):
+        columns = []
+        for own in map(np.stack, zip(*batches, strict=True)):
+            parts = [np.frombuffer(part, own.dtype) for part in workers.gather(strategy, own.tobytes())]
+            every = np.stack([part.reshape(own.shape) for part in parts], 1)  # [batches,workers,part,...]
+            columns.append(every.reshape(-1, *own.shape[2:])[:count])
+        labels, values = columns
+        count -= len(labels)
+        yield labels, values
 
 
 def _counted(scored: Iterator, bar: tqdm) -> Iterator:

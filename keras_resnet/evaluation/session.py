@@ -11,12 +11,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import keras_resnet
+from keras_resnet import workers
 from keras_resnet.class_names import label_map, readable
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.examples import Dataset
 from keras_resnet.data.views import EvalView, WholeView
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.evaluation import ensemble, exported, protocols, replicas, report
+from keras_resnet.evaluation import ensemble, exported, protocols, report
 from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
 from keras_resnet.evaluation.responses import Responses, layer_responses
 from keras_resnet.evaluation.scores import AVERAGES
@@ -37,7 +38,6 @@ class Plan:
         average: what is averaged, one of `scores.AVERAGES`.
         recalibrate: training images over which batch norm is recomputed first; 0 for none.
         batch_size: pictures that a network sees at a time.
-        replicas: devices that share each batch; 0 for all GPUs.
     """
 
     views: tuple[str, ...] = ("single",)
@@ -47,7 +47,6 @@ class Plan:
     average: str = "probabilities"
     recalibrate: int = 0
     batch_size: int = 256
-    replicas: int = 0
 
     def __post_init__(self) -> None:
         if not self.views:
@@ -112,6 +111,7 @@ def evaluate(
     dataset: str | None = None,
     data_dir: str | None = None,
     split: str | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Evaluated:
     """Evaluate trained networks, their ensemble where there are several, and exported networks.
 
@@ -123,11 +123,11 @@ def evaluate(
         dataset: name of the data set; by default that of the first source.
         data_dir: folder of prepared tensorflow-datasets; by default that of the first source.
         split: by default the first of test, validation and val that the data set has.
+        strategy: whose workers share the images, and whose replicas share each worker's; by default one device.
 
     Raises:
         ValueError: no networks, different classes, an unknown data set or split, views that do not suit.
     """
-    strategy = replicas.strategy(plan.replicas)
     data = open_dataset(sources, dataset, data_dir)
     split = split or _test_split(data)
     data.count(split)  # so that a wrong split is found before networks are loaded
@@ -152,6 +152,8 @@ def evaluate(
                 batch_size=plan.batch_size,
                 max_pixels=sources[0].config.max_pixels if sources else image.MAX_PIXELS,
                 label_map=label_map(data.facts.class_names, group[0].class_names),
+                strategy=strategy,
+                progress=strategy is None or workers.is_chief(strategy),
             )
             rows += [report.Row(name, views, result) for name, result in found.items()]
     first = groups[0][0]

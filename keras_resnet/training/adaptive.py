@@ -30,10 +30,10 @@ class Plateau(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         error = logs["val_top1_error"]
-        if error < float(self.lowest):
+        if error < float(self.lowest.numpy()):
             self.lowest.assign(error)
             self.waited.assign(0)
-        elif int(self.waited) + 1 < self.patience:
+        elif int(self.waited.numpy()) + 1 < self.patience:
             self.waited.assign_add(1)
         else:
             self.rate.scale.assign(self.rate.scale * self.factor)
@@ -61,15 +61,15 @@ class WarmUp(keras.callbacks.Callback):
         self.seen = (0.0, 0.0)
 
     def on_train_batch_end(self, batch, logs=None):
-        if float(self.rate.scale) == 1.0:
+        if float(self.rate.scale.numpy()) == 1.0:
             return
         # The sums of the metric, and not its mean, so that a resumed run sees the very same numbers.
         metric = next(metric for metric in _flat(self.model.metrics) if isinstance(metric, Top1Error))
-        total, count = float(metric.total), float(metric.count)
+        total, count = float(metric.total.numpy()), float(metric.count.numpy())
         error = (total - self.seen[0]) / (count - self.seen[1])
         self.seen = (total, count)
         self.average.assign(self.decay * self.average + (1 - self.decay) * error)
-        if float(self.average) < self.error:
+        if float(self.average.numpy()) < self.error:
             self.rate.scale.assign(1.0)
 
 

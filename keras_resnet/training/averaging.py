@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.config import Config
+from keras_resnet.training.callbacks import current_step
 
 
 class WeightAverage(keras.callbacks.Callback):
@@ -65,7 +66,7 @@ class WeightAverage(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if (batch + 1) % self.accumulate == 0:
-            share = self._share(int(self.model.optimizer.iterations))
+            share = self._share(current_step(self.model.optimizer))
             if share:
                 self.update(tf.constant(share, tf.float32))
 

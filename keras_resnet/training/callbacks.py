@@ -10,12 +10,37 @@ import time
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
 from keras_resnet import curves, files
 from keras_resnet.compat import current_rate
 from keras_resnet.models import weights
 from keras_resnet.models.published import ModelInfo
+
+
+def current_step(optimizer: keras.optimizers.Optimizer) -> int:
+    """Steps taken so far, also where the count is a variable of several replicas."""
+    return int(np.asarray(optimizer.iterations))
+
+
+class LossWithoutPadding(keras.callbacks.Callback):
+    """Correct the test loss where batches are filled up with images of weight 0, before other callbacks see it.
+
+    Keras divides the weighted sum of the losses by the number of images, those of weight 0 among them; its weighted
+    metrics are exact.
+
+    Args:
+        padded: images with padding for each image without.
+    """
+
+    def __init__(self, padded: float):
+        super().__init__()
+        self.padded = padded
+
+    def on_epoch_end(self, epoch, logs=None):
+        if "val_loss" in logs:
+            logs["val_loss"] *= self.padded
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -30,7 +55,7 @@ class MetricsLog(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def on_train_begin(self, logs=None):
-        self._drop_after(int(self.model.optimizer.iterations))
+        self._drop_after(current_step(self.model.optimizer))
 
     def _drop_after(self, step: int) -> None:
         """Keep only the whole records of steps up to this one."""
@@ -42,7 +67,7 @@ class MetricsLog(keras.callbacks.Callback):
             files.write(self.path, text)
 
     def on_epoch_end(self, epoch, logs=None):
-        record = {"step": int(self.model.optimizer.iterations)}
+        record = {"step": current_step(self.model.optimizer)}
         self._drop_after(record["step"] - 1)
         record |= {name: round(float(value), 6) for name, value in (logs or {}).items()}
         record["learning_rate"] = current_rate(self.model.optimizer)
@@ -105,7 +130,7 @@ class BestWeights(keras.callbacks.Callback):
         self.monitor = monitor
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs[self.monitor] <= float(self.best):
+        if logs[self.monitor] <= float(self.best.numpy()):
             with self.average.applied() if self.average else contextlib.nullcontext():
                 weights.save(self.model, self.path, self.info)
             self.best.assign(logs[self.monitor])
@@ -128,7 +153,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         import tensorflow as tf
 
-        step = int(self.model.optimizer.iterations)
+        step = current_step(self.model.optimizer)
         for name, value in {**(logs or {}), "learning_rate": current_rate(self.model.optimizer)}.items():
             part, name = ("validation", name[4:]) if name.startswith("val_") else ("train", name)
             if part not in self.writers:
@@ -156,7 +181,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = None
 
     def on_train_begin(self, logs=None):
-        done = int(self.model.optimizer.iterations)
+        done = current_step(self.model.optimizer)
         self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=None, dynamic_ncols=True)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -168,7 +193,7 @@ class Progress(keras.callbacks.Callback):
         if not self.bar.disable:
             rate = current_rate(self.model.optimizer)
             self.bar.set_postfix_str(f"{self._shown(logs)}, rate {rate:g}, {self._speed()}", refresh=False)
-            self.bar.update(int(self.model.optimizer.iterations) - self.bar.n)
+            self.bar.update(current_step(self.model.optimizer) - self.bar.n)
 
     def _speed(self) -> str:
         return f"{self.batches * self.batch_size / self.seconds:.3g} images/s"
@@ -179,7 +204,7 @@ class Progress(keras.callbacks.Callback):
         return ", ".join(text.format(logs[prefix + name]) for name, text in names.items() if prefix + name in logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = current_step(self.model.optimizer)
         self.bar.write(
             f"step {step}/{self.steps}: training {self._shown(logs)}; test {self._shown(logs, 'val_')}; {self._speed()}"
         )

@@ -1,7 +1,8 @@
 """Checkpoints that survive kill -9 and a full disk, and callbacks that stop a run with one.
 
 Keras' own saving overwrites its only file in place. `tf.train.CheckpointManager` writes a new checkpoint beside the old
-ones, renames it, and then replaces the pointer file.
+ones, renames it, and then replaces the pointer file. Of several workers the chief's checkpoints count: all of them
+save, as that can be collective, each to the folder that it is given.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat
+from keras_resnet import compat, workers
 from keras_resnet.errors import InputError, Stopped
+from keras_resnet.training.callbacks import current_step
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What ends a run at the next step."""
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -31,6 +36,9 @@ class Checkpoints(keras.callbacks.Callback):
         keep: how many to keep.
         accumulate: batches in a step.
         **more: callbacks or others with a list `variables` that belongs to the state of the run too, by name.
+
+    Attributes:
+        saved: the step of the newest checkpoint; -1 before one is saved or restored.
     """
 
     def __init__(
@@ -40,6 +48,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self.every = every
         self.accumulate = accumulate
+        self.strategy = model.distribute_strategy
+        self.saved = -1
         self.optimizer = model.optimizer
         self.best = tf.Variable(math.inf, trainable=False, name="best_error")
         self._evaluated = tf.Variable(-1, trainable=False, dtype=tf.int64, name="evaluated")
@@ -58,40 +68,39 @@ class Checkpoints(keras.callbacks.Callback):
     @property
     def step(self) -> int:
         """Steps taken so far."""
-        return int(self.optimizer.iterations)
+        return current_step(self.optimizer)
 
     @property
     def evaluated(self) -> int:
         """The step of the last evaluation; -1 before there was one."""
-        return int(self._evaluated)
+        return int(self._evaluated.numpy())
 
-    @property
-    def saved(self) -> int:
-        """The step of the newest checkpoint; -1 without one."""
-        newest = self.manager.latest_checkpoint
-        return int(newest.rsplit("-", 1)[1]) if newest else -1
-
-    def restore(self) -> int:
+    def restore(self, folder: str | os.PathLike | None = None) -> int:
         """Restore the newest checkpoint, if there is one, and remove what a killed save left behind.
+
+        Args:
+            folder: where the chief's checkpoints are; by default where this worker's are.
 
         Returns:
             The step to go on from; 0 without a checkpoint.
 
         Raises:
-            ValueError: the checkpoint is of another network or optimizer, or damaged.
+            ValueError: the checkpoint is of another network or optimizer, or damaged, or not all workers see it.
         """
-        for leftover in self.folder.glob("*_temp*"):
-            if leftover.is_dir():
-                tf.io.gfile.rmtree(str(leftover))
-            else:
-                leftover.unlink()
-        newest = self.manager.latest_checkpoint
+        folder = pathlib.Path(folder or self.folder)
+        workers.chief_first(self.strategy, lambda: _remove_leftovers(folder))
+        newest = tf.train.latest_checkpoint(str(folder))
+        steps = workers.gather(self.strategy, str(newest and newest.rsplit("-", 1)[1]).encode())
+        if len(set(steps)) > 1:
+            found = ", ".join(f"{step.decode()} on worker {number}" for number, step in enumerate(steps))
+            raise InputError(f"workdir must be on a file system that all workers share; its newest step is {found}.")
         if newest is None:
             return 0
         try:
             self.checkpoint.restore(newest).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise InputError(f"checkpoint {newest!r} does not fit this run: {str(error).splitlines()[0]}") from error
+        self.saved = self.step
         return self.step
 
     def save(self) -> None:
@@ -113,6 +122,7 @@ class Checkpoints(keras.callbacks.Callback):
                 f"the checkpoint of step {self.step} cannot be written to {str(self.folder)!r}, older ones are as they "
                 f"were: {error.message.splitlines()[0]}"
             ) from error
+        self.saved = self.step
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
@@ -130,8 +140,19 @@ class Checkpoints(keras.callbacks.Callback):
         self.save()
 
 
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Remove what a killed save left behind."""
+    for leftover in folder.glob("*_temp*"):
+        if leftover.is_dir():
+            tf.io.gfile.rmtree(str(leftover))
+        else:
+            leftover.unlink()
+
+
 class StopOnSignal(keras.callbacks.Callback):
     """On SIGTERM or SIGINT, finish the batch, save a checkpoint and raise `Stopped`, in evaluations too.
+
+    A signal to any of several workers stops all of them at the same step: after each batch they tell each other.
 
     As a context it listens from its beginning to its end, between calls of `fit` too; without one, during `fit`.
 
@@ -145,6 +166,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.checkpoints = checkpoints
         self.average = average
         self.received = None
+        self.agreement = workers.Agreement(checkpoints.strategy, max(SIGNALS))
         self.before = {}
         self.is_context = False
 
@@ -158,7 +180,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self._restore_handlers()
 
     def _listen(self) -> None:
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        self.before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def _note(self, number, frame):
         self.received = number
@@ -169,6 +191,11 @@ class StopOnSignal(keras.callbacks.Callback):
             signal.signal(number, handler)
         self.before = {}
 
+    def _agreed(self) -> bool:
+        """Whether a signal has come to any worker."""
+        self.received = self.agreement.largest(self.received or 0) or None
+        return self.received is not None
+
     def _stop(self) -> None:
         self._restore_handlers()
         if self.checkpoints.saved != self.checkpoints.step:
@@ -178,15 +205,15 @@ class StopOnSignal(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if not self.is_context:
             self._listen()
-        elif self.received is not None:
+        elif self._agreed():
             self._stop()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.received is not None and self.checkpoints.is_whole_step(batch):
+        if self.checkpoints.is_whole_step(batch) and self._agreed():
             self._stop()
 
     def on_test_batch_end(self, batch, logs=None):
-        if self.received is not None:
+        if self._agreed():
             if self.average:
                 self.average.swap()
             self._stop()

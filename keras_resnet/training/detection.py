@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
+import pickle
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from keras_resnet import compat
+from keras_resnet import compat, workers
 from keras_resnet.data import boxes
 from keras_resnet.detection import average_precision, inference
+from keras_resnet.detection.average_precision import Found
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.detector_config import DetectorConfig
 from keras_resnet.detector_workdir import DetectorWorkdir
@@ -23,6 +26,7 @@ from keras_resnet.training import finetuning, optimizers, runs
 from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, TensorBoardLog
 from keras_resnet.training.checkpoints import Checkpoints
 from keras_resnet.training.schedules import learning_rate
+from keras_resnet.training.strategy import describe
 from keras_resnet.workdir import MODELS
 
 AUTHORS_MEAN = (123.68, 116.779, 103.939)
@@ -47,8 +51,24 @@ class Evaluation(keras.callbacks.Callback):
         self.view = view
         self.class_names = class_names
 
+    def set_model(self, model):
+        if model is not self.model:  # each `fit` says it again, and tracing takes long
+            self.predict = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+        super().set_model(model)
+
+    def _found(self) -> list[Found]:
+        """What the detector finds in each picture; workers share the pictures."""
+        strategy = self.model.distribute_strategy
+        count, chief = workers.count(strategy), workers.is_chief(strategy)
+        own = self.pictures[workers.index(strategy) :: count]
+        parts = workers.gather(strategy, pickle.dumps(inference.detect(self.predict, own, self.view, progress=chief)))
+        found: list[Found] = [None] * len(self.pictures)
+        for number, part in enumerate(parts):
+            found[number::count] = pickle.loads(part)
+        return found
+
     def on_epoch_end(self, epoch, logs=None):
-        found = inference.detect(self.model.predict_on_batch, self.pictures, self.view, progress=True)
+        found = self._found()
         curves = average_precision.curves(found, inference.truths(self.pictures), len(self.class_names))
         averages = [100 * curve.average() for curve in curves]
         logs["val_map50"] = average_precision.mean(averages)
@@ -64,14 +84,25 @@ def train(
     Args:
         config: the run.
         workdir: as for `fit`; alternating training makes one such folder a step in it, `step1` .. `step4`.
-        strategy: where to train; by default on one device.
+        strategy: where to train, such as `training.strategy.make` builds; by default on one device. A run may go on
+            with another one.
     """
+    strategy = strategy or tf.distribute.get_strategy()
+    with runs.scope(strategy, config):
+        return _train(config, workdir, strategy)
+
+
+def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> DetectorWorkdir:
     keras.utils.set_random_seed(config.seed)
-    dataset = boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
-    path, info = finetuning.find(config.weights, config.backbone) if config.weights else (None, None)
+    dataset = workers.chief_first(
+        strategy, lambda: boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
+    )
+    path = info = None
+    if config.weights:
+        path, info = workers.chief_first(strategy, lambda: finetuning.find(config.weights, config.backbone))
     if info:
         dataset = finetuning.normalized_as(info, dataset)
-    run = _opened(config, dataset, workdir)
+    run = _opened(config, dataset, workdir, strategy)
 
     def started() -> FasterRCNN:
         model = run.build()
@@ -83,11 +114,11 @@ def train(
             model.load_backbone(classifier)
         return model
 
-    with (strategy or tf.distribute.get_strategy()).scope():
-        if config.training == "joint":
-            _fit(run, started(), *_pictures(run, dataset))
-        else:
-            _alternate(run, started, *_pictures(run, dataset))
+    if config.training == "joint":
+        _fit(run, started(), *_pictures(run, dataset))
+    else:
+        workers.chief_first(strategy, run.create)
+        _alternate(run, started, *_pictures(run, dataset))
     return run
 
 
@@ -101,7 +132,7 @@ def fit(
 
     Args:
         model: a detector of the data set's classes; `config` should describe it, so that `evaluate`, `predict` and
-            `export` can build it again.
+            `export` can build it again. It trains where it was made: in the scope of a strategy, on its replicas.
         dataset: of `data.boxes.load`; `config.dataset` and `config.data_dir` are only recorded.
         config: the run.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
@@ -115,19 +146,26 @@ def fit(
             image cannot be read.
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
+        errors.PeerLost: another worker ended or is silent.
     """
-    keras.utils.set_random_seed(config.seed)
-    run = _opened(config, dataset, workdir)
-    _fit(run, model, *_pictures(run, dataset))
+    with runs.scope(model.distribute_strategy, config):
+        keras.utils.set_random_seed(config.seed)
+        run = _opened(config, dataset, workdir, model.distribute_strategy)
+        _fit(run, model, *_pictures(run, dataset))
     return run
 
 
-def _opened(config: DetectorConfig, dataset: boxes.BoxDataset, workdir: str | os.PathLike) -> DetectorWorkdir:
+def _opened(
+    config: DetectorConfig,
+    dataset: boxes.BoxDataset,
+    workdir: str | os.PathLike,
+    strategy: tf.distribute.Strategy,
+) -> DetectorWorkdir:
     """The run's folder, new or that of the same run before."""
     facts = dataset.facts
     if facts.mean is None:
         facts = dataclasses.replace(facts, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
-    return runs.reopened(DetectorWorkdir(pathlib.Path(workdir), config, facts))
+    return workers.chief_first(strategy, lambda: runs.reopened(DetectorWorkdir(pathlib.Path(workdir), config, facts)))
 
 
 def _pictures(run: DetectorWorkdir, dataset: boxes.BoxDataset) -> tuple[list[boxes.Picture], list[boxes.Picture]]:
@@ -156,6 +194,7 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
     )
     if config.precision == "mixed_float16":
         optimizer = compat.LossScale(optimizer)
+    optimizers.over_replicas(optimizer)
     model.compile(optimizer, jit_compile=False)
     batches = functools.partial(
         boxes.train,
@@ -167,19 +206,21 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         flip=config.flip,
         max_boxes=config.max_boxes,
     )
+    headline = _facts(run, model, pictures)
     batches()  # so that wrong arguments are found before anything is written
-    run.create()
-    saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps)
-    lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in run.facts.class_names[:8]}
-    recorders = []
-    if model.train_detector:
-        recorders += [Evaluation(tests, run.view(), run.facts.class_names)]
-        recorders += [Curves(run.metrics, run.curves, lines, "average precision (%)")]
-        recorders += [BestWeights(run.weights, saver.best, monitor="val_error")]
-    recorders[1:1] = [MetricsLog(run.metrics), TensorBoardLog(run.tensorboard)]
-    runs.fit(model, run, batches, saver, recorders, headline=_facts(run, model, pictures), error="error")
-    if not model.train_detector:
-        weights.save(model, run.weights)
+    workers.chief_first(model.distribute_strategy, run.create)
+    with workers.own_folder(model.distribute_strategy, run) as own:
+        saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps)
+        lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in run.facts.class_names[:8]}
+        recorders = []
+        if model.train_detector:
+            recorders += [Evaluation(tests, run.view(), run.facts.class_names)]
+            recorders += [Curves(own.metrics, own.curves, lines, "average precision (%)")]
+            recorders += [BestWeights(own.weights, saver.best, monitor="val_error")]
+        recorders[1:1] = [MetricsLog(own.metrics), TensorBoardLog(own.tensorboard)]
+        runs.fit(model, run, batches, saver, recorders, headline=headline, error="error")
+        if not model.train_detector:
+            weights.save(model, own.weights)
 
 
 def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures, tests) -> None:
@@ -192,10 +233,9 @@ def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures
                 getattr(model, part).trainable = False
         folder = dataclasses.replace(run, path=run.path / f"step{number}")
         _fit(folder, model, pictures, tests)
-        weights.load(model, folder.weights)
+        workers.chief_first(model.distribute_strategy, lambda: weights.load(model, folder.weights))
         return model
 
-    run.create()
     first = step(1, started(), ("trunk", "rpn"))
     second = started()
     second.proposer = lambda images, size: first.propose(first.trunk(images, training=False), size, training=True)
@@ -207,13 +247,14 @@ def _alternate(run: DetectorWorkdir, started: Callable[[], FasterRCNN], pictures
     fourth = run.build()
     fourth.set_weights(third.get_weights())
     fourth = step(4, fourth, ("region_network", "siblings"))
-    weights.save(fourth, run.weights)
+    if workers.is_chief(fourth.distribute_strategy):
+        weights.save(fourth, run.weights)
 
 
 def _facts(run: DetectorWorkdir, model: FasterRCNN, pictures) -> str:
     """What follows from the configuration, for the first lines of the log."""
     config = run.config
-    trained = sum(int(tf.size(variable)) for variable in model.trainable_variables)
+    trained = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     passes = config.steps * config.batch_size / len(pictures)
     found = sum(len(picture.labels) for picture in pictures)
     return (
@@ -221,5 +262,5 @@ def _facts(run: DetectorWorkdir, model: FasterRCNN, pictures) -> str:
         f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {len(pictures)} images with "
         f"{found} boxes of {', '.join(run.facts.class_names)}\n"
         f"{config.optimizer}, rate {config.learning_rate:g}; {config.precision} on "
-        f"{tf.distribute.get_strategy().num_replicas_in_sync} device(s)"
+        f"{describe(model.distribute_strategy, config.batch_size)}"
     )

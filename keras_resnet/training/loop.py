@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat
+from keras_resnet import compat, workers
 from keras_resnet.config import Config
 from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
@@ -21,31 +21,42 @@ from keras_resnet.models.architectures import ARCHITECTURES
 from keras_resnet.pretrained import run_info
 from keras_resnet.training import averaging, finetuning, optimizers, runs
 from keras_resnet.training.adaptive import Plateau, WarmUp
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, TensorBoardLog
+from keras_resnet.training.callbacks import BestWeights, Curves, LossWithoutPadding, MetricsLog, TensorBoardLog
 from keras_resnet.training.checkpoints import Checkpoints
 from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
 from keras_resnet.training.schedules import learning_rate
+from keras_resnet.training.strategy import describe, distributed
 from keras_resnet.workdir import Workdir
 
 
-def train(config: Config, workdir: str | os.PathLike) -> Workdir:
+def train(config: Config, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None) -> Workdir:
     """Train the network that `config` names on the data set that it names; see `fit`.
+
+    Args:
+        config: the run.
+        workdir: as for `fit`.
+        strategy: where to train, such as `training.strategy.make` builds; by default on one device. A run may go on
+            with another one.
 
     Raises:
         ValueError: also where `init_weights` do not fit the network.
     """
-    _set_up(config)
-    dataset = datasets.load(config.dataset, config.data_dir, config.download)
-    path, info = finetuning.find(config.init_weights, config.model) if config.init_weights else (None, None)
-    if info and not config.pixel_mean:
-        dataset = finetuning.normalized_as(info, dataset)
-    run = _opened(config, dataset, workdir)
-    model = run.build(classifier_activation=None, image_size=_train_size(run))
-    if path:
-        finetuning.initialize(model, path, info, config.new_head)
-    elif config.freeze_stages or config.freeze_norm:
-        raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
-    return _fit(model, dataset, run)
+    strategy = strategy or tf.distribute.get_strategy()
+    with runs.scope(strategy, config):
+        _set_up(config)
+        dataset = workers.chief_first(strategy, lambda: datasets.load(config.dataset, config.data_dir, config.download))
+        path = info = None
+        if config.init_weights:
+            path, info = workers.chief_first(strategy, lambda: finetuning.find(config.init_weights, config.model))
+        if info and not config.pixel_mean:
+            dataset = finetuning.normalized_as(info, dataset)
+        run = _opened(config, dataset, workdir, strategy)
+        model = run.build(classifier_activation=None, image_size=_train_size(run))
+        if path:
+            finetuning.initialize(model, path, info, config.new_head)
+        elif config.freeze_stages or config.freeze_norm:
+            raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
+        return _fit(model, dataset, run)
 
 
 def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.PathLike) -> Workdir:
@@ -56,7 +67,7 @@ def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.
 
     Args:
         model: f32[B,H,W,3] -> logits f32[B,K]; `config.model` should name it, so that `evaluate`, `predict` and
-            `export` can build it again.
+            `export` can build it again. It trains where it was made: in the scope of a strategy, on its replicas.
         dataset: of `data.load` or `data.from_arrays`; `config.dataset` and `config.data_dir` are only recorded.
         config: the run.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
@@ -70,9 +81,11 @@ def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.
             be written.
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
+        errors.PeerLost: another worker ended or is silent.
     """
-    _set_up(config)
-    return _fit(model, dataset, _opened(config, dataset, workdir))
+    with runs.scope(model.distribute_strategy, config):
+        _set_up(config)
+        return _fit(model, dataset, _opened(config, dataset, workdir, model.distribute_strategy))
 
 
 def _set_up(config: Config) -> None:
@@ -82,12 +95,16 @@ def _set_up(config: Config) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike) -> Workdir:
+def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> Workdir:
     """The run's folder, new or that of the same run before, with the statistics of its images."""
-    run = runs.reopened(Workdir(pathlib.Path(workdir), config, dataset.facts))
-    if run.facts.mean is None or (config.pixel_mean and not run.pixel_mean.exists()):
-        run = _with_statistics(run, dataset)
-    return run
+
+    def opened() -> Workdir:
+        run = runs.reopened(Workdir(pathlib.Path(workdir), config, dataset.facts))
+        if run.facts.mean is None or (config.pixel_mean and not run.pixel_mean.exists()):
+            run = _with_statistics(run, dataset)
+        return run
+
+    return workers.chief_first(strategy, opened)
 
 
 def _train_size(run: Workdir) -> tuple[int | None, int | None]:
@@ -97,7 +114,7 @@ def _train_size(run: Workdir) -> tuple[int | None, int | None]:
 
 
 def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
-    config = run.config
+    config, strategy = run.config, model.distribute_strategy
     rate = learning_rate(config)
     _compile(model, config, rate)
     batches = functools.partial(
@@ -113,32 +130,62 @@ def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
         max_broken=config.max_broken,
         max_pixels=config.max_pixels,
     )
+    headline = _facts(run, model, dataset.count(config.train_split))
     batches()  # so that wrong arguments are found before anything is written
-    tests = pipeline.evaluate(
-        dataset, 256, run.eval_view(), split=config.eval_split, threads=config.threads, max_pixels=config.max_pixels
-    )
-    run.create()
-    rules, average = _rules(model, config, rate), None
-    if config.ema or config.swa_start:
-        average = rules["average"] = averaging.of(model, config)
-    saver = Checkpoints(model, run.checkpoints, config.checkpoint_steps, accumulate=config.accumulate, **rules)
-    recorders = [
-        MetricsLog(run.metrics),
-        TensorBoardLog(run.tensorboard),
-        Curves(run.metrics, run.curves),
-        BestWeights(run.weights, saver.best, average, None if config.pixel_mean else run_info(run)),
-    ]
-    runs.fit(
-        model,
-        run,
-        batches,
-        saver,
-        [*rules.values(), *recorders],
-        headline=_facts(run, model, dataset.count(config.train_split)),
-        tests=tests,
-        average=average,
-    )
+    tests, test_steps, padded = _tests(dataset, run, strategy)
+    workers.chief_first(strategy, run.create)
+    with workers.own_folder(strategy, run) as own:
+        rules, average = _rules(model, config, rate), None
+        if config.ema or config.swa_start:
+            average = rules["average"] = averaging.of(model, config)
+        saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps, accumulate=config.accumulate, **rules)
+        recorders = [
+            MetricsLog(own.metrics),
+            TensorBoardLog(own.tensorboard),
+            Curves(own.metrics, own.curves),
+            BestWeights(own.weights, saver.best, average, None if config.pixel_mean else run_info(run)),
+        ]
+        runs.fit(
+            model,
+            run,
+            batches,
+            saver,
+            [LossWithoutPadding(padded), *rules.values(), *recorders],
+            headline=headline,
+            tests=tests,
+            test_steps=test_steps,
+            average=average,
+        )
     return run
+
+
+def _tests(dataset: Dataset, run: Workdir, strategy: tf.distribute.Strategy):
+    """The batches to evaluate on, how many of them make a pass, and their images with padding for each without.
+
+    On one device they end by themselves, and nothing is padded. Elsewhere they are endless: Keras' step counts a batch
+    of static shape also where there is none any more.
+    """
+    config, replicas = run.config, strategy.num_replicas_in_sync
+    batch_size = max(256 // replicas, 1) * replicas
+
+    def batches(context, **options) -> tf.data.Dataset:
+        return pipeline.evaluate(
+            dataset,
+            batch_size,
+            run.eval_view(),
+            split=config.eval_split,
+            threads=config.threads,
+            max_pixels=config.max_pixels,
+            context=context,
+            **options,
+        )
+
+    if replicas == 1:
+        return batches(None), None, 1.0
+    count = dataset.count(config.eval_split)
+    steps = -(-count // batch_size)
+    shared = distributed(strategy, lambda context: batches(context, pad_batches=True).repeat(), batch_size)
+    return shared, steps, steps * batch_size / count
 
 
 def _compile(model: keras.Model, config: Config, rate) -> None:
@@ -159,13 +206,15 @@ def _compile(model: keras.Model, config: Config, rate) -> None:
         compat.slow_down(optimizer, finetuning.backbone(model), config.backbone_rate)
     if config.precision == "mixed_float16":
         optimizer = compat.LossScale(optimizer)
+    optimizers.over_replicas(optimizer)
     loss = CrossEntropy(config.label_smoothing)
     if config.loss == "binary_cross_entropy":
         loss = BinaryCrossEntropy(config.label_smoothing, config.target_threshold)
     model.compile(
         optimizer,
         loss,
-        metrics=[Top1Error()],
+        # Weighted, as images that only fill up a batch have weight 0.
+        weighted_metrics=[Top1Error()],
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution,
     )
@@ -211,12 +260,12 @@ def _facts(run: Workdir, model: keras.Model, images: int) -> str:
     if config.accumulate > 1:
         batch += f" in {config.accumulate} parts"
     passes = config.steps * config.batch_size / images
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    where = describe(model.distribute_strategy, config.batch_size // config.accumulate)
     return (
         f"{network}\n"
         f"{config.steps} steps of {batch}, {passes:.1f} passes over {images} of {facts.name}\n"
         f"{config.optimizer}, rate {config.learning_rate:g} {_course(config)}; "
-        f"{config.precision} on {len(devices)} {devices[0].device_type}"
+        f"{config.precision} on {where}"
     )
 
 

@@ -17,7 +17,8 @@ class SGD(keras.optimizers.SGD):
     """Stochastic gradient descent with momentum and coupled weight decay (section 3.4).
 
     For weight w, gradient g and rate r: `v = momentum * v - r * (g + l2 * w)`, then `w += v`. The `weight_decay` of
-    `keras.optimizers.SGD` is decoupled: it does not pass through the momentum.
+    `keras.optimizers.SGD` is decoupled: it does not pass through the momentum. On TensorFlow the rule is one operation
+    a variable, which reads and writes each number once.
 
     Args:
         learning_rate: rate or schedule.
@@ -30,10 +31,23 @@ class SGD(keras.optimizers.SGD):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable, *args, **kwargs):
+    def update_step(self, gradient, variable, learning_rate=None):
         if self.l2 and self._use_weight_decay(variable):
             gradient = gradient + self.l2 * compat.cast(variable, gradient.dtype)
-        return super().update_step(gradient, variable, *args, **kwargs)
+        if learning_rate is None:  # Keras 2 asks for it inside
+            return super().update_step(gradient, variable)
+        if keras.backend.backend() != "tensorflow" or not self.momentum:
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf  # only reached on the TensorFlow backend
+
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
@@ -60,6 +74,32 @@ class EachStep(keras.optimizers.schedules.LearningRateSchedule):
     @classmethod
     def from_config(cls, config):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["accumulate"])
+
+
+def over_replicas(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer sum gradients over replicas before it looks at them; where there is one, nothing changes.
+
+    Keras sums them last. Clipping would then see the norm of each replica's part, and loss scaling could find an
+    overflow on one replica only, whose worker would go on without the others.
+
+    Args:
+        optimizer: any on the TensorFlow backend that does not accumulate, complete and not yet used, in the scope of
+            its strategy.
+    """
+    import tensorflow as tf
+
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1 or not hasattr(optimizer, "apply"):
+        return  # Keras 2 sums them first by itself
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    apply = optimizer.apply
+
+    def apply_sum(grads, trainable_variables=None):
+        known = [gradient for gradient in grads if gradient is not None]
+        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, known))
+        apply([None if gradient is None else next(summed) for gradient in grads], trainable_variables)
+
+    optimizer.apply = apply_sum
+    inner._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
 
 
 def _sgd(rate, momentum, nesterov, decay, **options):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
+import keras_resnet
+from keras_resnet import workers
+from keras_resnet.config import Values
 from keras_resnet.errors import InputError
 from keras_resnet.training.callbacks import Progress
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
+from keras_resnet.training.strategy import distributed, per_replica
 from keras_resnet.workdir import Workdir
 
 
@@ -34,6 +40,23 @@ def reopened(run: Workdir) -> Workdir:
     return known
 
 
+@contextlib.contextmanager
+def scope(strategy: tf.distribute.Strategy, config: Values) -> Iterator[None]:
+    """The scope of a strategy for a run, which all workers have begun with the same configuration and versions.
+
+    Raises:
+        ValueError: workers differ, or the batch does not suit the replicas.
+        errors.PeerLost: another worker ended or is silent.
+    """
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "keras_resnet": keras_resnet.__version__}
+    with workers.together(strategy), strategy.scope():
+        workers.check_same(strategy, versions | dataclasses.asdict(config), "config")
+        per_replica(strategy, config.batch_size)
+        if strategy.num_replicas_in_sync > 1 and getattr(config, "accumulate", 1) > 1:
+            raise InputError(f"accumulate must be 1 on several replicas; got {config.accumulate}: use more replicas.")
+        yield
+
+
 def fit(
     model: keras.Model,
     run: Workdir,
@@ -43,6 +66,7 @@ def fit(
     *,
     headline: str,
     tests: tf.data.Dataset | None = None,
+    test_steps: int | None = None,
     average=None,
     error: str = "top1_error",
 ) -> None:
@@ -51,11 +75,12 @@ def fit(
     Args:
         model: the model.
         run: its folder; `config` says how long to train and how often to evaluate.
-        batches: `start_step` -> training batches from this one on.
+        batches: (`start_step`, `context`) -> this worker's part of the training batches from this one on.
         saver: what saves and restores; called last, so that a checkpoint holds what the other callbacks did.
         callbacks: in this order at each evaluation.
         headline: what is printed first.
         tests: batches to evaluate on; None where a callback evaluates.
+        test_steps: how many of them; None for all.
         average: the `WeightAverage` among the callbacks, if there is one.
         error: name of the error that progress shows, in percent.
 
@@ -64,23 +89,28 @@ def fit(
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
-    config, parts = run.config, saver.accumulate
-    start = saver.restore()
-    print(headline, flush=True)
-    if start:
-        print(f"going on from step {start}", flush=True)
-    progress = Progress(config.steps, config.batch_size // parts, error)
+    config, parts, strategy = run.config, saver.accumulate, model.distribute_strategy
+    batch_size = config.batch_size // parts
+    start = saver.restore(run.checkpoints)
+    shown = []
+    if workers.is_chief(strategy):
+        print(headline, flush=True)
+        if start:
+            print(f"going on from step {start}", flush=True)
+        shown = [Progress(config.steps, batch_size, error)]
     try:
         with StopOnSignal(saver, average) as stop:
             if _missed_evaluation(saver, config):
-                _evaluate(model, tests, [*callbacks, stop])
+                _evaluate(model, tests, test_steps, [*callbacks, stop])
             for first, last, evaluations in segments(start, config.steps, config.eval_steps):
+                part = functools.partial(batches, start_step=first * parts)
                 model.fit(
-                    batches(start_step=first * parts),
+                    distributed(strategy, part, batch_size),
                     steps_per_epoch=(last - first) // evaluations * parts,
                     epochs=evaluations,
                     validation_data=tests,
-                    callbacks=[*callbacks, progress, stop, saver],
+                    validation_steps=test_steps,
+                    callbacks=[*callbacks, *shown, stop, saver],
                     shuffle=False,
                     verbose=0,
                 )
@@ -117,11 +147,11 @@ def _missed_evaluation(saver: Checkpoints, config) -> bool:
     return bool(step) and (step % config.eval_steps == 0 or step == config.steps) and step != saver.evaluated
 
 
-def _evaluate(model: keras.Model, tests: tf.data.Dataset | None, callbacks) -> None:
+def _evaluate(model: keras.Model, tests: tf.data.Dataset | None, steps: int | None, callbacks) -> None:
     """Evaluate outside of `fit`, and tell the callbacks as it does."""
     logs = {}
     if tests is not None:
-        found = model.evaluate(tests, return_dict=True, verbose=0, callbacks=callbacks)
+        found = model.evaluate(tests, steps=steps, return_dict=True, verbose=0, callbacks=callbacks)
         logs = {f"val_{name}": value for name, value in found.items()}
     for callback in callbacks:
         callback.set_model(model)

@@ -280,6 +280,18 @@ def test_a_batch_is_a_function_of_seed_and_step(pictures):
     assert not np.array_equal(whole[0]["seed"], other["seed"])
 
 
+def test_workers_share_a_batch(pictures):
+    """The parts of two workers, one behind the other, are the batch of one."""
+    whole = take(boxes.train(pictures, 4, VIEW, seed=3, flip=True), 3)
+    contexts = [tf.distribute.InputContext(2, worker, 2) for worker in (0, 1)]
+    parts = [take(boxes.train(pictures, 4, VIEW, seed=3, flip=True, context=context), 3) for context in contexts]
+    for batch, *own in zip(whole, *parts, strict=True):
+        for name in batch:
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in own]), batch[name])
+    with pytest.raises(InputError, match="batch_size must be a multiple of the 2 workers; got 3"):
+        boxes.train(pictures, 3, VIEW, context=contexts[0])
+
+
 def test_every_epoch_shows_each_picture_once(pictures):
     stream = boxes._plan([list(range(7))], 2, 0, 0)
     shown = np.concatenate([next(stream)[1] for _ in range(7)])

@@ -5,7 +5,7 @@ import pytest
 
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.views import DenseView, EvalView
-from keras_resnet.evaluation import classification, ensemble, replicas
+from keras_resnet.evaluation import classification, ensemble
 from keras_resnet.evaluation.dense import fully_convolutional
 
 
@@ -115,10 +115,3 @@ def test_networks_of_different_classes(run, dataset):
         evaluate([one, unnamed], dataset)
     with pytest.raises(ValueError, match="at least one network"):
         evaluate([], dataset)
-
-
-def test_replicas_that_do_not_exist():
-    assert replicas.strategy(1) is None
-    assert replicas.strategy(2).num_replicas_in_sync == 2
-    with pytest.raises(ValueError, match="replicas cannot divide the CPU"):
-        replicas.strategy(3)

@@ -112,8 +112,10 @@ def network(config, tmp_path):
     """The kind of network, its layers, types and first weights."""
     keras.utils.set_random_seed(0)
     model = run_of(config).build()
+    settings = ("strides", "synchronized")
     layers = [
-        (type(layer).__name__, layer.dtype_policy.name, getattr(layer, "strides", None)) for layer in model.layers
+        (type(layer).__name__, layer.dtype_policy.name, *(getattr(layer, name, None) for name in settings))
+        for layer in model.layers
     ]
     shapes = type(model).__name__, model.output_shape, model.input_shape
     return layers, shapes, [weight.sum() for weight in model.get_weights()]
@@ -166,6 +168,7 @@ FLIPS = {
     "shortcut": (network, {"shortcut": "B"}),
     "stride_in_1x1": (network, {"stride_in_1x1": False}, {"model": "resnet50", "image_size": 32}),
     "zero_init_residual": (network, {"zero_init_residual": True}),
+    "synchronized_norm": (network, {"synchronized_norm": True}),
     "drop_path_rate": (network, {"drop_path_rate": 0.5}),
     "init_weights": (training, TUNED),
     "new_head": (training, {"new_head": False}, TUNED),

@@ -1,5 +1,7 @@
 """The update rule against NumPy."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -24,6 +26,37 @@ def test_twenty_steps_of_the_paper_rule(random):
         v = 0.9 * v - (0.1 if step < 10 else 0.01) * (gradient + 1e-2 * w)
         w = w + v
         np.testing.assert_allclose(variable.numpy(), w, atol=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("how", ["eager", "graph", "XLA"])
+def test_equals_the_rule_of_keras(nesterov, how, random):
+    """Without decay the rule is that of `keras.optimizers.SGD`, which TensorFlow computes in several operations."""
+    start, gradients = random.normal(size=(7, 3)), random.normal(size=(5, 7, 3)).astype("float32")
+    results = []
+    for kind in (SGD, keras.optimizers.SGD):
+        variable = keras.Variable(start, dtype="float32")
+        optimizer = kind(0.1, momentum=0.9, nesterov=nesterov)
+        optimizer.build([variable])
+        step = optimizer.apply if how == "eager" else tf.function(optimizer.apply, jit_compile=how == "XLA")
+        for gradient in gradients:
+            step([tf.constant(gradient)])
+        results.append([variable.numpy(), *(value.numpy() for value in optimizer.variables)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_replicas_apply_the_sum_of_their_gradients(two_replicas, random):
+    inputs, targets = random.normal(size=(12, 5)).astype("float32"), random.normal(size=(12, 2)).astype("float32")
+    results = []
+    for kind, strategy in ((SGD, two_replicas), (keras.optimizers.SGD, None)):
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2, kernel_initializer="ones")])
+            model.compile(kind(0.1, momentum=0.9), "mse", jit_compile=False)
+        model.fit(inputs, targets, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_config_round_trip():

@@ -1,0 +1,435 @@
+"""What is measured: each function sets one contender up in the process that calls it, and returns its turn.
+
+A turn does the work once and returns how many items it did; it ends when the results are there. One that measures
+itself returns what `worker.measured` returns. Options are of JSON's types, so that they can go to another process.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+Turn = Callable[[], float | dict]
+
+
+# Networks
+
+
+def keras_network(library: str, model: str, size: int, dtype: str, **options):
+    """Build a network of this package or of keras.applications, or ours with Keras' own batch norm.
+
+    Args:
+        library: "keras_resnet", "keras.applications" or "keras batch norm".
+        model: constructor.
+        size: side of the images in pixels.
+        dtype: dtype policy.
+        **options: for our constructor.
+    """
+    import keras
+
+    import keras_resnet
+
+    keras.config.set_dtype_policy(dtype)
+    if library == "keras.applications":
+        return getattr(keras.applications, model)(weights=None, input_shape=(size, size, 3))
+    network = getattr(keras_resnet, model)(input_shape=(size, size, 3), **options)
+    if library == "keras_resnet":
+        return network
+
+    def copy(layer):
+        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        return (keras.layers.BatchNormalization if batch_norm else type(layer)).from_config(layer.get_config())
+
+    return keras.models.clone_model(network, clone_function=copy)
+
+
+def torch_network(source: str, model: str):
+    """Build the same network in PyTorch, without weights.
+
+    Args:
+        source: "own" for the modules of the tests, which stride where the paper does, or "timm".
+        model: constructor of ours.
+    """
+    import keras_resnet
+
+    net = keras_resnet.ARCHITECTURES[model]
+    if source == "timm":
+        import timm
+
+        return timm.create_model(model.lower())
+    from tests.models import torch_nets
+
+    blocks = tuple(stage.blocks for stage in net.stages)
+    if net.stem == "imagenet":
+        return torch_nets.TorchvisionNet(net.block, blocks, stride_in_1x1=True)
+    return torch_nets.AkamasterNet(blocks[0])
+
+
+def batch(batch_size: int, size: int, classes: int):
+    """Random images f32[B,H,W,3] and labels i64[B]."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    images = random.normal(size=(batch_size, size, size, 3)).astype("float32")
+    return images, random.integers(0, classes, batch_size)
+
+
+# Training and inference
+
+
+def keras_training(
+    library: str, model: str, batch_size: int, size: int, dtype: str = "float32", recipe: bool = False, **options
+) -> Turn:
+    """One training step on a batch that is in memory, by momentum; ours with the optimizer of `keras-resnet train`.
+
+    Args:
+        library: as for `keras_network`.
+        model: constructor.
+        batch_size: images in a batch.
+        size: side of the images in pixels.
+        dtype: dtype policy.
+        recipe: with the decay, the loss and the metric of `keras-resnet train` too.
+        **options: for our constructor.
+    """
+    import keras
+
+    from keras_resnet.training import losses, optimizers
+
+    network = keras_network(library, model, size, dtype, **options)
+    if recipe:
+        optimizer = optimizers.make("sgd", 0.01, weight_decay=1e-4)
+        network.compile(optimizer, losses.CrossEntropy(), metrics=[losses.Top1Error()])
+    else:
+        sgd = optimizers.SGD if library == "keras_resnet" else keras.optimizers.SGD
+        network.compile(sgd(0.01, momentum=0.9), "sparse_categorical_crossentropy")
+    images, labels = batch(batch_size, size, network.output_shape[-1])
+    images, labels = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(labels)
+
+    def turn():
+        network.train_on_batch(images, labels)
+        return batch_size
+
+    return turn
+
+
+def torch_training(
+    model: str,
+    batch_size: int,
+    size: int,
+    dtype: str = "float32",
+    compile: bool = False,
+    source: str = "own",
+    device: str = "cpu",
+) -> Turn:
+    """One training step of PyTorch in channels-last format; half precision by autocast, as its manual advises."""
+    import torch
+
+    network = torch_network(source, model).to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
+    loss_function = torch.nn.CrossEntropyLoss()
+    forward = torch.compile(network) if compile else network
+    images, labels = batch(batch_size, size, 10)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device, memory_format=torch.channels_last)
+    labels = torch.from_numpy(labels).to(device)
+    half = dtype != "float32"
+
+    def turn():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss = loss_function(forward(images), labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for a GPU
+        return batch_size
+
+    return turn
+
+
+def keras_inference(
+    library: str, model: str, batch_size: int, size: int, dtype: str = "float32", fold: bool = False
+) -> Turn:
+    """`predict_on_batch`, which is one call of a graph; with `fold`, of the network as it is exported."""
+    import keras
+
+    network = keras_network(library, model, size, "float32" if fold else dtype)
+    if fold:
+        from keras_resnet.serving import folding
+
+        network = folding.fold(network, dtype.removeprefix("mixed_"))
+    images = keras.ops.convert_to_tensor(batch(batch_size, size, 1)[0])
+
+    def turn():
+        network.predict_on_batch(images)
+        return batch_size
+
+    return turn
+
+
+def torch_inference(
+    model: str,
+    batch_size: int,
+    size: int,
+    dtype: str = "float32",
+    compile: bool = False,
+    source: str = "own",
+    device: str = "cpu",
+) -> Turn:
+    """A call of PyTorch in channels-last format, its weights in `dtype`."""
+    import torch
+
+    kind = getattr(torch, dtype.removeprefix("mixed_"))
+    network = torch_network(source, model).to(device, kind, memory_format=torch.channels_last).eval()
+    forward = torch.compile(network) if compile else network
+    images = torch.from_numpy(batch(batch_size, size, 1)[0]).permute(0, 3, 1, 2)
+    images = images.to(device, kind, memory_format=torch.channels_last)
+
+    def turn():
+        with torch.inference_mode():
+            forward(images).float().cpu()
+        return batch_size
+
+    return turn
+
+
+def matrix_product(library: str, dtype: str, size: int, device: str = "cpu") -> Turn:
+    """One product of two square matrices, which no convolution outdoes.
+
+    Args:
+        library: "tensorflow" or "torch".
+        dtype: "float32" or "bfloat16".
+        size: side of the matrices.
+        device: "cpu" or "cuda", for torch.
+    """
+    if library == "tensorflow":
+        import tensorflow as tf
+
+        a, b = (tf.cast(tf.random.normal((size, size)), dtype) for _ in range(2))
+        product = tf.function(lambda: tf.matmul(a, b))
+
+        def turn():
+            product()[0, 0].numpy()
+            return 1
+    else:
+        import torch
+
+        a, b = (torch.randn(size, size, dtype=getattr(torch, dtype), device=device) for _ in range(2))
+
+        def turn():
+            torch.mm(a, b)[0, 0].item()
+            return 1
+
+    return turn
+
+
+# Exports, one image a call
+
+
+def write_exports(model: str, size: int, folder: str) -> Turn:
+    """Export a network with random weights as SavedModel and as TFLite files; the turn does it."""
+    import numpy as np
+
+    import keras_resnet
+    from keras_resnet.data.examples import Dataset, Facts, Images
+    from keras_resnet.serving import saved_model, tflite
+    from tests.serving.sources import MEAN, STD, Source, settle, smooth
+
+    source = Source(settle(getattr(keras_resnet, model)(input_shape=(size, size, 3))))
+    random = np.random.default_rng(0)
+    pictures = np.stack([smooth(random, size, size) for _ in range(24)])
+    names = source.facts.class_names
+    images = Images(pictures, np.zeros(len(pictures), "int32"))
+    facts = Facts("pictures", names, (size, size), {"train": len(pictures)}, MEAN, STD)
+
+    def turn():
+        saved_model.export(source, pathlib.Path(folder, "saved_model"))
+        tflite.export(
+            source,
+            pathlib.Path(folder, "tflite"),
+            variants=("float32", "int8"),
+            dataset=Dataset(facts, {"train": images}.__getitem__),
+            calibration_images=len(pictures),
+        )
+        return 1
+
+    return turn
+
+
+def pixels(size: int):
+    """One random image u8[1,H,W,3]."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype("uint8")
+
+
+def saved_model(folder: str, size: int) -> Turn:
+    """A request of one image to the SavedModel in TensorFlow's C API, as TensorFlow Serving computes it."""
+    from tests.serving.harness import Model
+
+    served, images = Model(pathlib.Path(folder, "saved_model", "1")), pixels(size)
+
+    def turn():
+        served.run("images", {"images": images})
+        return 1
+
+    return turn
+
+
+def lite(folder: str, size: int, variant: str) -> Turn:
+    """A call of LiteRT on as many threads as there are cores."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    (path,) = pathlib.Path(folder, "tflite").glob(f"*_{variant}.tflite")
+    runner = Interpreter(str(path), num_threads=len(os.sched_getaffinity(0))).get_signature_runner("serving_default")
+    images = pixels(size)
+
+    def turn():
+        runner(images=images)
+        return 1
+
+    return turn
+
+
+def keras_call(library: str, model: str, size: int) -> Turn:
+    """`model(image)`, layer by layer, as tutorials predict."""
+    import keras
+
+    network = keras_network(library, model, size, "float32")
+    image = keras.ops.convert_to_tensor(pixels(size).astype("float32"))
+
+    def turn():
+        keras.ops.convert_to_numpy(network(image))
+        return 1
+
+    return turn
+
+
+# Start-up and memory: each turn in a process in which nothing ran before
+
+
+def importing(module: str, after: Sequence[str] = (), attribute: str | None = None) -> Turn:
+    """Import a module, and use one of its names.
+
+    Args:
+        module: its name.
+        after: modules that are imported before the turn.
+        attribute: what is used of it.
+    """
+    import importlib
+
+    for name in after:
+        importlib.import_module(name)
+
+    def turn():
+        found = importlib.import_module(module)
+        if attribute:
+            getattr(found, attribute)
+        return 1
+
+    return turn
+
+
+def building(library: str, model: str, step_batch: int = 0) -> Turn:
+    """Build a network after everything was imported, and with `step_batch` images take the first training step."""
+    import keras
+
+    import keras_resnet
+
+    constructor = getattr(keras_resnet if library == "keras_resnet" else keras.applications, model)
+
+    def turn():
+        network = constructor(weights=None)
+        if step_batch:
+            network.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
+            network.train_on_batch(*batch(step_batch, network.input_shape[1], network.output_shape[-1]))
+        return 1
+
+    return turn
+
+
+def training_memory(**options) -> Turn:
+    """Three training steps, with the options of `keras_training`; what counts is the memory that they take."""
+    step = keras_training(**options)
+
+    def turn():
+        return sum(step() for _ in range(3))
+
+    return turn
+
+
+# A whole run
+
+
+def pipeline(dataset: str, data_dir: str | None, batch_size: int) -> Turn:
+    """One batch of the training view of section 4.2."""
+    from keras_resnet.data import datasets
+    from keras_resnet.data import pipeline as batches
+    from keras_resnet.data.views import TrainView
+
+    found = datasets.load(dataset, data_dir)
+    view = TrainView(found.facts.image_size, (125.0, 123.0, 114.0), (63.0, 62.0, 67.0))
+    made = batches.train(found, batch_size, view).as_numpy_iterator()
+
+    def turn():
+        next(made)
+        return batch_size
+
+    return turn
+
+
+def whole_run(preset: str, dataset: str, data_dir: str | None, batch_size: int, steps: int, dtype: str) -> Turn:
+    """`keras-resnet train` between two evaluations: steps, checkpoints, one evaluation and all that is written.
+
+    The turn starts a run of its own, does not count what comes before its first evaluation, and stops it behind the
+    second one. An evaluation sees ten images a step, as the preset's 10,000 images each 1,000 steps.
+
+    Args:
+        preset: the preset.
+        dataset: the data set.
+        data_dir: folder of prepared tensorflow-datasets.
+        batch_size: images in a step.
+        steps: steps between evaluations; there are two checkpoints among them.
+        dtype: dtype policy.
+    """
+
+    def turn():
+        with tempfile.TemporaryDirectory() as folder:
+            flags = {
+                "preset": preset,
+                "dataset": dataset,
+                "eval_split": f"test[:{10 * steps}]",
+                "batch_size": batch_size,
+                "steps": 2 * steps,
+                "decay_steps": "",
+                "eval_steps": steps,
+                "checkpoint_steps": -(-steps // 2),
+                "precision": dtype,
+                "workdir": f"{folder}/run",
+                **({"data_dir": data_dir} if data_dir else {}),
+            }
+            command = [sys.executable, "-m", "keras_resnet.cli", "train", *(f"--{k}={v}" for k, v in flags.items())]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+            first = None
+            for line in process.stdout:
+                if line.startswith(f"step {steps}/"):
+                    first = time.perf_counter(), _child_seconds(process.pid)
+                if line.startswith(f"step {2 * steps}/"):
+                    last = time.perf_counter(), _child_seconds(process.pid)
+            if process.wait() or first is None:
+                raise RuntimeError(f"keras-resnet train ended with code {process.returncode}")
+        return {"amount": batch_size * steps, "seconds": last[0] - first[0], "processor": last[1] - first[1]}
+
+    return turn
+
+
+def _child_seconds(process: int) -> float:
+    """Seconds of processor time of a running process."""
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,31 @@
+"""The machine and the versions that figures were measured with."""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "timm", "ai-edge-litert", "numpy")
+
+
+def describe() -> dict[str, str]:
+    """Facts by name: date, processor, cores, load, and the versions that are installed."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    wide = [
+        name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if name in about.get("flags", "")
+    ]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": f"{about.get('model name', platform.processor())} ({', '.join(wide)})",
+        "cores": str(len(os.sched_getaffinity(0))),
+        "load before": f"{os.getloadavg()[0]:.2f}",
+        "versions": ", ".join([f"Python {platform.python_version()}", *(f"{k} {v}" for k, v in versions.items())]),
+    }

@@ -1,0 +1,94 @@
+"""Where a training step spends its time: the share of each kind of operation, from TensorFlow's profiler.
+
+    python benchmarks/profile_step.py --model=ResNet50 --batch_size=16 --size=224
+    python benchmarks/profile_step.py --model=ResNet20 --batch_size=128 --size=32 --dtype=mixed_bfloat16 --layers=20
+
+Printed are the processor time of a step without the profiler, and of the profiled steps the time of the operations by
+kind, as shares of their sum. Operations run beside each other and on several cores, so the shares and not the sums are
+to be read; on a busy machine more steps even them out.
+"""
+
+import collections
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from benchmarks import contenders, machine
+from keras_resnet import cli
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", "ResNet50", "Constructor of the network.")
+flags.DEFINE_enum("library", "keras_resnet", ["keras_resnet", "keras.applications", "keras batch norm"], "Whose it is.")
+flags.DEFINE_integer("batch_size", 16, "Images in a batch.", lower_bound=1)
+flags.DEFINE_integer("size", 224, "Side of the images in pixels.", lower_bound=8)
+flags.DEFINE_string("dtype", "float32", "Dtype policy.")
+flags.DEFINE_integer("steps", 3, "Profiled steps.", lower_bound=1)
+flags.DEFINE_integer("kinds", 20, "Rows of the table.", lower_bound=1)
+flags.DEFINE_integer("layers", 0, "How many of the longest single operations to list.", lower_bound=0)
+
+
+def profile(turn, steps: int) -> collections.Counter:
+    """Run some turns under the profiler.
+
+    Returns:
+        (name, kind of operation) -> (seconds, how often).
+    """
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder, options):
+            for _ in range(steps):
+                turn()
+        (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    seconds, counts = collections.Counter(), collections.Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                # "{place in the graph}:{kind}"; what the runtime does around it has no such name, or one with "::".
+                name, _, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                if name and kind.isidentifier() and not name.endswith(":") and " " not in name:
+                    seconds[name, kind] += event.duration_ps * 1e-12
+                    counts[name, kind] += 1
+    return {key: (seconds[key], counts[key]) for key in seconds}
+
+
+def main(_):
+    options = {name: FLAGS[name].value for name in ("library", "model", "batch_size", "size", "dtype")}
+    turn = contenders.keras_training(**options)
+    for _ in range(2):
+        turn()
+    used = []
+    for _ in range(FLAGS.steps):
+        start = time.process_time()
+        turn()
+        used.append(time.process_time() - start)
+    found = profile(turn, FLAGS.steps)
+    whole = sum(seconds for seconds, _ in found.values())
+
+    print(", ".join(f"{name} {value}" for name, value in {**options, **machine.describe()}.items()))
+    print(f"processor time of a step: {1e3 * statistics.median(used):.0f} ms (median of {FLAGS.steps})\n")
+    kinds = collections.defaultdict(lambda: [0.0, 0])
+    for (_, kind), (seconds, count) in found.items():
+        kinds[kind][0] += seconds
+        kinds[kind][1] += count
+    print("| operation | how often | share |\n|---|---:|---:|")
+    for kind, (seconds, count) in sorted(kinds.items(), key=lambda item: -item[1][0])[: FLAGS.kinds]:
+        print(f"| {kind} | {count // FLAGS.steps} | {100 * seconds / whole:.1f} % |")
+    if FLAGS.layers:
+        print("\n| place | operation | share |\n|---|---|---:|")
+    for (name, kind), (seconds, _) in sorted(found.items(), key=lambda item: -item[1][0])[: FLAGS.layers]:
+        print(f"| {name} | {kind} | {100 * seconds / whole:.1f} % |")
+
+
+if __name__ == "__main__":
+    cli.quiet()
+    app.run(main)

@@ -1,0 +1,304 @@
+"""The docs: every command and block of Python is executed, links lead somewhere, the reference names every module.
+
+A page is read in its order in a folder of its own, which has what a reader is thought to have: photos, weights, runs.
+Networks are cut to one block a stage (`small_networks`), and what takes long or a download is replaced by the tables
+below; what cannot be executed at all is in `NOT_EXECUTED`, with the reason.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import pathlib
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.test_boxes import voc_folder
+from tests.data.test_idx import folder as idx_folder
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+COMMANDS = [
+    ("PHOTO...", "photo.jpg", "any photo"),
+    ("folder:/data/val", "folder:PHOTOS", "ImageNet's validation images"),
+    ("folder:photos", "folder:PHOTOS", "100 photos of ImageNet"),
+    ("idx:/usr/share/datasets/fashion-mnist", "idx:idx", "Debian's package need not be installed"),
+    ("--dataset=cifar10", "--dataset=synthetic:32x32x10", "CIFAR-10 is a download"),
+    (" --download", "", "no data set is fetched"),
+]
+"""In commands: what stands there, what is executed instead, why."""
+
+APPENDED = [
+    (r"train .*--preset=bccd", "--steps=2 --shorter=96 --longer=128 --regions=8 --test_proposals=100,10"),
+    (r"train (?!.*bccd)", "--steps=2 --batch_size=4"),
+    (r"train .*--preset=(cifar10|fashion_mnist)(?!.*--dataset)", "--dataset=synthetic:32x32x10"),
+    (r"train .*folder:PHOTOS", "--image_size=32"),
+    (r"(evaluate|responses) .*\.th\b", "--dataset=synthetic:32x32x10"),
+    (r"evaluate .*multi_scale", "--scales=64,96"),
+    (r"export .*--workdir=runs/(?!bccd).*--format=tflite", "--calibration_images=20 --report_images=20"),
+]
+"""Commands of `keras-resnet` -> flags that make them small; they come last, and so override."""
+
+PYTHON = [
+    ('"cifar10"', '"synthetic:32x32x10"', "CIFAR-10 is a download"),
+    ('train(PRESETS["digits_resnet20"]', 'train(Config(dataset="digits", steps=2, batch_size=4)', "300 steps"),
+    ("steps=20, decay_steps=(), eval_steps=10)", "steps=2, batch_size=4, decay_steps=())", "20 steps"),
+    ("steps=100)", "steps=1)", "100 batches"),
+]
+"""The same for blocks of Python."""
+
+NOT_EXECUTED = [
+    (r"make (test|demo|dist|docs|format|clean-install|help)\b", "the tests are run by it, or it builds for minutes"),
+    (r"(\w+=\S+ )?pip install ", "installs packages; test_scripts.py installs the wheel"),
+    (r"\.venv/bin/", "the environment that make builds"),
+    (r"pre-commit install$", "changes the repository's hooks"),
+    (r"cd (\S+) && docker compose up$", "there is no docker; the folder must have its compose.yaml"),
+    (r"python ((examples|export|benchmarks)/\w+\.py)", "a script with a test of its own; its flags are compared"),
+    (r"keras-resnet reproduce ", "test_reproduction.py trains; its flags are parsed"),
+    (
+        r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",
+        "as that of docs/serving.md; parsed",
+    ),
+    (r"keras-resnet export --weights=resnet50-11ad3fa6.pth", "as another of docs/serving.md; its flags are parsed"),
+    (r"keras-resnet evaluate --weights=resnet50_weights", "as with --weights=imagenet; its flags are parsed"),
+    (r"keras-resnet evaluate --saved_model", "test_commands.py evaluates exports; its flags are parsed"),
+    (
+        r"import safetensors.torch, torchvision\n",
+        "torchvision is not installed; its files are compared in docs/weights.md",
+    ),
+]
+"""Beginnings of commands and blocks -> why they are not executed."""
+
+
+def blocks(page):
+    """Yield (line, language, text) of each fenced block."""
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, match.start()) + 1, match[1], match[2]
+
+
+def commands(text):
+    """The commands of a shell block, without comments and with continued lines joined."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if command := re.sub(r"\s+#.*|^#.*", "", line).strip():
+            yield re.sub(r"\s+", " ", command)
+
+
+def reason(code):
+    """Why a command or block is not executed; None where it is."""
+    return next((why for beginning, why in NOT_EXECUTED if re.match(beginning, code)), None)
+
+
+EXECUTED_AT = {
+    command: page
+    for page in PAGES
+    for _, language, text in blocks(page)
+    if language == "sh"
+    for command in commands(text)
+}
+"""Command -> the last page that has it, where it is executed."""
+
+
+@pytest.fixture(scope="module")
+def belongings(small_networks, tmp_path_factory):
+    """A folder with what a reader has, and the published weights of a ResNet-50 in a cache."""
+    import keras_resnet
+    from keras_resnet.config import Config
+    from keras_resnet.models import published, weights
+    from keras_resnet.training import train
+
+    root = tmp_path_factory.mktemp("belongings")
+    random = np.random.default_rng(0)
+    for number in range(6):
+        path = root / "PHOTOS" / ("n01440764", "n01443537")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (60, 70, 3), "uint8")).save(path)
+    shutil.copy(path, root / "photo.jpg")
+    idx_folder(root / "idx", random.integers(0, 256, (40, 28, 28)), np.arange(40) % 10)
+    content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
+    voc_folder(root / "BCCD", content, (96, 128), {"train": ["a"], "val": ["b"], "test": ["c"]})
+    made = {
+        "resnet50_weights_tf_dim_ordering_tf_kernels.h5": (keras_resnet.ResNet50(), "imagenet"),
+        "resnet50-0676ba61.pth": (keras_resnet.ResNet50(stride_in_1x1=False), "imagenet_torchvision_v1"),
+        "resnet20-12fca82f.th": (keras_resnet.ResNet20(), "cifar10_akamaster"),
+        "resnet56-4bfd9763.th": (keras_resnet.ResNet56(), "cifar10_akamaster"),
+    }
+    for name, (model, origin) in made.items():
+        # A file is known by its content, whatever its name.
+        info = published.model_info(model.name, origin)
+        if info.resize:
+            info = dataclasses.replace(info, image_size=64, resize=72)
+        weights.save(model, root / "made.weights.h5", info)
+        shutil.copy(root / "made.weights.h5", root / name)
+    for name, other in (
+        ("resnet50.weights.h5", "resnet50_weights_tf_dim_ordering_tf_kernels.h5"),
+        ("resnet50-11ad3fa6.pth", "resnet50-0676ba61.pth"),
+        ("resnet20.weights.h5", "resnet20-12fca82f.th"),
+    ):
+        shutil.copy(root / other, root / name)
+    train(Config(dataset="synthetic:32x32x10", steps=2, batch_size=4), root / "runs" / "r20")
+    for name in ("r56", "plain20", "other"):
+        shutil.copytree(root / "runs" / "r20", root / "runs" / name)
+    return root
+
+
+@pytest.fixture
+def reader(belongings, tmp_path, monkeypatch):
+    """The page's own folder, as the current one."""
+    from keras_resnet.models import published
+
+    home = tmp_path / "home"
+    shutil.copytree(belongings, home)
+    file = home / "resnet50_weights_tf_dim_ordering_tf_kernels.h5"
+    info = published.model_info("resnet50", "imagenet")
+    digest = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    small = dataclasses.replace(info, image_size=64, resize=72, digest=digest)
+    monkeypatch.setattr(published, "PUBLISHED", tuple(small if one == info else one for one in published.PUBLISHED))
+    monkeypatch.setenv(published.CACHE_VARIABLE, str(home))
+    monkeypatch.chdir(home)
+    return home
+
+
+def small(command):
+    """The command that is executed in the place of one of `keras-resnet`."""
+    for text, instead, _ in COMMANDS:
+        command = command.replace(text, instead)
+    return " ".join([command, *(flags for pattern, flags in APPENDED if re.match(f"keras-resnet {pattern}", command))])
+
+
+def execute(command):
+    """Execute one command of `keras-resnet`, or parse its flags, or see that what it names is there."""
+    from keras_resnet import cli
+
+    if reason(command) is None:
+        program, verb, *arguments = shlex.split(small(command))
+        for argument in arguments:
+            if verb == "train" and argument.startswith("--workdir="):
+                shutil.rmtree(argument.removeprefix("--workdir="), ignore_errors=True)  # what the reader had
+        assert program == "keras-resnet", f"{command!r} is neither executed nor in NOT_EXECUTED"
+        assert cli.run(verb, arguments) == 0, command
+    elif command.startswith("keras-resnet "):
+        parse(*shlex.split(command)[1:])
+    elif command.startswith("python "):
+        known = flags_of(ROOT / shlex.split(command)[1])
+        assert {part[2:].split("=")[0] for part in shlex.split(command) if part.startswith("--")} <= known, command
+    elif command.startswith("make "):
+        assert f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text()
+    elif match := re.match(r"cd (\S+) && docker compose", command):
+        assert pathlib.Path(match[1], "compose.yaml").is_file()
+
+
+class Parsed(Exception):
+    """The flags of a command were right."""
+
+
+def parse(verb, *arguments):
+    """Let a verb of `keras-resnet` parse its flags and do nothing else."""
+    from keras_resnet import cli, flags
+
+    def parsed(*given, **options):
+        original(*given, **options)
+        raise Parsed
+
+    original = flags.parsed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flags, "parsed", parsed)
+        with pytest.raises(Parsed):
+            cli.VERBS[verb](arguments)
+
+
+def flags_of(script):
+    """Names of the flags that a script defines, those of its configuration included."""
+    from keras_resnet.config import Config
+    from keras_resnet.detector_config import DetectorConfig
+
+    calls = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.Call) and node.args]
+    names = {str(call.args[0].value).lstrip("-") for call in calls if isinstance(call.args[0], ast.Constant)}
+    if "cli.run" in script.read_text():
+        names |= set(vars(Config())) | set(vars(DetectorConfig())) | {"preset", "workdir", "out", "data"}
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if list(blocks(page))], ids=lambda page: page.name)
+def test_blocks_are_executed(page, reader):
+    from keras_resnet.config import Config
+
+    names, done = {"Config": Config}, set()
+    for line, language, text in blocks(page):
+        where = f"{page.name}:{line}"
+        print(f"--- {where}")
+        if language == "sh":
+            for command in commands(text):
+                if EXECUTED_AT[command] == page and command not in done:
+                    print(f"$ {command}")
+                    execute(command)
+                    done.add(command)
+        elif language == "python":
+            if reason(text) is None:
+                for found, instead, _ in PYTHON:
+                    text = text.replace(found, instead)
+                exec(compile("\n" * line + text, str(page), "exec"), names)
+        else:
+            assert language == "text", f"{where}: a block must be sh, python or text"
+
+
+def test_tables_of_replacements_are_used():
+    """No line of the tables above is left from a text that is gone."""
+    everything = [(language, text) for page in PAGES for _, language, text in blocks(page)]
+    python = "".join(text for language, text in everything if language == "python")
+    shell = [command for language, text in everything if language == "sh" for command in commands(text)]
+    for text, _, _ in COMMANDS:
+        assert any(text in command for command in shell), text
+    for pattern, _ in APPENDED:
+        assert any(re.match(f"keras-resnet {pattern}", command) for command in shell), pattern
+    for text, _, _ in PYTHON:
+        assert text in python, text
+    for beginning, _ in NOT_EXECUTED:
+        candidates = [*shell, *(text for language, text in everything if language == "python")]
+        assert any(re.match(beginning, code) for code in candidates), beginning
+
+
+def test_scripts_in_the_docs_have_tests():
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {match for page in PAGES for match in re.findall(r"(?:examples|export)/(\w+)\.py", page.read_text())}
+    assert named
+    for name in named:
+        assert (ROOT / "examples" / f"{name}.py").is_file() or (ROOT / "export" / f"{name}.py").is_file()
+        assert re.search(rf"\b{name}\b", tests), f"no test runs {name}.py"
+
+
+def anchors(page):
+    """What the headings of a page can be linked by, as GitHub and mkdocs make it."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "docs/api").glob("*.md")], ids=str)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.is_file(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def test_the_reference_names_every_module():
+    named = re.findall(r"^::: (\S+)$", "".join(path.read_text() for path in (ROOT / "docs/api").glob("*.md")), re.M)
+    modules = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "keras_resnet").rglob("*.py")]
+    assert sorted(named) == sorted(".".join(path.parts) for path in modules if path.name != "__init__")
+
+
+def test_pictures_are_used():
+    text = "".join(page.read_text() for page in PAGES)
+    for picture in (ROOT / "docs").glob("*.png"):
+        assert picture.name in text
