@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import inspect
 import io
+import os
 import warnings
 from collections.abc import Iterable
 
@@ -42,6 +43,11 @@ except ImportError:  # Keras 2 has no such modules, and only TensorFlow
     from keras.src.utils.generic_utils import to_snake_case
     from tensorflow import Variable, argmax, cast, cos, nn, one_hot, pad, reshape, where
     from tensorflow.nest import flatten
+
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        raise InputError(
+            f"KERAS_BACKEND must be 'tensorflow' with Keras {keras.__version__}, which has no other."
+        ) from None
 
     SeedGenerator = object
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.conftest import KERAS_2
+
 OTHER = os.environ.get("KERAS_RESNET_OTHER_PYTHON")
 TOLERANCES = {"logits": 1e-4, "ten steps": 1e-5, "SavedModel": 1e-5, "run": 1e-5, "detector": 0.0}
 """Largest difference allowed, by the first words of what is compared."""
@@ -31,3 +33,11 @@ def test_each_stack_continues_the_other(here_first, tmp_path):
         (tolerance,) = (limit for start, limit in TOLERANCES.items() if name.startswith(start))
         assert difference <= tolerance, (name, difference)
     assert {name.split()[0] for name in found} == {"logits", "ten", "SavedModel", "run", "detector"}
+
+
+@pytest.mark.skipif(not KERAS_2, reason="about Keras 2")
+def test_other_backends_are_refused():
+    command = [sys.executable, "-c", "import keras_resnet; keras_resnet.ResNet20"]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "InputError: KERAS_BACKEND must be tensorflow with Keras 2.15.0, which has no other." in process.stderr

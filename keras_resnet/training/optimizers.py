@@ -134,7 +134,7 @@ def make(
     accumulate: int = 1,
     average=None,
 ) -> keras.optimizers.Optimizer:
-    """Make an optimizer by name; where tensorflow-addons is installed, all but "sgd" are its own, by the same rules.
+    """Make an optimizer by name; with Keras 2, all but "sgd" are those of tensorflow-addons, by the same rules.
 
     Args:
         name: "sgd" (the paper's, decay in the gradient), "sgdw" (decoupled decay; Loshchilov and Hutter, 2017),
@@ -160,7 +160,7 @@ def make(
             raise InputError(f"accumulate must be 1 with {name} of Keras {keras.__version__}; Keras 3's own have more.")
         options["gradient_accumulation_steps"] = accumulate
         learning_rate = EachStep(learning_rate, accumulate) if callable(learning_rate) else learning_rate
-    if name not in OPTIMIZERS or average or (name != "sgd" and compat.has_addons()):
+    if name not in OPTIMIZERS or average or (name != "sgd" and not compat.RATE_IS_ARGUMENT):
         compat.addons(f"optimizer={name}")
         from keras_resnet.training import addons  # only importable now
 
