@@ -29,6 +29,10 @@ class WeightAverage(keras.callbacks.Callback):
         start: the step from which on, every so many steps, the weights count alike, in the place of the decay (Izmailov
             et al., "Averaging Weights Leads to Wider Optima", 2018); 0 for the moving average.
         trained: average the trained weights only.
+
+    Attributes:
+        averages: the average of each weight, or, while the model holds the average, the weight itself.
+        variables: what a checkpoint must keep of it.
     """
 
     def __init__(
@@ -45,19 +49,20 @@ class WeightAverage(keras.callbacks.Callback):
         self.decay, self.every, self.accumulate, self.start = decay, every, accumulate, start
         averaged = model.trainable_variables if trained else model.variables
         self.weights = [variable for variable in averaged if "float" in str(variable.dtype)]
-        self.variables = [
+        self.averages = [
             compat.Variable(variable, trainable=False, dtype=variable.dtype, name=f"average_{number}")
             for number, variable in enumerate(self.weights)
         ]
+        self.variables = self.averages
 
         @tf.function
         def update(share):
-            for average, variable in zip(self.variables, self.weights, strict=True):
+            for average, variable in zip(self.averages, self.weights, strict=True):
                 average.assign(average + share * (variable - average))
 
         @tf.function
         def swap():
-            for average, variable in zip(self.variables, self.weights, strict=True):
+            for average, variable in zip(self.averages, self.weights, strict=True):
                 old = tf.identity(variable)
                 variable.assign(average)
                 average.assign(old)
@@ -82,7 +87,8 @@ class WeightAverage(keras.callbacks.Callback):
     def take_from(self, optimizer) -> None:
         """Show the average that an optimizer of tensorflow-addons keeps; it is not made before `start`, but zero."""
         compat.built_variables(optimizer, self.weights)
-        self.variables[:] = [optimizer.get_slot(variable, "average") for variable in self.weights]
+        self.averages[:] = [optimizer.get_slot(variable, "average") for variable in self.weights]
+        self.variables = []  # checkpoints have them with the optimizer
         own = self.update
         self.update = lambda share: own(share) if share == 1 else None
 

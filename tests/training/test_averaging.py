@@ -96,6 +96,6 @@ def test_the_average_of_an_optimizer_is_that_of_the_callback(values, random):
     ours = WeightAverage(model, config.ema, config.ema_steps, start=config.swa_start, trained=True)
     images = random.normal(size=(44, 8, 8, 3)).astype("float32")
     model.fit(images, random.integers(0, 3, 44), batch_size=4, shuffle=False, verbose=0, callbacks=[theirs, ours])
-    assert len(theirs.variables) == len(ours.variables) == len(model.trainable_variables)
-    for one, other in zip(theirs.variables, ours.variables, strict=True):
+    assert len(theirs.averages) == len(ours.averages) == len(model.trainable_variables)
+    for one, other in zip(theirs.averages, ours.averages, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
