@@ -102,6 +102,8 @@ def keras_training(
 
     from keras_resnet.training import losses, optimizers
 
+    if recipe:
+        options["classifier_activation"] = None  # the loss takes logits
     network = keras_network(library, model, size, dtype, **options)
     if recipe:
         optimizer = optimizers.make("sgd", 0.01, weight_decay=1e-4)
