@@ -119,7 +119,7 @@ def check(folder: pathlib.Path) -> dict[str, float]:
         found["detector"] = _difference(_of_layers(detector), [stored[key] for key in stored.files])
     for name in OPTIMIZERS:
         with np.load(folder / f"{name}.npz") as stored:
-            found[f"ten steps {name}"] = _difference(ten_steps(name), [stored[key] for key in stored.files])
+            found[f"steps of {name}"] = _difference(ten_steps(name), [stored[key] for key in stored.files])
     function = tf.saved_model.load(str(folder / "exported" / "1")).signatures["images"]
     answer = function(images=tf.constant(_pictures()))
     found["SavedModel"] = _difference([answer["probabilities"].numpy()], [np.load(folder / "probabilities.npy")])

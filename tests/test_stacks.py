@@ -10,8 +10,18 @@ import pytest
 from tests.conftest import KERAS_2
 
 OTHER = os.environ.get("KERAS_RESNET_OTHER_PYTHON")
-TOLERANCES = {"logits": 1e-4, "ten steps": 1e-5, "SavedModel": 1e-5, "run": 1e-5, "detector": 0.0}
-"""Largest difference allowed, by the first words of what is compared."""
+TOLERANCES = {
+    "logits": 1e-4,
+    "steps of adamw": 1e-4,
+    "steps of": 1e-5,
+    "SavedModel": 1e-5,
+    "run": 1e-5,
+    "detector": 0.0,
+}
+"""Largest difference allowed, by the first words of what is compared, the first that fit.
+
+AdamW divides gradients near zero, which are rounding, by their own size.
+"""
 
 
 def run(python: str, verb: str, folder) -> str:
@@ -30,9 +40,9 @@ def test_each_stack_continues_the_other(here_first, tmp_path):
     run(writer, "write", tmp_path)
     found = json.loads(run(checker, "check", tmp_path).splitlines()[-1])
     for name, difference in found.items():
-        (tolerance,) = (limit for start, limit in TOLERANCES.items() if name.startswith(start))
+        tolerance = next(limit for start, limit in TOLERANCES.items() if name.startswith(start))
         assert difference <= tolerance, (name, difference)
-    assert {name.split()[0] for name in found} == {"logits", "ten", "SavedModel", "run", "detector"}
+    assert {name.split()[0] for name in found} == {"logits", "steps", "SavedModel", "run", "detector"}
 
 
 @pytest.mark.skipif(not KERAS_2, reason="about Keras 2")
