@@ -33,6 +33,7 @@ NOT_ON_KERAS_2 = {
     "training/test_strategy.py": "about how Keras 3 trains on several replicas",
     "training/test_workers.py": "about the correction of Keras 3; test_addons.py has two workers",
     "training/test_loop.py::test_a_batch_in_parts_is_the_same_batch": "accumulate needs Keras 3",
+    "training/test_optimizers.py::test_equals_the_rule_of_keras": "about an operation that is used with Keras 3",
     "training/test_optimizers.py::test_accumulated_gradients_are_averaged": "accumulate needs Keras 3",
     "training/test_optimizers.py::test_an_overflow_in_float16_counts_as_a_step": "about the loss scaling of Keras 3",
 }
