@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -112,16 +113,15 @@ class Process:
         Raises:
             Failed: it ended.
         """
-        try:
+        with contextlib.suppress(BrokenPipeError):  # `_answer` finds out why
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # `_answer` finds out why
         return self._answer()
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self.process.stdin.close()
         self.process.wait()
         self.errors.close()
 

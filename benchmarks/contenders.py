@@ -102,6 +102,8 @@ def keras_training(
 
     from keras_resnet.training import losses, optimizers
 
+    if recipe:
+        options["classifier_activation"] = None  # the loss takes logits
     network = keras_network(library, model, size, dtype, **options)
     if recipe:
         optimizer = optimizers.make("sgd", 0.01, weight_decay=1e-4)
@@ -383,11 +385,13 @@ def pipeline(dataset: str, data_dir: str | None, batch_size: int) -> Turn:
     return turn
 
 
-def whole_run(preset: str, dataset: str, data_dir: str | None, batch_size: int, steps: int, dtype: str) -> Turn:
+def whole_run(
+    preset: str, dataset: str, data_dir: str | None, batch_size: int, steps: int, eval_images: int, dtype: str
+) -> Turn:
     """`keras-resnet train` between two evaluations: steps, checkpoints, one evaluation and all that is written.
 
-    The turn starts a run of its own, does not count what comes before its first evaluation, and stops it behind the
-    second one. An evaluation sees ten images a step, as the preset's 10,000 images each 1,000 steps.
+    The turn starts a run of its own of which it counts the time from the line of its first evaluation to that of its
+    second one.
 
     Args:
         preset: the preset.
@@ -395,6 +399,7 @@ def whole_run(preset: str, dataset: str, data_dir: str | None, batch_size: int, 
         data_dir: folder of prepared tensorflow-datasets.
         batch_size: images in a step.
         steps: steps between evaluations; there are two checkpoints among them.
+        eval_images: test images of an evaluation.
         dtype: dtype policy.
     """
 
@@ -403,7 +408,7 @@ def whole_run(preset: str, dataset: str, data_dir: str | None, batch_size: int, 
             flags = {
                 "preset": preset,
                 "dataset": dataset,
-                "eval_split": f"test[:{10 * steps}]",
+                "eval_split": f"test[:{eval_images}]",
                 "batch_size": batch_size,
                 "steps": 2 * steps,
                 "decay_steps": "",

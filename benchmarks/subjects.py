@@ -63,11 +63,12 @@ JAX = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
-def operations(model: str, size: int, steps: int = 1) -> float:
+def operations(model: str, size: int, work: str = "inference", **options) -> float:
     """Floating-point operations for one image: two a multiply-add, and three times as many in a training step."""
     from keras_resnet import ARCHITECTURES
 
-    return 2.0 * steps * ARCHITECTURES[model].multiply_adds(input_size=size)
+    passes = {"inference": 1, "training": 3}[work]
+    return 2.0 * passes * ARCHITECTURES[model].multiply_adds(input_size=size, **options)
 
 
 def limits(plan: Plan, dtype: str) -> list[Contender]:
@@ -109,7 +110,6 @@ def networks(
         "size": plan.size(size),
         "dtype": DTYPES[dtype],
     }
-    cost = operations(model, common["size"], 3 if work == "training" else 1)
     device = "cuda" if plan.device == "gpu" else "cpu"
     gpu = GPU if device == "cuda" else {}
     made = []
@@ -123,7 +123,15 @@ def networks(
             options |= {"fold": True} if library.endswith("folded") else {}
             made.append((library, f"keras_{work}", options, JAX if library.endswith("JAX") else gpu))
     return [
-        Contender(f"{library} {dtype}", make, {**common, **options}, environment, operations=cost, dtype=dtype)
+        Contender(
+            f"{library} {dtype}",
+            make,
+            {**common, **options},
+            environment,
+            # timm's network strides in the 3x3, as torchvision's does.
+            operations=operations(model, common["size"], work, stride_in_1x1=options.get("source") != "timm"),
+            dtype=dtype,
+        )
         for library, make, options, environment in made
     ]
 
@@ -134,7 +142,7 @@ def training(plan: Plan) -> list[Subject]:
     big, small = ("keras_resnet", "keras.applications"), ("keras_resnet", "keras batch norm")
     others = ("torch", "torch.compile")
     others += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
-    cases = [("ResNet50", 256 if gpu else 16, 224, (*big, *others)), ("ResNet20", 128, 32, (*small, *others[:2]))]
+    cases = [("ResNet50", 64 if gpu else 16, 224, (*big, *others)), ("ResNet20", 128, 32, (*small, *others[:2]))]
     return [
         Subject(
             "training",
@@ -247,12 +255,13 @@ def memory(plan: Plan) -> list[Subject]:
 
 def whole_run(plan: Plan) -> list[Subject]:
     """A run of the command beside its training step alone and its input pipeline alone."""
-    batch_size, steps = plan.count(128), 4 if plan.quick else 250
-    size = 32
+    batch_size, steps, size = plan.count(128), 4 if plan.quick else 250, 32
+    # As the preset's 10,000 images each 1,000 steps; random images are fewer.
+    eval_images = min(10 * steps, 256) if plan.dataset.startswith("synthetic") else 10 * steps
     data = {"dataset": plan.dataset, "data_dir": plan.data_dir, "batch_size": batch_size}
     subjects = []
     for dtype, policy in DTYPES.items():
-        run = {"preset": "cifar10_resnet20", "steps": steps, "dtype": policy, **data}
+        run = {"preset": "cifar10_resnet20", "steps": steps, "eval_images": eval_images, "dtype": policy, **data}
         step = {"library": "keras_resnet", "model": "ResNet20", "size": size, "dtype": policy, "recipe": True}
         subjects.append(
             Subject(

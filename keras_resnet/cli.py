@@ -508,7 +508,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in VERBS:
         print(f"keras-resnet: the verb must be one of {', '.join(VERBS)}; got {arguments[0]!r}.", file=sys.stderr)
         return 1
-    return run(arguments[0], arguments[1:])
+    code = run(arguments[0], arguments[1:])
+    if code == PeerLost.code:
+        # TensorFlow would take leave of the lost worker.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from collections.abc import Sequence
 GRACE_SECONDS = 10.0
 """What the others have to end by themselves once one has failed, and again after SIGTERM, before SIGKILL."""
 
+STOPPED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM))
+"""Exit codes of workers that a signal stopped: the others are saving the same step and may take their time."""
+
 
 def run(command: Sequence[str], count: int, grace: float = GRACE_SECONDS) -> int:
     """Run a command as `count` workers, print what they say behind their numbers, and stop all when one fails.
@@ -99,7 +102,7 @@ def _wait(processes: Sequence[subprocess.Popen], grace: float) -> int:
     while True:
         codes = [process.poll() for process in processes]
         if failed is None:
-            failed = next((number for number, code in enumerate(codes) if code), None)
+            failed = next((number for number, code in enumerate(codes) if code and code not in STOPPED), None)
             since = time.monotonic()
         running = [process for process, code in zip(processes, codes, strict=True) if code is None]
         if not running:
@@ -111,9 +114,8 @@ def _wait(processes: Sequence[subprocess.Popen], grace: float) -> int:
                     process.send_signal(number)
                 sent.add(number)
         time.sleep(0.05)
-    if failed is None:
-        return 0
-    return codes[failed] if codes[failed] > 0 else 128 - codes[failed]
+    code = codes[failed] if failed is not None else max(codes)
+    return code if code >= 0 else 128 - code
 
 
 def _named(code: int) -> str:

@@ -1,5 +1,6 @@
 """Shared by all tests: quiet TensorFlow, a fixed seed, and the folder of optional real data."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -79,6 +80,7 @@ def small_networks():
     """
     from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION
 
+    importlib.import_module("keras_resnet.models.resnet")  # before: its docstrings have the networks' numbers
     whole = {name: net.stages for name, net in ARCHITECTURES.items()}
     depths = sorted({net.depth for net in ARCHITECTURES.values()})
     for net in ARCHITECTURES.values():

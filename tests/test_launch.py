@@ -52,6 +52,13 @@ def test_one_that_does_not_listen_is_killed(capfd):
     assert "SIGKILL to the others" in capfd.readouterr().out
 
 
+def test_those_that_save_a_step_have_time(capfd):
+    slow = "import json, os, sys, time\n"
+    slow += "time.sleep(json.loads(os.environ['TF_CONFIG'])['task']['index'] * 2)\nsys.exit(143)"
+    assert launch.run([sys.executable, "-c", slow], 2, grace=0.3) == 143
+    assert "to the others" not in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_handed_on(number):
     command = "import time; print('up', flush=True); time.sleep(100)"

@@ -21,6 +21,15 @@ def test_import_starts_nothing():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_networks_bring_nothing_but_keras():
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_resnet; keras_resnet.ResNet50; "
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}; print(new - set(sys.stdlib_module_names))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "{'keras_resnet'}\n"
+
+
 def test_subpackages_are_attributes():
     code = "import keras_resnet; print(keras_resnet.config.PRESETS['cifar10_resnet20'].dataset)"
     assert (

@@ -309,6 +309,21 @@ def test_the_benchmark_of_evaluation_runs():
     assert "ten_crop over single: " in output
 
 
-def test_the_benchmark_runs():
-    output = run("benchmarks/train_step.py", "--dtype=float32", "--size=32", "--batch_size=2", "--runs=1", "--steps=1")
-    assert "float32 ratio of medians:" in output
+@pytest.mark.slow
+def test_the_benchmark_of_performance_runs(tmp_path):
+    arguments = ["--quick", "--only=training", "--contenders=keras_resnet float32,torch matrix product float32"]
+    output = run("benchmarks/performance.py", *arguments, f"--out={tmp_path}/out")
+    assert "### Training step of ResNet50, batch 2, 32 pixels, float32" in output
+    assert output.count("| keras_resnet float32 | ") == 2
+    assert "not measured" not in output
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"performance.json", "performance.md", "performance.png"}
+    assert "only must be some of" in run("benchmarks/performance.py", "--only=nothing", code=1)
+
+
+@pytest.mark.slow
+def test_the_profile_of_a_step_runs():
+    arguments = ["--model=ResNet20", "--batch_size=2", "--size=32", "--steps=1", "--layers=2"]
+    output = run("benchmarks/profile_step.py", *arguments)
+    assert "Conv2DBackpropFilter | 19 | " in output
+    assert "processor time of a step: " in output

@@ -18,7 +18,7 @@ from keras_resnet.training import multi_worker
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 """What `--strategy` may be."""
 
-HEARTBEAT_SECONDS = 30
+HEARTBEAT_SECONDS = 20
 """A worker that is silent for so long counts as lost; one whose connection breaks is noticed at once."""
 
 
@@ -52,8 +52,11 @@ def make(name: str = "auto", *, replicas: int = 0, timeout: float = 120.0) -> tf
     if name == "tpu":
         return _tpu()
     if name == "multi_worker":
-        return _multi_worker(cluster(timeout), timeout)
-    return _mirrored(replicas) if name == "mirrored" else tf.distribute.get_strategy()
+        found = cluster(timeout)
+        if len(found.addresses) > 1:
+            return _multi_worker(found, timeout)
+        name = "mirrored"  # a cluster of one is this machine
+    return tf.distribute.get_strategy() if name == "one" else _mirrored(replicas)
 
 
 def describe(strategy: tf.distribute.Strategy, batch_size: int) -> str:
@@ -246,6 +249,8 @@ def _mirrored(replicas: int) -> tf.distribute.Strategy:
     if replicas > len(gpus) > 0:
         raise InputError(f"replicas must be at most the {len(gpus)} GPUs of this machine; got {replicas}.")
     replicas = replicas or len(gpus) or 1
+    if replicas == 1:
+        return tf.distribute.get_strategy()
     if not gpus and replicas > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         try:

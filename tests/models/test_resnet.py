@@ -128,7 +128,8 @@ def test_dilated_nets_compute_the_same_features_more_densely(block, stride_in_1x
     images = random.normal(size=(1, 64, 64, 3)).astype("float32")
     few, many = strided.predict_on_batch(images), dense.predict_on_batch(images)
     assert many.shape[1] == 64 // output_stride
-    np.testing.assert_allclose(many[:, ::factor, ::factor], few, atol=1e-5)
+    # Sums are rounded relative to their terms, and the features reach 50.
+    np.testing.assert_allclose(many[:, ::factor, ::factor], few, rtol=0, atol=1e-6 * few.max())
 
 
 def test_mixed_precision_has_a_float32_head(random):

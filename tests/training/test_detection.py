@@ -150,6 +150,21 @@ def test_two_replicas_train_to_the_weights_of_one(two_replicas):
         np.testing.assert_allclose(two, one, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_replicas_through_the_loop(data, tmp_path, two_replicas, capsys):
+    """Batches are shared, each picture is evaluated once, and the end is that of one device."""
+    runs = [
+        detection.train(config(data, batch_size=2, steps=2), tmp_path / str(number), strategy)
+        for number, strategy in enumerate((None, two_replicas))
+    ]
+    assert "float32 on 2 replicas (CPU), 1 of the 2 images of a batch on each" in capsys.readouterr().out
+    one, two = (json.loads(run.metrics.read_text()) for run in runs)
+    assert two["val_map50"] == pytest.approx(one["val_map50"], abs=1e-3)
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+    for first, second in zip(*(run.load().get_weights() for run in runs), strict=True):
+        np.testing.assert_allclose(second, first, atol=1e-4)
+
+
 def test_the_command_line(data, tmp_path, capsys):
     """Train, evaluate, predict and export, told to be about a detector by the workdir alone."""
     file = tmp_path / "config.json"

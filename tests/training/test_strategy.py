@@ -152,7 +152,10 @@ def test_what_the_flag_becomes(monkeypatch):
     assert strategy.make() is tf.distribute.get_strategy()
     assert strategy.make("one") is tf.distribute.get_strategy()
     assert strategy.make(replicas=2).num_replicas_in_sync == 2
-    assert strategy.make("mirrored").num_replicas_in_sync == 1
+    assert strategy.make("mirrored") is tf.distribute.get_strategy()
+    monkeypatch.setenv("TF_CONFIG", tf_config({"worker": ["localhost:1"]}))
+    assert strategy.make() is strategy.make("multi_worker") is tf.distribute.get_strategy()
+    monkeypatch.delenv("TF_CONFIG")
     with pytest.raises(InputError, match="replicas cannot divide the CPU once TensorFlow runs; got 3"):
         strategy.make("mirrored", replicas=3)
     with pytest.raises(InputError, match="replicas go with strategy mirrored or auto; got 2 with 'one'"):
