@@ -14,16 +14,25 @@ import pytest
 DATA = pathlib.Path(os.environ.get("KERAS_RESNET_TEST_DATA", "../shared/data"))
 
 KERAS_2 = importlib.metadata.version("keras").startswith("2.")
+NUMBERS = "about what is done with a network's numbers, which test_stacks.py compares"
 NOT_ON_KERAS_2 = {
     "jax": "Keras 2 has no JAX",
     "data": "there is no Keras in it, but for the layers that Keras 2 lacks",
     "ops": "there is no Keras in it",
     "detection": "there is no Keras in its parts; test_stacks.py has a detector",
     "serving": "there is no Keras around what is exported, which test_stacks.py runs",
+    "evaluation/test_analysis.py": NUMBERS,
+    "evaluation/test_commands.py": NUMBERS,
+    "evaluation/test_ensemble.py": NUMBERS,
+    "evaluation/test_report.py": NUMBERS,
+    "evaluation/test_scores.py": NUMBERS,
+    "evaluation/test_views.py": NUMBERS,
     "models/test_published.py": "there is no Keras in downloads",
     "models/test_recomputation.py": "recompute needs keras.remat",
+    "models/test_resnet.py": "builds the deepest networks for minutes; test_stacks.py has one of each family",
     "models/test_weights_formats.py": "PyTorch is not installed there",
     "models/test_weights_hostile.py": "PyTorch is not installed there",
+    "test_benchmarks.py": "measures the main stack",
     "test_docs.py": "the docs are executed on the main stack",
     "test_launch.py": "there is no Keras in the launcher",
     "test_pretrained.py": "test_stacks.py has the weights of each family",
@@ -34,6 +43,7 @@ NOT_ON_KERAS_2 = {
     "training/test_strategy.py": "about how Keras 3 trains on several replicas",
     "training/test_workers.py": "about the correction of Keras 3; test_addons.py has two workers",
     "training/test_loop.py::test_a_batch_in_parts_is_the_same_batch": "accumulate needs Keras 3",
+    "training/test_optimizers.py::test_equals_the_rule_of_keras": "about an operation that is used with Keras 3",
     "training/test_optimizers.py::test_accumulated_gradients_are_averaged": "accumulate needs Keras 3",
     "training/test_optimizers.py::test_an_overflow_in_float16_counts_as_a_step": "about the loss scaling of Keras 3",
 }
