@@ -424,12 +424,12 @@ def launch(arguments: Sequence[str]) -> int | None:
     values = absl_flags.FlagValues()
     absl_flags.DEFINE_integer("workers", 2, "How many processes.", lower_bound=1, flag_values=values)
     first = next((place for place, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
-    if not flags.parsed(values, arguments[:first], launch, positional=False):
-        return None
-    command = arguments[first:]
-    if not command or command[0] not in ("train", "evaluate"):
+    own, command = arguments[:first], arguments[first:]
+    if not {*own} & {"--help", "-h", "-help"} and (not command or command[0] not in ("train", "evaluate")):
         got = repr(command[0]) if command else "nothing"
         raise InputError(f"launch wants its flags with =, and then train or evaluate with theirs; got {got}.")
+    if not flags.parsed(values, own, launch, positional=False):
+        return None
 
     from keras_resnet import launch as launcher
 

@@ -186,6 +186,8 @@ def execute(command):
         for argument in arguments:
             if verb == "train" and argument.startswith("--workdir="):
                 shutil.rmtree(argument.removeprefix("--workdir="), ignore_errors=True)  # what the reader had
+        if verb == "convert":
+            pathlib.Path(arguments[-1]).unlink(missing_ok=True)
         assert program == "keras-resnet", f"{command!r} is neither executed nor in NOT_EXECUTED"
         assert cli.run(verb, arguments) == 0, command
     elif command.startswith("keras-resnet "):
