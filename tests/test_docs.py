@@ -37,6 +37,7 @@ APPENDED = [
     (r"train .*--preset=bccd", "--steps=2 --shorter=96 --longer=128 --regions=8 --test_proposals=100,10"),
     (r"train (?!.*bccd)", "--steps=2 --batch_size=4"),
     (r"train .*--preset=(cifar10|fashion_mnist)(?!.*--dataset)", "--dataset=synthetic:32x32x10"),
+    (r"train .*--preset=imagenet", "--dataset=synthetic:48x48x4 --image_size=32 --scales=40,48 --eval_split=test[:20]"),
     (r"train .*folder:PHOTOS", "--image_size=32"),
     (r"(evaluate|responses) .*\.th\b", "--dataset=synthetic:32x32x10"),
     (r"evaluate .*multi_scale", "--scales=64,96"),
@@ -59,6 +60,11 @@ NOT_EXECUTED = [
     (r"pre-commit install$", "changes the repository's hooks"),
     (r"cd (\S+) && docker compose up$", "there is no docker; the folder must have its compose.yaml"),
     (r"python ((examples|export|benchmarks)/\w+\.py)", "a script with a test of its own; its flags are compared"),
+    (
+        r"keras-resnet (launch|train .*--strategy=)",
+        "test_launch.py and test_strategy.py have workers; flags are parsed",
+    ),
+    (r"keras-resnet train .*bccd.*--weights=resnet50_w", "as another of docs/detection.md; its flags are parsed"),
     (r"keras-resnet reproduce ", "test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",
@@ -96,12 +102,12 @@ def reason(code):
 
 EXECUTED_AT = {
     command: page
-    for page in PAGES
+    for page in [*PAGES[:2], *reversed(PAGES[2:])]
     for _, language, text in blocks(page)
     if language == "sh"
     for command in commands(text)
 }
-"""Command -> the last page that has it, where it is executed."""
+"""Command -> the first page of docs/ that has it, or else the page that does: there it is executed, once."""
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +205,7 @@ class Parsed(Exception):
 
 def parse(verb, *arguments):
     """Let a verb of `keras-resnet` parse its flags and do nothing else."""
-    from keras_resnet import cli, flags
+    from keras_resnet import cli, detector_cli, flags
 
     def parsed(*given, **options):
         original(*given, **options)
@@ -209,7 +215,9 @@ def parse(verb, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flags, "parsed", parsed)
         with pytest.raises(Parsed):
-            cli.VERBS[verb](arguments)
+            (detector_cli.VERBS if detector_cli.wanted(arguments) else cli.VERBS)[verb](arguments)
+    if verb == "launch":
+        parse(*arguments[[argument.startswith("-") for argument in arguments].index(False) :])
 
 
 def flags_of(script):

@@ -291,7 +291,7 @@ def test_the_cluster_scripts(tmp_path):
     assert values["cluster"]["worker"] == [f"run-{number}.run:2222" for number in range(12)]
     values = flags.FlagValues()
     flag_names.define_run(values)
-    for words in (command, (ROOT / "examples/cluster/slurm.sh").read_text().split("srun")[2].split("code=")[0]):
+    for words in (command, (ROOT / "examples/cluster/slurm.sh").read_text().split("\nsrun")[1].split("code=")[0]):
         arguments = words.replace("\\\n", " ").split("train ")[1].split()
         flag_names.parse(values, ["train", *arguments])
         assert values.preset == "imagenet_resnet50"
