@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -42,11 +43,11 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
             config["use_bias"] = True
         return type(layer).from_config(config)
 
-    def call(layer: keras.layers.Layer, inputs, **_):
+    def call(layer: keras.layers.Layer, inputs):
         return inputs if layer.name in norms else layer(inputs)
 
     with recursion_limit(30 * len(model.layers)):
-        folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
+        folded = _rebuilt(model, copy, call)
     copies = {layer.name: layer for layer in folded.layers}
     for layer in model.layers:
         if layer.name in pairs:
@@ -54,6 +55,19 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
         elif layer.weights and layer.name not in norms:
             copies[layer.name].set_weights(layer.get_weights())
     return folded
+
+
+def _rebuilt(model: keras.Model, copy: Callable, call: Callable) -> keras.Model:
+    """Build a functional network anew of copies of its layers; `call` says what becomes of each copy and its inputs."""
+    known = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            known[id(layer.output)] = keras.Input(layer.output.shape[1:], name=layer.name, dtype=layer.output.dtype)
+            continue
+        inputs = [known[id(tensor)] for tensor in compat.flatten(layer.input)]
+        known[id(layer.output)] = call(copy(layer), inputs if isinstance(layer.input, list) else inputs[0])
+    ends = ([known[id(tensor)] for tensor in tensors] for tensors in (model.inputs, model.outputs))
+    return keras.Model(*(end[0] if len(end) == 1 else end for end in ends), name=model.name)
 
 
 def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -103,7 +117,7 @@ def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
         config = layer.get_config()
         return type(layer).from_config({**config, "padding": "valid"} if layer is first else config)
 
-    def call(layer: keras.layers.Layer, inputs, **_):
+    def call(layer: keras.layers.Layer, inputs):
         if pads and layer.name == before.name:
             return inputs
         if layer.name == first.name:
@@ -111,7 +125,7 @@ def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
         return layer(inputs)
 
     with recursion_limit(30 * len(model.layers)):
-        folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
+        folded = _rebuilt(model, copy, call)
     for layer in model.layers:
         if layer.weights:
             folded.get_layer(layer.name).set_weights(layer.get_weights())
