@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.alternating import Contender, Turns
 
+TICK = 0.01
+"""Seconds of processor time are counted in such steps, and a short turn may have taken none."""
+
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """The median, and the smallest and the largest value in brackets."""
@@ -144,8 +147,11 @@ def _values(unit: str, turns: Turns, seconds: Sequence[float]) -> list[float]:
     if unit == "MiB":
         return list(turns.peak_mib)
     if unit == "images/s":
-        return [amount / one for amount, one in zip(turns.amounts, seconds, strict=True)]
-    return [one / amount * {"ms": 1e3, "s": 1.0}[unit] for amount, one in zip(turns.amounts, seconds, strict=True)]
+        return [amount / max(one, TICK) for amount, one in zip(turns.amounts, seconds, strict=True)]
+    return [
+        max(one, TICK if seconds is turns.processor else 0.0) / amount * {"ms": 1e3, "s": 1.0}[unit]
+        for amount, one in zip(turns.amounts, seconds, strict=True)
+    ]
 
 
 def _digits(values: Sequence[float]) -> int:

@@ -66,7 +66,7 @@ def test_signals_are_handed_on(number):
     seen = [process.stdout.readline() for _ in range(2)]
     assert sorted(seen) == ["[worker 0] up\n", "[worker 1] up\n"]
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode in (128 + number, 1)  # Python itself ends with 1 at a KeyboardInterrupt
 
 

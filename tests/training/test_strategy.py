@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet import errors, workdir
+from keras_resnet import compat, errors, workdir
 from keras_resnet.config import PRESETS
 from keras_resnet.curves import read_metrics
 from keras_resnet.data import datasets, pipeline
@@ -119,7 +119,7 @@ def test_gradients_are_summed_before_an_optimizer_looks_at_them(kind, two_replic
             options = {"clipped": {"clip_norm": 0.05}, "loss scaled": {}, "lamb": {"weight_decay": 0.01}}[kind]
             optimizer = optimizers.make("lamb" if kind == "lamb" else "sgd", 0.5, **options)
             if kind == "loss scaled":
-                optimizer = optimizers.LossScale(optimizer)
+                optimizer = compat.LossScale(optimizer)
             optimizers.over_replicas(optimizer)
             model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
         before = model.get_weights()

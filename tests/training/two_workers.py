@@ -49,9 +49,6 @@ def small(**options):
     return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
 
 
-workdir.MODELS["resnet20"] = small
-
-
 def variables_of_each_worker(run_strategy, folder):
     """Train without synchronised batch norm and write every variable that this worker ends with."""
     dataset = datasets.load(CONFIG.dataset)
@@ -107,7 +104,7 @@ def without_the_correction(run_strategy):
             model.fit(run_strategy.experimental_distribute_dataset(batches), epochs=1, verbose=0)
             found[built] = ""
         except (AttributeError, TypeError, ValueError, tf.errors.OpError) as error:
-            found[built] = re.sub(r"numpy=\narray\(.*?\)>", "", str(error), flags=re.DOTALL)[-200:]
+            found[built] = re.sub(r"numpy=\narray\(.*?\)>", "", str(error), flags=re.DOTALL)[-1000:]
     MultiWorkerStrategy.reduce = own
     return list(found.values())
 
@@ -124,6 +121,7 @@ def evaluated(run_strategy, folder):
 
 
 def main(folder):
+    workdir.MODELS["resnet20"] = small
     run_strategy = strategy.make(timeout=60)
     number = workers.index(run_strategy)
     loop.train(SAME, folder / "same", run_strategy)
