@@ -58,11 +58,12 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
     # have small residuals. Plain ones are made of layers here that hand on their input, changed a little.
     residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
     small = 0.3 * min(1.0, np.sqrt(16 / max(len(residuals), 1)))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel = random.normal(size=layer.kernel.shape) * np.sqrt(2 / np.prod(layer.kernel.shape[:3]))
-            handed_on = not residuals and layer.name != "conv1_conv"
-            layer.kernel.assign(0.2 * kernel + identity(kernel.shape) if handed_on else kernel)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    little = 0.2 * min(1.0, 16 / len(convolutions))
+    for layer in convolutions:
+        kernel = random.normal(size=layer.kernel.shape) * np.sqrt(2 / np.prod(layer.kernel.shape[:3]))
+        handed_on = not residuals and layer.name != "conv1_conv"
+        layer.kernel.assign(little * kernel + identity(kernel.shape) if handed_on else kernel)
     for norm in norms:
         count = norm.gamma.shape[0]
         norm.gamma.assign(random.uniform(0.5, 1.5, count) * (small if id(norm.output) in residuals else 1.0))
