@@ -61,7 +61,9 @@ def test_those_that_save_a_step_have_time(capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_handed_on(number):
-    command = "import time; print('up', flush=True); time.sleep(100)"
+    # Where the tests run in the background of a shell, Python finds SIGINT ignored and leaves it so.
+    command = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command += "print('up', flush=True); time.sleep(100)"
     process = subprocess.Popen([sys.executable, "-c", LAUNCH, command], stdout=subprocess.PIPE, text=True)
     seen = [process.stdout.readline() for _ in range(2)]
     assert sorted(seen) == ["[worker 0] up\n", "[worker 1] up\n"]
