@@ -37,6 +37,7 @@ NOT_ON_KERAS_2 = {
     "test_docs.py": "the docs are executed on the main stack",
     "test_launch.py": "there is no Keras in the launcher",
     "test_pretrained.py": "test_stacks.py has the weights of each family",
+    "test_package.py::test_networks_bring_nothing_but_keras": "Keras 2 brings TensorFlow",
     "test_reproduction.py": "it trains by the loop that test_loop.py has",
     "test_scripts.py": "scripts for the main stack, which take minutes",
     "training/test_config_effects.py": "fields that need layers of Keras 3 have no effect",

@@ -35,6 +35,9 @@ INDEX = ".index"
 CHECKPOINTED = re.compile(r"network/(.+)/\.ATTRIBUTES/VARIABLE_VALUE")
 """The keys of the weights in a checkpoint of a run; `training.checkpoints` writes them by name."""
 
+NOT_WEIGHTS = ("optimizer/", "metrics/")
+"""What else Keras puts into a weights file; Keras 2 the metrics too."""
+
 DEEPEST = 12
 """Nesting of HDF5 groups; Keras' own files have about six levels."""
 
@@ -156,17 +159,14 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
             raise InputError("it is a whole model; only weights are read, as model.save_weights writes them")
         datasets = dict(_walk(file, set()))
         notes = _notes(file.attrs.get(ATTRIBUTE))
-        if "layers" in file or "_layer_checkpoint_dependencies" in file:
+        datasets = {name: dataset for name, dataset in datasets.items() if not name.startswith(NOT_WEIGHTS)}
+        if any(name.split("/")[-2:-1] == ["vars"] for name in datasets):
             tensors = _keras_names(file, datasets)
         else:
             tensors = _legacy_names(datasets)
         if tensors is None:
             # The states of random generators are integers, and not among what Keras counts as a model's weights.
-            kept = {
-                name: dataset
-                for name, dataset in datasets.items()
-                if not name.startswith("optimizer/") and "/seed_generator/" not in name
-            }
+            kept = {name: dataset for name, dataset in datasets.items() if "/seed_generator/" not in name}
             yield Content({name: _dataset(dataset) for name, dataset in _by_layer(kept).items()}, notes, whole=True)
         else:
             yield Content({name: _dataset(dataset) for name, dataset in tensors.items()}, notes)
@@ -210,7 +210,7 @@ def _keras_names(file, datasets: dict) -> dict | None:
     """Names "{layer}/{variable}" in a file of Keras 3; None where layers are nested or have no names in it."""
     named = {}
     for path, dataset in datasets.items():
-        if path.startswith("optimizer/") or "/seed_generator/" in path:
+        if "/seed_generator/" in path:
             continue
         group, _, index = path.rpartition("/")
         layer = file[group].attrs.get("name")
