@@ -114,10 +114,10 @@ def fit(
                     shuffle=False,
                     verbose=0,
                 )
-    except OSError as error:
+    except OSError as reason:
         raise InputError(
-            f"workdir {str(run.path)!r} cannot be written, its checkpoints are as they were: {error}."
-        ) from error
+            f"workdir {str(run.path)!r} cannot be written, its checkpoints are as they were: {reason}."
+        ) from reason
 
 
 def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int, int]]:

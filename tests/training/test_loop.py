@@ -269,6 +269,20 @@ def test_the_presets_are_of_these_kinds():
     assert len(KINDS) == 6
 
 
+def on_small_images(preset, **options):
+    """A preset on small random images, its other options untouched but for those given."""
+    return dataclasses.replace(
+        preset,
+        dataset="synthetic:40x40x4",
+        image_size=32,
+        train_size=28 if preset.train_size else 0,
+        resize=36,
+        batch_size=8,
+        scales=(32, 60) if preset.crop == "scale" else preset.scales,
+        **options,
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS.values())
 def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monkeypatch):
@@ -276,20 +290,14 @@ def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monke
     from keras_resnet import workdir
 
     preset = PRESETS[name]
-    config = dataclasses.replace(
+    config = on_small_images(
         preset,
-        dataset="synthetic:40x40x4",
-        image_size=32,
-        train_size=28 if preset.train_size else 0,
-        resize=36,
         eval_split="test[:64]",
-        batch_size=8,
         steps=4,
         warmup_steps=min(preset.warmup_steps, 2),
         eval_steps=2,
         checkpoint_steps=2,
         ema_steps=1,
-        scales=(32, 60) if preset.crop == "scale" else preset.scales,
     )
 
     def build(shortcut="A", **options):

@@ -21,7 +21,7 @@ from keras_resnet.errors import InputError
 from keras_resnet.models import resnet
 from keras_resnet.training import checkpoints, loop, multi_worker, optimizers, strategy
 from keras_resnet.workdir import Workdir
-from tests.training.test_loop import KINDS, weights_of
+from tests.training.test_loop import KINDS, on_small_images, weights_of
 from tests.training.two_workers import CONFIG, SAME, small
 
 
@@ -286,17 +286,7 @@ def test_workers_that_cannot_be_reached(monkeypatch):
 
 def preset_run(name):
     """A preset on small random images, its options untouched, with the facts of its data set."""
-    preset = PRESETS[name]
-    config = dataclasses.replace(
-        preset,
-        dataset="synthetic:40x40x4",
-        image_size=32,
-        train_size=28 if preset.train_size else 0,
-        resize=36,
-        eval_split="test[:50]",
-        batch_size=8,
-        scales=(32, 60) if preset.crop == "scale" else preset.scales,
-    )
+    config = on_small_images(PRESETS[name], eval_split="test[:50]")
     return Workdir("unused", config, datasets.load(config.dataset).facts)
 
 
