@@ -81,11 +81,12 @@ class Process:
 
     Args:
         contender: what it runs.
-        seconds: how long a turn goes on at least, for contenders that can be repeated.
+        seconds: how long a turn goes on at least; a fresh one does its work once.
     """
 
     def __init__(self, contender: Contender, seconds: float):
-        warm_up = 0 if contender.fresh else WARM_UP
+        # Again in the same process, an import or a build would find what the first one left.
+        warm_up, seconds = (0, 0.0) if contender.fresh else (WARM_UP, seconds)
         task = {"make": contender.make, "options": dict(contender.options), "seconds": seconds, "warm_up": warm_up}
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         self.process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -156,7 +157,8 @@ def _values(unit: str, turns: Turns, seconds: Sequence[float]) -> list[float]:
 
 def _digits(values: Sequence[float]) -> int:
     """Digits behind the point for three that count."""
-    return max(0, min(3, 2 - len(str(int(statistics.median(values)))) + 1))
+    median = statistics.median(values)
+    return max(0, 2 - math.floor(math.log10(median))) if median > 0 else 0
 
 
 def plot(tables: Sequence[Table], path: pathlib.Path) -> None:

@@ -30,10 +30,12 @@ def test_contenders_take_turns_and_one_that_fails_is_left_out():
         assert all(5 < peak < 1000 for peak in found[name].peak_mib)
 
 
-def test_a_turn_is_repeated_until_its_time_is_over():
-    found = alternate([Contender("a", "importing", {"module": "json"})], 1, 0.05, note=lambda line: None)
+def test_a_turn_is_repeated_until_its_time_is_over_but_not_in_a_fresh_process():
+    rows = [Contender(name, "importing", {"module": "json"}, fresh=name == "b") for name in "ab"]
+    found = alternate(rows, 1, 0.05, note=lambda line: None)
     assert found["a"].amounts[0] > 10
     assert 0.05 <= found["a"].seconds[0] < 1
+    assert found["b"].amounts == [1]
 
 
 def turns(*seconds, amount=10):
@@ -81,6 +83,9 @@ def test_times_are_of_one_item():
     table = results.Table.of("export", "One image", "ms", rows, found)
     assert table.rows[0].values == [100.0, 300.0]
     assert "| b | 400 (400-400) | 0.50 (0.25-0.75) | 0.50 |  |  | 100 |" in table.markdown()
+    found["b"] = turns(0.042, 0.0424)
+    found["a"] = turns(0.04, 0.05)
+    assert "| b | 0.00422 (0.00420-0.00424) |" in results.Table.of("start_up", "Imports", "s", rows, found).markdown()
     assert results.Table.of("memory", "Memory", "MiB", rows, found).rows[0].values == [100.0, 100.0]
 
 

@@ -327,3 +327,10 @@ def test_the_profile_of_a_step_runs():
     output = run("benchmarks/profile_step.py", *arguments)
     assert "Conv2DBackpropFilter | 19 | " in output
     assert "processor time of a step: " in output
+
+
+@pytest.mark.slow
+def test_lite_convolutions_are_timed():
+    output = run("benchmarks/lite_convolutions.py", "--model=ResNet20", "--size=32", "--rounds=1")
+    assert "| 34x34x3 | 3x3x3x16 | 1 | 1 | " in output
+    assert "| all | | | 19 | " in output

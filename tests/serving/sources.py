@@ -66,9 +66,10 @@ def settle(model: keras.Model, seed: int = 0) -> keras.Model:
         layer.kernel.assign(little * kernel + identity(kernel.shape) if handed_on else kernel)
     for norm in norms:
         count = norm.gamma.shape[0]
-        norm.gamma.assign(random.uniform(0.5, 1.5, count) * (small if id(norm.output) in residuals else 1.0))
+        scale = small if id(norm.output) in residuals else 1.0
+        norm.gamma.assign(random.uniform(0.5, 1.5, count) * scale)
         # Of what a plain network hands on, the nonlinearity lets most pass.
-        norm.beta.assign(random.uniform(-0.5, 0.5, count) + (0.0 if residuals else 1.5))
+        norm.beta.assign(random.uniform(-0.5, 0.5, count) * scale + (0.0 if residuals else 1.5))
         norm.momentum, momentum = 0.0, norm.momentum
     model(inputs, training=True)
     for norm in norms:
