@@ -45,7 +45,13 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "addons": [*on_tensorflow("==2.15.*"), "keras==2.15.*", "tensorflow-addons==0.23.*"],
+        # tensorflow-datasets does not import with a newer tensorflow-metadata and the protobuf of TensorFlow 2.15.
+        "addons": [
+            *on_tensorflow("==2.15.*"),
+            "keras==2.15.*",
+            "tensorflow-addons==0.23.*",
+            "tensorflow-metadata<1.18",
+        ],
         "detection": ["pycocotools"],
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "tflite": ["ai-edge-litert"],

@@ -18,7 +18,10 @@ from keras_resnet.errors import InputError
 MAX_PIXELS = 50_000_000
 """Largest image that is decoded, in pixels; a header that promises more is refused."""
 
-FORMATS = "JPEG, PNG, GIF, BMP or WebP"
+WEBP = hasattr(tf.raw_ops, "DecodeWebP")
+"""Whether this TensorFlow reads WebP; that of the stack with Keras 2 does not."""
+
+FORMATS = "JPEG, PNG, GIF, BMP or WebP" if WEBP else "JPEG, PNG, GIF or BMP"
 
 # Principal components of ImageNet's RGB values on the [0, 1] scale: Krizhevsky et al. (2012), section 4.1; the numbers
 # are those of fb.resnet.torch (datasets/imagenet.lua).
@@ -47,7 +50,7 @@ def dimensions(contents: tf.Tensor) -> tf.Tensor:
     """Read height and width from a file's header, without decoding it.
 
     Args:
-        contents: string[], a JPEG, PNG, GIF, BMP or WebP file.
+        contents: string[], a file of one of `FORMATS`.
 
     Returns:
         i32[2], height and width in pixels; 0 or less where the header is damaged.
@@ -92,7 +95,7 @@ def _other_dimensions(contents: tf.Tensor) -> tf.Tensor:
     def vp8():
         return tf.bitwise.bitwise_and(tf.stack([number(28, 29), number(26, 27)]), 2**14 - 1)
 
-    webp = _starts(head, b"RIFF") & _starts(head, b"WEBP", 8)
+    webp = _starts(head, b"RIFF") & _starts(head, b"WEBP", 8) & WEBP
     return tf.case(
         [
             (_starts(head, b"\x89PNG\r\n\x1a\n"), png),
@@ -134,7 +137,7 @@ def decode(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     high byte, of an animated GIF the first frame is taken, and EXIF orientation is ignored (see `exif_orient`).
 
     Args:
-        contents: string[], a JPEG, PNG, GIF, BMP or WebP file, told by its first bytes and not by a name.
+        contents: string[], a file of one of `FORMATS`, told by its first bytes and not by a name.
         max_pixels: the largest height times width.
 
     Returns:

@@ -84,8 +84,8 @@ def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 def _folded_weights(convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
     """Kernel and bias of a convolution and its batch norm in one."""
-    kernel, *bias = (np.float64(weight) for weight in convolution.get_weights())
-    gamma, beta, mean, variance = (np.float64(weight) for weight in norm.get_weights())
+    kernel, *bias = (np.asarray(weight, np.float64) for weight in convolution.get_weights())
+    gamma, beta, mean, variance = (np.asarray(weight, np.float64) for weight in norm.get_weights())
     scale = gamma / np.sqrt(variance + norm.epsilon)
     return [kernel * scale, beta + (sum(bias) - mean) * scale]
 
