@@ -77,6 +77,7 @@ __all__ = [
     "flatten",
     "has_addons",
     "image_data_format",
+    "is_keras_tensor",
     "name_layers",
     "one_hot",
     "pad",
@@ -117,6 +118,14 @@ def addons(argument: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is no longer developed: docs/stacks.md says so
         return importlib.import_module("tensorflow_addons")
+
+
+def is_keras_tensor(value) -> bool:
+    """Whether a value is a Keras tensor; Keras 2 raises an error of its own for those that are not symbolic."""
+    try:
+        return keras.backend.is_keras_tensor(value)
+    except ValueError:
+        return False
 
 
 def path(variable) -> str:

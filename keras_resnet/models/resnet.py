@@ -207,7 +207,7 @@ def _dilations(stages: Sequence[Stage], stem_stride: int, output_stride: int | N
 def _image_input(stem: str, input_tensor, input_shape, include_top: bool):
     """The tensor that the network starts from, checked."""
     if input_tensor is not None:
-        if keras.backend.is_keras_tensor(input_tensor):
+        if compat.is_keras_tensor(input_tensor):
             shape = tuple(input_tensor.shape[1:])
             if input_shape is not None and tuple(input_shape) != shape:
                 raise InputError(f"input_shape must be that of input_tensor, {shape}, or None; got {input_shape!r}.")
