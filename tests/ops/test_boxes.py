@@ -7,10 +7,6 @@ import tensorflow as tf
 
 from keras_resnet.ops import boxes
 
-needs_keras_boxes = pytest.mark.skipif(
-    not hasattr(keras.utils, "bounding_boxes"), reason="the box utilities that it is compared with came with Keras 3"
-)
-
 
 def random_boxes(random, *shape, size=100.0):
     corner = random.uniform(0, size, (*shape, 2))
@@ -23,7 +19,6 @@ def test_iou_by_hand():
     np.testing.assert_allclose(boxes.iou(first, second)[0], [[1 / 7, 1, 0], [0, 0, 0], [0, 0, 0]], rtol=1e-6)
 
 
-@needs_keras_boxes
 def test_iou_is_keras(random):
     first, second = random_boxes(random, 2, 7), random_boxes(random, 2, 5)
     theirs = keras.utils.bounding_boxes.compute_iou(first, second, "yxyx")
@@ -43,7 +38,6 @@ def test_deltas_go_there_and_back(random, weights):
     np.testing.assert_allclose(boxes.decode(deltas, tf.constant(anchors), weights), found, atol=1e-3)
 
 
-@needs_keras_boxes
 def test_deltas_are_kerass(random):
     found, anchors = random_boxes(random, 50), random_boxes(random, 50)
     ours = boxes.encode(tf.constant(found), tf.constant(anchors), (10, 10, 5, 5))

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from keras_resnet.ops.image import WEBP
+from tests.conftest import KERAS_2
 from tests.serving.sources import smooth
 
 
@@ -63,7 +63,7 @@ def odd_files(random: np.random.Generator) -> dict[str, tuple[bytes, str]]:
         "tiff": save(image, "TIFF"),
         "svg": b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
     }
-    (read if WEBP else refused).update(
+    (refused if KERAS_2 else read).update(
         {
             "webp": save(image, "WEBP"),
             "lossless webp with alpha": save(alpha, "WEBP", lossless=True),

@@ -10,7 +10,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from keras_resnet.ops.image import FORMATS
+from tests.conftest import READABLE
 from tests.serving.soak_requests import soak
 from tests.serving.sources import encoded, smooth
 
@@ -142,7 +142,7 @@ def test_the_example_client(server, contents, source, way, tmp_path):
     photos[1].write_bytes(b"no image")
     result = subprocess.run([*command, *photos], capture_output=True, text=True)
     assert result.returncode == 1
-    assert f"the file is not a {FORMATS} image" in result.stderr
+    assert f"the file is not a {READABLE} image" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -10,8 +10,8 @@ import pytest
 import keras_resnet
 from keras_resnet.data import pipeline
 from keras_resnet.data.examples import Dataset, Files
-from keras_resnet.ops.image import FORMATS
 from keras_resnet.serving import saved_model, signatures
+from tests.conftest import READABLE
 from tests.serving import soak_images
 from tests.serving.every_model import differences, names_and_shapes, openvino_difference
 from tests.serving.harness import Model, ServingError
@@ -113,8 +113,8 @@ def test_photos_of_the_networks_own_size_are_taken_as_they_are(source, random):
 @pytest.mark.parametrize(
     ("contents", "cause"),
     [
-        (b"no image", f"the file is not a {FORMATS} image"),
-        (b"", f"the file is not a {FORMATS} image"),
+        (b"no image", f"the file is not a {READABLE} image"),
+        (b"", f"the file is not a {READABLE} image"),
         (encoded(np.zeros((40, 40, 3), "uint8"), "JPEG")[:300], "Invalid JPEG"),
         (soak_images.bomb(), "the image must have from 1 to 50000000 pixels; its header says height and width"),
     ],
