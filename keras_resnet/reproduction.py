@@ -45,6 +45,11 @@ _RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet
 _PLAIN = ("plainnet20", "plainnet32", "plainnet44", "plainnet56")
 _TABLE_6 = dict(zip(_RESNETS, (8.75, 7.51, 7.17, 6.97, 6.43, 7.93), strict=True))
 
+_SCHEDULE = {
+    *("dataset", "train_split", "eval_split", "steps", "batch_size", "optimizer", "learning_rate", "schedule"),
+    *("decay_steps", "warmup_steps", "precision"),
+}
+
 EXPERIMENTS = {
     "table2": Experiment(
         "Table 2: plain and residual networks on ImageNet, ten crops",
@@ -121,15 +126,16 @@ def reproduce(
     else:
         lines, results = _errors(experiment, runs)
         curves.plot_panels(_panels(runs), out / f"{name}.png", highest=_highest(runs))
-    recipe = {network: _recipe(of_seeds[0]) for network, of_seeds in configs.items()}
+    recipes = {network: _recipe(of_seeds[0]) for network, of_seeds in configs.items()}
+    sentences = dict.fromkeys(_sentence(of_seeds[0]) for of_seeds in configs.values())
     facts = {"command": command, "date": datetime.date.today().isoformat(), **session.environment()}
     facts = {fact: value for fact, value in facts.items() if value}
-    values = {"title": experiment.title, **facts, "recipes": recipe, "results": results}
+    values = {"title": experiment.title, **facts, "recipes": recipes, "results": results}
     text = "\n\n".join(
         [
             f"# {experiment.title}",
             "\n".join(f"- {fact}: {value}" for fact, value in facts.items()),
-            "\n".join(f"- {line}" for line in dict.fromkeys(map(_sentence, recipe.values()))),
+            "\n".join(f"- {line}" for line in sentences),
             "\n".join(lines),
             f"![{experiment.title}]({name}.png)",
         ]
@@ -251,14 +257,14 @@ def _highest(runs: Mapping[str, Sequence[Workdir]]) -> float | None:
 
 
 def _recipe(config: Config) -> dict:
-    names = ("dataset", "train_split", "eval_split", "steps", "batch_size", "learning_rate", "decay_steps", "precision")
-    return {name: getattr(config, name) for name in names}
+    """What a network was trained by: the schedule in full, and whatever else is not the default."""
+    values, default = dataclasses.asdict(config), dataclasses.asdict(Config())
+    changed = {name for name in values if values[name] != default[name]} - {"model", "seed", "data_dir"}
+    return {name: value for name, value in values.items() if name in _SCHEDULE | changed}
 
 
-def _sentence(recipe: Mapping) -> str:
-    decay = ", ".join(map(str, recipe["decay_steps"])) or "no step"
+def _sentence(config: Config) -> str:
     return (
-        f"{recipe['dataset']} {recipe['train_split']}, tested on {recipe['eval_split']}: {recipe['steps']} steps of "
-        f"{recipe['batch_size']} images, rate {recipe['learning_rate']:g} divided by 10 at {decay}; "
-        f"{recipe['precision']}"
+        f"{config.dataset} {config.train_split}, tested on {config.eval_split}: {config.steps} steps of "
+        f"{config.batch_size} images, rate {config.learning_rate:g} {loop.course(config)}; {config.precision}"
     )

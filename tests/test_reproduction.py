@@ -69,7 +69,9 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     values = json.loads((out / "table6.json").read_text())
     assert values["results"][0]["test_error"] == [errors[0], errors[1]]
     assert values["command"].startswith("keras-resnet reproduce table6 --networks=resnet20")
-    assert values["recipes"]["resnet20"]["dataset"] == "synthetic:16x16x4"
+    recipe = values["recipes"]["resnet20"]
+    assert (recipe["dataset"], recipe["steps"], recipe["warmup_steps"]) == ("synthetic:16x16x4", 2, 0)
+    assert recipe.keys().isdisjoint({"seed", "mixup"})  # of each run, and as ever
     assert Image.open(out / "table6.png").size == (840, 540)
 
     again = read_metrics(out / "runs" / "resnet20_seed0" / "metrics.jsonl")
@@ -93,6 +95,16 @@ def test_tables_and_figures_share_runs(command, tmp_path):
 
     error = command("table6", "--networks=resnet20", f"--out={out}", *TINY[:2], "--batch_size=4", code=1)
     assert "holds a run with another config: batch_size 8 there, 4 here." in error
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_a_changed_recipe_is_stated(command, tmp_path):
+    changed = ["--steps=4", "--warmup_steps=1", "--mixup=0.5", "--eval_steps=4"]
+    command("table6", "--networks=resnet20", f"--out={tmp_path}", *TINY[:1], "--batch_size=8", *changed)
+    text = (tmp_path / "table6.md").read_text(encoding="utf-8")
+    assert "4 steps of 8 images, rate 0.1 after 1 steps of 0.01, divided by 10 at 2, 3; float32" in text
+    recipe = json.loads((tmp_path / "table6.json").read_text())["recipes"]["resnet20"]
+    assert (recipe["warmup_steps"], recipe["mixup"], recipe["eval_steps"]) == (1, 0.5, 4)
 
 
 @pytest.mark.usefixtures("small_networks")

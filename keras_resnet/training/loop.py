@@ -264,7 +264,7 @@ def _facts(run: Workdir, model: keras.Model, images: int) -> str:
     return (
         f"{network}\n"
         f"{config.steps} steps of {batch}, {passes:.1f} passes over {images} of {facts.name}\n"
-        f"{config.optimizer}, rate {config.learning_rate:g} {_course(config)}; "
+        f"{config.optimizer}, rate {config.learning_rate:g} {course(config)}; "
         f"{config.precision} on {where}"
     )
 
@@ -274,13 +274,14 @@ def _count(variables) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def _course(config: Config) -> str:
+def course(config: Config) -> str:
     """How the learning rate goes on, in words."""
     start = ""
     if config.warmup_error:
         start = f"after {config.warmup_rate:g} until the training error is below {config.warmup_error:g} %, "
     elif config.warmup_steps:
-        start = f"after {config.warmup_steps} steps of warm-up, "
+        rising = config.schedule == "cosine"
+        start = f"after {config.warmup_steps} steps {'from' if rising else 'of'} {config.warmup_rate:g}, "
     if config.schedule == "cosine":
         return f"{start}falling on a cosine"
     if config.schedule == "plateau":
