@@ -252,7 +252,9 @@ def _load_whole(model: keras.Model, path: str | os.PathLike) -> None:
                 return
             stored = sum(int(np.prod(tensor.shape)) for tensor in content.tensors.values())
         if stored != model.count_params():
-            raise ValueError(f"the file holds {stored:,} numbers, the network {model.count_params():,}")
+            unnamed = any(name.startswith("layers/") for name in shapes)
+            hint = "; it does not name its layers: of Keras 2, .h5 files do and .weights.h5 do not" if unnamed else ""
+            raise ValueError(f"the file holds {stored:,} numbers, the network {model.count_params():,}{hint}")
         model.load_weights(str(path))
     except (ValueError, KeyError, OSError) as error:
         model.set_weights(before)

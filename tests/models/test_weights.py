@@ -2,6 +2,7 @@
 
 import os
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -28,6 +29,26 @@ def test_files_of_keras_load_too(tmp_path):
     model = net()
     model.save_weights(tmp_path / "keras.weights.h5")
     np.testing.assert_array_equal(net(weights=tmp_path / "keras.weights.h5").get_weights()[0], model.get_weights()[0])
+
+
+def test_files_without_names_load_into_their_own_network_only(tmp_path):
+    """Keras 2 numbers layers by their class in `.weights.h5`, and gives no names."""
+
+    def save(model, path):
+        model.save_weights(path)
+        with h5py.File(path, "a") as file:
+            groups = []
+            file.visititems(lambda _, node: groups.append(node))
+            for group in groups:
+                group.attrs.pop("name", None)
+
+    model, path = net(), tmp_path / "unnamed.weights.h5"
+    save(model, path)
+    for one, two in zip(net(weights=path).get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    save(net(blocks=2), path)
+    with pytest.raises(ValueError, match=r"numbers, the network [\d,]+; it does not name its layers"):
+        weights.load(model, path)
 
 
 def test_the_optimizer_state_stays_out(tmp_path):
