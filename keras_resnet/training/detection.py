@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 import pathlib
@@ -31,6 +32,8 @@ from keras_resnet.workdir import MODELS
 
 AUTHORS_MEAN = (123.68, 116.779, 103.939)
 """Mean of the RGB channels that the paper's authors subtract; used where no weights say another."""
+
+logger = logging.getLogger(__name__)
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -103,6 +106,11 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
     if info:
         dataset = finetuning.normalized_as(info, dataset)
     run = _opened(config, dataset, workdir, strategy)
+    if not (config.weights or config.start) and workers.is_chief(strategy):
+        logger.warning(
+            "the detector starts from random weights: its batch norm does not train, activations grow from block to "
+            "block, and little is learnt; --weights has those of a classifier to start from"
+        )
 
     def started() -> FasterRCNN:
         model = run.build()

@@ -165,13 +165,14 @@ def test_two_replicas_through_the_loop(data, tmp_path, two_replicas, capsys):
         np.testing.assert_allclose(second, first, atol=1e-4)
 
 
-def test_the_command_line(data, tmp_path, capsys):
+def test_the_command_line(data, tmp_path, capsys, caplog):
     """Train, evaluate, predict and export, told to be about a detector by the workdir alone."""
     file = tmp_path / "config.json"
     file.write_text(config(data, steps=1, eval_steps=1).to_json())
     run, photo = tmp_path / "run", str(data / "JPEGImages/p0.jpg")
     assert cli.main(["train", f"--config={file}", f"--workdir={run}"]) == 0
     assert cli.main(["evaluate", f"--workdir={run}", "--split=train[:3]", "--refine", "--score=0.0"]) == 0
+    assert "starts from random weights" in caplog.text
     said = capsys.readouterr().out
     assert "| red |" in said
     assert "| mean |" in said
