@@ -8,31 +8,20 @@ The sum over the convolutions is what a float32 TFLite file can take at best; wh
 import collections
 import os
 import pathlib
-import statistics
 import sys
-import time
 
 from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import contenders, machine
+from benchmarks.clock import median_seconds
 from keras_resnet import cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "ResNet50", "Constructor of the network.")
 flags.DEFINE_integer("size", 224, "Side of the images in pixels.", lower_bound=8)
 flags.DEFINE_integer("rounds", 20, "How often each is timed.", lower_bound=1)
-
-
-def median_seconds(call, rounds: int) -> float:
-    """The median time of a call, after three that do not count."""
-    times = []
-    for _ in range(rounds + 3):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[3:])
 
 
 def convolution(shape: tuple[int, int, int], kernel: tuple[int, ...], stride: int):

@@ -1,11 +1,12 @@
-"""Where a training step spends its time: the share of each kind of operation, from TensorFlow's profiler.
+"""Where a training step or a prediction spends its time, by the kind of operation, from TensorFlow's profiler.
 
     python benchmarks/profile_step.py --model=ResNet50 --batch_size=16 --size=224
     python benchmarks/profile_step.py --model=ResNet20 --batch_size=128 --size=32 --dtype=mixed_bfloat16 --layers=20
+    python benchmarks/profile_step.py --step=inference --batch_size=32 --dtype=mixed_bfloat16
 
-Printed are the processor time of a step without the profiler, and of the profiled steps the time of the operations by
-kind, as shares of their sum. Operations run beside each other and on several cores, so the shares and not the sums are
-to be read; on a busy machine more steps even them out.
+Printed are the time of a step without the profiler, by the clock and of the processor, and of the profiled steps the
+time of the operations by kind, in milliseconds and as shares of their sum. Operations run beside each other and on
+several cores, so the shares and not the sums are to be read; on a busy machine more steps even them out.
 """
 
 import collections
@@ -23,6 +24,9 @@ from benchmarks import contenders, machine
 from keras_resnet import cli
 
 FLAGS = flags.FLAGS
+flags.DEFINE_enum(
+    "step", "training", ["training", "inference", "exported"], "What is profiled; exported has batch norm folded."
+)
 flags.DEFINE_string("model", "ResNet50", "Constructor of the network.")
 flags.DEFINE_enum("library", "keras_resnet", ["keras_resnet", "keras.applications", "keras batch norm"], "Whose it is.")
 flags.DEFINE_integer("batch_size", 16, "Images in a batch.", lower_bound=1)
@@ -63,26 +67,33 @@ def profile(turn, steps: int) -> collections.Counter:
 
 def main(_):
     options = {name: FLAGS[name].value for name in ("library", "model", "batch_size", "size", "dtype")}
-    turn = contenders.keras_training(**options)
+    if FLAGS.step == "training":
+        turn = contenders.keras_training(**options)
+    else:
+        turn = contenders.keras_inference(**options, fold=FLAGS.step == "exported")
     for _ in range(2):
         turn()
-    used = []
+    used, taken = [], []
     for _ in range(FLAGS.steps):
-        start = time.process_time()
+        start = time.process_time(), time.perf_counter()
         turn()
-        used.append(time.process_time() - start)
+        used.append(time.process_time() - start[0])
+        taken.append(time.perf_counter() - start[1])
     found = profile(turn, FLAGS.steps)
     whole = sum(seconds for seconds, _ in found.values())
 
     print(", ".join(f"{name} {value}" for name, value in {**options, **machine.describe()}.items()))
-    print(f"processor time of a step: {1e3 * statistics.median(used):.0f} ms (median of {FLAGS.steps})\n")
+    medians = [round(1e3 * statistics.median(times)) for times in (taken, used)]
+    print(f"a step of {FLAGS.step}: {medians[0]} ms, processor time {medians[1]} ms (medians of {FLAGS.steps})\n")
     kinds = collections.defaultdict(lambda: [0.0, 0])
     for (_, kind), (seconds, count) in found.items():
         kinds[kind][0] += seconds
         kinds[kind][1] += count
-    print("| operation | how often | share |\n|---|---:|---:|")
+    print("| operation | how often | ms | share |\n|---|---:|---:|---:|")
     for kind, (seconds, count) in sorted(kinds.items(), key=lambda item: -item[1][0])[: FLAGS.kinds]:
-        print(f"| {kind} | {count // FLAGS.steps} | {100 * seconds / whole:.1f} % |")
+        print(
+            f"| {kind} | {count // FLAGS.steps} | {1e3 * seconds / FLAGS.steps:.1f} | {100 * seconds / whole:.1f} % |"
+        )
     if FLAGS.layers:
         print("\n| place | operation | share |\n|---|---|---:|")
     for (name, kind), (seconds, _) in sorted(found.items(), key=lambda item: -item[1][0])[: FLAGS.layers]:

@@ -326,7 +326,19 @@ def test_the_profile_of_a_step_runs():
     arguments = ["--model=ResNet20", "--batch_size=2", "--size=32", "--steps=1", "--layers=2"]
     output = run("benchmarks/profile_step.py", *arguments)
     assert "Conv2DBackpropFilter | 19 | " in output
-    assert "processor time of a step: " in output
+    assert "a step of training: " in output
+    output = run("benchmarks/profile_step.py", *arguments, "--step=exported")
+    assert "a step of exported: " in output
+    assert "Conv2D | 17 | " in output  # and two with the padding before them
+    assert "BatchNorm" not in output
+
+
+@pytest.mark.slow
+def test_the_operations_of_a_relu_are_timed():
+    output = run("benchmarks/relu.py", "--shape=2,8,8,4", "--rounds=1")
+    rows = [line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| ")]
+    assert [name for name, _ in rows[1::4]] == ["ReLU, float32", "maximum as int16"]
+    assert all(float(milliseconds) > 0 for _, milliseconds in rows[1:])
 
 
 @pytest.mark.slow
