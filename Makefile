@@ -36,7 +36,7 @@ format: $(VENV)/.installed ## mend style and format
 	$(VENV)/bin/ruff format .
 
 docs: $(VENV)/.installed ## build the guides and the reference of the code into site/
-	$(VENV)/bin/mkdocs build --strict --quiet
+	$(VENV)/bin/mkdocs build --strict  # which --quiet would blind to warnings
 
 dist: $(VENV)/.installed ## build the wheel into dist/
 	rm -rf build dist
