@@ -20,7 +20,7 @@ from keras_resnet.config import PRESETS
 from keras_resnet.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/demo", "Folder of the run; an earlier demo's is replaced.")
+flags.DEFINE_string("workdir", "runs/demo", "Folder of the run; only the default one is replaced where it exists.")
 flags.DEFINE_enum("dataset", "digits", ["digits", "cifar10"], "Data set to train on.")
 flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; by default theirs.")
 flags.DEFINE_bool("download", False, "Download CIFAR-10 where it is missing.")
@@ -56,7 +56,9 @@ def main(_):
     from keras_resnet.training import loop
 
     workdir = pathlib.Path(FLAGS.workdir)
-    if (workdir / "config.json").exists():
+    if workdir.exists():
+        if not FLAGS["workdir"].using_default_value:
+            raise InputError(f"workdir must be a folder that does not exist yet; {FLAGS.workdir!r} does.")
         shutil.rmtree(workdir)
     config = config_flags.override(PRESETS[f"{FLAGS.dataset}_resnet20"], FLAGS.flag_values_dict())
     run = loop.train(config, workdir)

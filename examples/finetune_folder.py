@@ -56,12 +56,12 @@ def main(_):
         batch_size=FLAGS.batch_size,
         eval_steps=max(1, FLAGS.steps // 5),
     )
-    try:
-        train(config, FLAGS.workdir)
-    except InputError as error:
-        sys.exit(f"finetune_folder: {error}")
+    train(config, FLAGS.workdir)
 
 
 if __name__ == "__main__":
     cli.quiet()
-    app.run(main)
+    try:
+        app.run(main)
+    except InputError as error:
+        sys.exit(f"finetune_folder: {error}")

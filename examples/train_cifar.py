@@ -6,6 +6,8 @@
 The command `keras-resnet train --preset=cifar10_resnet20 --workdir=...` does the same with checkpoints and resume.
 """
 
+import sys
+
 import keras
 from absl import app, flags
 
@@ -13,6 +15,7 @@ import keras_resnet
 from keras_resnet import cli
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.errors import InputError
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
 
@@ -24,6 +27,7 @@ flags.DEFINE_bool("download", False, "Download the data set where it is missing.
 flags.DEFINE_integer("steps", 64_000, "Training steps; the rate is divided by 10 at a half and three quarters.")
 flags.DEFINE_integer("batch_size", 128, "Images in a step.")
 flags.DEFINE_string("weights", "cifar.weights.h5", "File to write the trained weights to.")
+flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "must end in .weights.h5")
 
 
 def main(_):
@@ -37,11 +41,14 @@ def main(_):
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [0.1, 0.01, 0.001])
     model.compile(SGD(rate, momentum=0.9, l2=1e-4), CrossEntropy(), metrics=[Top1Error()])
 
-    epoch = min(FLAGS.steps, 1000)
-    model.fit(train, steps_per_epoch=epoch, epochs=FLAGS.steps // epoch, validation_data=test, shuffle=False)
+    epochs = -(-FLAGS.steps // 1000)
+    model.fit(train, steps_per_epoch=FLAGS.steps // epochs, epochs=epochs, validation_data=test, shuffle=False)
     model.save_weights(FLAGS.weights)
 
 
 if __name__ == "__main__":
     cli.quiet()
-    app.run(main)
+    try:
+        app.run(main)
+    except InputError as error:
+        sys.exit(f"train_cifar: {error}")

@@ -7,6 +7,8 @@
 The command `keras-resnet train --preset=imagenet_resnet50 --workdir=...` does the same with checkpoints and resume.
 """
 
+import sys
+
 import keras
 from absl import app, flags
 
@@ -14,6 +16,7 @@ import keras_resnet
 from keras_resnet import cli, compat
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.errors import InputError
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
@@ -28,6 +31,7 @@ flags.DEFINE_integer("batch_size", 256, "Images in a step.")
 flags.DEFINE_integer("steps", 600_000, "Training steps.")
 flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Dtype policy.")
 flags.DEFINE_string("weights", "imagenet.weights.h5", "File to write the trained weights to.")
+flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "must end in .weights.h5")
 
 
 def main(_):
@@ -49,11 +53,14 @@ def main(_):
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [0.1, 0.01, 0.001, 0.0001])
     model.compile(SGD(rate, momentum=0.9, l2=1e-4), CrossEntropy(), metrics=[Top1Error()])
 
-    epoch = min(FLAGS.steps, 5000)
-    model.fit(train, steps_per_epoch=epoch, epochs=FLAGS.steps // epoch, validation_data=test, shuffle=False)
+    epochs = -(-FLAGS.steps // 5000)
+    model.fit(train, steps_per_epoch=FLAGS.steps // epochs, epochs=epochs, validation_data=test, shuffle=False)
     model.save_weights(FLAGS.weights)
 
 
 if __name__ == "__main__":
     cli.quiet()
-    app.run(main)
+    try:
+        app.run(main)
+    except InputError as error:
+        sys.exit(f"train_imagenet: {error}")

@@ -31,6 +31,7 @@ flags.DEFINE_float("learning_rate", 0.1, "Rate for the whole batch.")
 flags.DEFINE_integer("devices", 0, "How many devices; 0 for all.")
 flags.DEFINE_integer("seed", 0, "Seed of initialisation, order and augmentation.")
 flags.DEFINE_string("weights", "cifar.weights.h5", "File to write the trained weights to.")
+flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "must end in .weights.h5")
 
 
 class CropAndMirror(keras.layers.Layer):

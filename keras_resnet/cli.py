@@ -331,14 +331,10 @@ def export(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_string(
         "out", None, "saved_model: folder of all versions; tflite: folder to make.", flag_values=values
     )
-    of_format = {"saved_model": _saved_model_flags(values), "tflite": _tflite_flags(values)}
+    own = {"saved_model": _saved_model_flags(values), "tflite": _tflite_flags(values)}
     if not flags.parsed(values, arguments, export, positional=False):
         return
-    check_choice("format", values.format, of_format)
-    given = {name for names in of_format.values() for name in names if values[name].value is not None}
-    if strange := sorted(given - set(of_format[values.format])):
-        raise InputError(f"{strange[0]} has no meaning for --format={values.format}.")
-    options = {name: values[name].value for name in sorted(given)}
+    options = flags.of_format(values, own)
     out, run = flags.required(values, "out"), _opened(values)
 
     if values.format == "saved_model":

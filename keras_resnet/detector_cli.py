@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 import re
+import shutil
 from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
 from keras_resnet import flags
 from keras_resnet.detector_config import DETECTOR_PRESETS, DetectorConfig
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError
 
 
 def wanted(arguments: Sequence[str]) -> bool:
@@ -111,21 +113,26 @@ def evaluate(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets.", flag_values=values)
     absl_flags.DEFINE_bool("coco", False, "COCO's twelve numbers too; needs pycocotools.", flag_values=values)
     absl_flags.DEFINE_integer("pictures", 8, "How many pictures to write.", lower_bound=0, flag_values=values)
-    absl_flags.DEFINE_string("out", None, "Folder to write to; by default evaluation_SPLIT there.", flag_values=values)
+    absl_flags.DEFINE_string("out", None, "Folder to make; by default evaluation_SPLIT there.", flag_values=values)
     if not flags.parsed(values, arguments, evaluate, positional=False):
         return
     run, predict, view, pyramid = _detector(values)
 
     from keras_resnet.detection import inference
-    from keras_resnet.evaluation import detection
+    from keras_resnet.evaluation import detection, report
 
+    report.check(values.out)
+    if values.coco:
+        detection.pycocotools()  # so that it is not missed only when all is detected
     split = values.split or run.config.eval_split
     pictures = run.dataset(values.data_dir).pictures(split)
     found = inference.detect(predict, pictures, view, progress=True, pyramid=pyramid)
     result = detection.voc(found, pictures, run.facts.class_names)
     numbers = detection.coco(found, pictures, run.facts.class_names) if values.coco else {}
     out = pathlib.Path(values.out or run.path / re.sub(r"\W+", "_", f"evaluation_{split}").rstrip("_"))
-    out.mkdir(parents=True, exist_ok=True)
+    if not values.out and out.exists():
+        shutil.rmtree(out)  # of an evaluation before
+    out.mkdir(parents=True)
     detection.plot(result, out / "curves.png")
     detection.write_pictures(found, pictures, run.facts.class_names, out / "pictures", values.pictures)
     record = {
@@ -134,11 +141,12 @@ def evaluate(arguments: Sequence[str]) -> None:
         "images": len(pictures),
         "seed": run.config.seed,
         "steps": run.config.steps,
-        "map50": result.mean(),
-        "map50_11_points": result.mean(11),
-        "ap50": dict(zip(result.class_names, result.averages(), strict=True)),
-        "coco": numbers,
+        "map50": _number(result.mean()),
+        "map50_11_points": _number(result.mean(11)),
+        "ap50": {name: _number(one) for name, one in zip(result.class_names, result.averages(), strict=True)},
+        "coco": {name: _number(value) for name, value in numbers.items()},
         "refine": values.refine,
+        "score": values.score,
         "scales": values.scales,
         "ensemble": values.ensemble,
     }
@@ -148,6 +156,11 @@ def evaluate(arguments: Sequence[str]) -> None:
     for name, value in numbers.items():
         print(f"{name} {value:.2f} %")
     print(f"wrote {out}")
+
+
+def _number(value: float) -> float | None:
+    """A result for JSON, which has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def predict(arguments: Sequence[str]) -> None:
@@ -171,13 +184,15 @@ def predict(arguments: Sequence[str]) -> None:
 
     out = pathlib.Path(values.out or ".")
     out.mkdir(parents=True, exist_ok=True)
-    for photo in photos:
+    stems = [pathlib.Path(photo).stem for photo in photos]
+    for number, photo in enumerate(photos):
         pixels = image.read(photo)
         batch, *levels = (one.batch(pixels) for one in (view, *pyramid))
         output = {k: np.asarray(v) for k, v in detect(batch | ({"pyramid": tuple(levels)} if levels else {})).items()}
         scale = np.array(pixels.shape[:2]) / np.asarray(batch["image_size"])[0]
         found = inference.unpacked(output, 0, scale)
-        target = out / f"{pathlib.Path(photo).stem}_boxes.png"
+        before = stems[:number].count(stems[number])
+        target = out / f"{stems[number]}{f'_{before + 1}' if before else ''}_boxes.png"
         detection.draw(pixels.numpy(), found, run.facts.class_names, values.show).save(target)
         print(f"{photo}: wrote {target}")
         for box, score, label in zip(*found, strict=True):
@@ -195,13 +210,13 @@ def export(arguments: Sequence[str]) -> None:
     absl_flags.DEFINE_string(
         "out", None, "Folder of a SavedModel's versions, or TFLite file to make.", flag_values=values
     )
-    absl_flags.DEFINE_string("style", "tf_od", "Outputs of a SavedModel: tf_od or model_garden.", flag_values=values)
+    absl_flags.DEFINE_string("style", None, "Of a SavedModel: tf_od or model_garden. [tf_od]", flag_values=values)
     absl_flags.DEFINE_integer("version", None, "Number of a SavedModel's version.", lower_bound=1, flag_values=values)
     absl_flags.DEFINE_bool("refine", None, "Box refinement and voting.", flag_values=values)
-    absl_flags.DEFINE_list("size", [], "Height and width for TFLite; by default the training's.", flag_values=values)
+    absl_flags.DEFINE_list("size", None, "Height and width for TFLite; by default the training's.", flag_values=values)
     if not flags.parsed(values, arguments, export, positional=False):
         return
-    check_choice("format", values.format, ("saved_model", "tflite"))
+    options = flags.of_format(values, {"saved_model": ["style", "version"], "tflite": ["size"]})
     out = flags.required(values, "out")
 
     from keras_resnet.detector_workdir import DetectorWorkdir
@@ -212,10 +227,10 @@ def export(arguments: Sequence[str]) -> None:
     model = run.load(policy="float32", **({} if values.refine is None else {"refine": values.refine}))
     view = run.view()
     if values.format == "saved_model":
-        out = detection.export(model, out, view, run.facts.class_names, style=values.style, version=values.version)
+        out = detection.export(model, out, view, run.facts.class_names, **options)
     else:
         try:
-            size = tuple(map(int, values.size)) or tuple(
+            size = tuple(map(int, values.size or ())) or tuple(
                 -(-side // view.multiple) * view.multiple for side in (view.shorter, view.longer)
             )
             height, width = size

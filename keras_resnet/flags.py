@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import flags
 
 from keras_resnet.config import PRESETS, Config, Values
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, check_choice
 
 
 def define(values: flags.FlagValues, dataclass: type = Config) -> None:
@@ -107,6 +107,23 @@ def required(values: flags.FlagValues, name: str) -> str:
     if not values[name].value:
         raise InputError(f"{name} must be given: --{name}=...")
     return values[name].value
+
+
+def of_format(values: flags.FlagValues, own: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """Return those flags of the format that the flag `format` names which have a value.
+
+    Args:
+        values: parsed flags, None where they were not given.
+        own: format -> the flags that have a meaning for it.
+
+    Raises:
+        ValueError: an unknown format, or a flag that was given and belongs to another one.
+    """
+    check_choice("format", values.format, own)
+    given = {name for names in own.values() for name in names if values[name].value is not None}
+    if strange := sorted(given - set(own[values.format])):
+        raise InputError(f"{strange[0]} has no meaning for --format={values.format}.")
+    return {name: values[name].value for name in sorted(given)}
 
 
 def config(values: flags.FlagValues, dataclass: type = Config, presets: Mapping[str, Values] = PRESETS) -> Values:

@@ -55,6 +55,20 @@ def test_demo(tmp_path):
         "tensorboard",
         "tflite",
     }
+    # A folder that is there is not the demo's to replace.
+    message = "demo: workdir must be a folder that does not exist yet"
+    assert message in run("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo", code=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["train_cifar", "train_imagenet", "finetune_folder"])
+def test_mistakes_of_examples(script, tmp_path):
+    name = "data" if script == "finetune_folder" else "dataset"
+    value = "/nowhere" if script == "finetune_folder" else "folder:/nowhere"
+    more = [f"--workdir={tmp_path}/run"] if script == "finetune_folder" else []
+    assert f"{script}: dataset must name an existing folder" in run(
+        f"examples/{script}.py", f"--{name}={value}", *more, code=1
+    )
 
 
 @pytest.mark.slow

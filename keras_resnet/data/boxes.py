@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
@@ -210,6 +211,14 @@ def _checked(pictures: list[Picture], where: str, dropped: collections.Counter) 
     return pictures
 
 
+COCO_KEYS = {
+    "images": {"id", "file_name"},
+    "annotations": {"image_id", "category_id", "bbox"},
+    "categories": {"id", "name"},
+}
+"""What is read of COCO's files: list -> keys that each of its entries must have."""
+
+
 def _coco_folder(root: pathlib.Path) -> BoxDataset:
     """COCO's layout; boxes there are left, top, width and height."""
     files = {path.stem.removeprefix("instances_"): path for path in (root / "annotations").glob("instances_*.json")}
@@ -218,10 +227,18 @@ def _coco_folder(root: pathlib.Path) -> BoxDataset:
     def content(split):
         try:
             values = json.loads(files[split].read_text(encoding="utf-8"))
-            return {key: values[key] for key in ("images", "annotations", "categories")}
+            values = {kind: values[kind] for kind in COCO_KEYS}
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error
             raise InputError(f"annotation file {str(files[split])!r} is not in COCO's format: {reason}.") from error
+        for kind, keys in COCO_KEYS.items():
+            for entry in values[kind]:
+                if not keys <= entry.keys() or len(entry.get("bbox", range(4))) != 4:
+                    raise InputError(
+                        f"annotation file {str(files[split])!r} must have {', '.join(sorted(keys))} in each entry of "
+                        f"{kind}, four numbers in bbox; got {str(entry)[:100]}."
+                    )
+        return values
 
     categories = {}
     for split in sorted(files):
@@ -353,10 +370,6 @@ class BoxView:
         height, width = image.fitted_size(np.array(size, "int32"), self.shorter, self.longer).numpy()
         return int(height), int(width)
 
-    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
-        """One file, string[], resized and normalised: f32[h,w,3]."""
-        return self.show(image.decode(contents, max_pixels)[None])[0]
-
     def batch(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """One image of any size, u8[H,W,3], as a padded batch of one: images and image_size."""
         shown = self.show(pixels[None])
@@ -405,6 +418,7 @@ def train(
 
     Raises:
         ValueError: a batch size that no orientation has pictures for, or that does not fit the workers.
+        tf.errors.InvalidArgumentError: from a batch, an image cannot be decoded; the error names the file.
     """
     workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
     if batch_size % workers:
@@ -427,10 +441,10 @@ def train(
             for place in range(worker * part, (worker + 1) * part):
                 yield step * batch_size + place, batch[place]
 
-    def example(place, index):
+    def example(pixels, place, index):
         seeds = tf.random.split(stateless_seed(seed, place), 3)
         boxes, labels, crowd = (tf.gather(values, index) for values in table)
-        pixels = view.decode(tf.io.read_file(paths[index]))
+        pixels = view.show(pixels[None])[0]
         size = tf.cast(tf.shape(pixels)[:2], tf.float32)
         boxes = boxes * tf.concat([size, size], 0)
         draws = tf.random.stateless_uniform([2], seeds[0])
@@ -450,8 +464,32 @@ def train(
 
     signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
     stream = tf.data.Dataset.from_generator(order, output_signature=signature)
+    stream = _with_pixels(stream.map(lambda place, index: (paths[index], place, index)))
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _unsharded(stream.batch(part, drop_remainder=True)).prefetch(2)
+
+
+def _with_pixels(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """Read the images of (path string[], ...) or of paths: (pixels u8[H,W,3], ...), in their order.
+
+    An image that cannot be read is an error that names the file.
+    """
+
+    def read(path, *rest):
+        # An error inside a graph can only be caught by a data set that drops its element; what is missing is then seen.
+        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: image.decode(tf.io.read_file(path)))
+        nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8))
+        return pixels.ignore_errors(log_warning=False).concatenate(nothing).take(1).map(lambda one: (one, path, *rest))
+
+    def checked(pixels, path, *rest):
+        text = tf.strings.join(["InputError: image ", path, f" cannot be read as a {image.FORMATS} image."])
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(pixels) > 0, [text])]):
+            pixels = tf.identity(pixels)
+        return (pixels, *rest) if rest else pixels
+
+    threads = os.cpu_count() or 1
+    stream = stream.interleave(read, cycle_length=threads, num_parallel_calls=threads, deterministic=True)
+    return stream.map(checked)
 
 
 def _plan(groups, batch_size: int, seed: int, start_step: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -516,7 +554,7 @@ def evaluate(
         (i64[n] places in `pictures`, `tf.data.Dataset` of dictionaries in this order).
 
     Raises:
-        tf.errors.InvalidArgumentError: an image cannot be decoded.
+        tf.errors.InvalidArgumentError: from a batch, an image cannot be decoded; the error names the file.
     """
     canvas = view.canvas(pictures)
     for key, size in canvas.items():
@@ -524,16 +562,18 @@ def evaluate(
 
         sizes = [size, *(level.canvas([pictures[n] for n in index])[key] for level in pyramid)]
 
-        def example(path, sizes=sizes):
+        def example(read, sizes=sizes):
             shown = []
             for one, size in zip((view, *pyramid), sizes, strict=True):
-                pixels = one.decode(tf.io.read_file(path))
+                pixels = one.show(read[None])[0]
                 whole = tf.ensure_shape(image.pad_to(pixels[None], size)[0], [*size, 3])
                 shown.append({"images": whole, "image_size": tf.cast(tf.shape(pixels)[:2], tf.float32)})
             return shown[0] | ({"pyramid": tuple(shown[1:])} if pyramid else {})
 
         paths = tf.data.Dataset.from_tensor_slices([pictures[number].path for number in index])
-        batches = paths.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+        batches = (
+            _with_pixels(paths).map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+        )
         yield index, _unsharded(batches).prefetch(2)
 
 

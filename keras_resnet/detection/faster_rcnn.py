@@ -260,19 +260,19 @@ class FasterRCNN(keras.Model):
         """Copy a classification network's weights into the trunk and conv5_x, by the names of its layers.
 
         Raises:
-            ValueError: a layer is missing or of another shape.
+            ValueError: a layer is missing, or of another shape or stride, as in a bottleneck of v1.5.
         """
         source = {layer.name: layer for layer in classifier.layers}
         for layer in (*self.trunk.layers, *self.region_network.layers):
             if not layer.weights:
                 continue
-            values = source[layer.name].get_weights() if layer.name in source else None
-            if values is None or [v.shape for v in values] != [tuple(w.shape) for w in layer.weights]:
-                reason = "no such layer" if values is None else "a layer of another shape"
+            other = source.get(layer.name)
+            if other is None or _geometry(other) != _geometry(layer):
+                reason = "no such layer" if other is None else "a layer of another shape or stride"
                 raise InputError(
                     f"classifier must be the backbone's own network; {classifier.name!r} has {reason}: {layer.name!r}."
                 )
-            layer.set_weights(values)
+            layer.set_weights(other.get_weights())
 
     def get_config(self):
         return {**self.given, "name": self.name}
@@ -352,6 +352,11 @@ def _siblings(features: int, classes: int) -> keras.Model:
     logits = keras.layers.Dense(classes + 1, kernel_initializer=normal(stddev=0.01), name="classes", dtype="float32")
     deltas = keras.layers.Dense(4 * classes, kernel_initializer=normal(stddev=0.001), name="deltas", dtype="float32")
     return keras.Model(vectors, [logits(vectors), deltas(vectors)], name="siblings")
+
+
+def _geometry(layer: keras.layers.Layer) -> tuple:
+    """What two layers must have in common for weights to mean the same."""
+    return [tuple(weight.shape) for weight in layer.weights], getattr(layer, "strides", None)
 
 
 def _freeze(networks, freeze_at: int) -> None:

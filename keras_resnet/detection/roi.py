@@ -8,7 +8,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 LARGEST_MAP = 64
-"""Side of the largest map, in cells, where its size is not known when the graph is built: 1024 pixels at stride 16."""
+"""Side, in cells, that is allowed for where a map's size is not known when the graph is built.
+
+1024 pixels at stride 16; on a grid of 14 the tables reach 98 cells, 1568 pixels. Larger regions are refused.
+"""
 
 
 def _bins(low: tf.Tensor, high: tf.Tensor, bins: int, limit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -32,6 +35,14 @@ def _levels(cells: int | None, bins: int) -> int:
     """How many tables of windows of 1, 2, 4.. cells reach the longest bin of a map with so many cells."""
     longest = -(-((cells or LARGEST_MAP) + 1) // bins) + 1
     return longest.bit_length()
+
+
+def _reached(low: tf.Tensor, high: tf.Tensor, levels: int) -> tf.Tensor:
+    """`low`, once it is sure that two of the longest windows cover each bin from it."""
+    longest = 2**levels
+    text = f"InputError: roi_pooling must be align for images so large: a bin has more than {longest} cells."
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(high - low <= longest), [text])]):
+        return tf.identity(low)
 
 
 def _window_maxima(features: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
@@ -59,22 +70,28 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
     cells, from tables.
 
     Args:
-        features: f32[B,H,W,C]; maps whose size is unknown in the graph may have up to `LARGEST_MAP` cells a side.
+        features: f32[B,H,W,C].
         boxes: f32[B,R,4] in pixels.
         size: rows and columns of the grid.
         stride: pixels of a cell.
 
     Returns:
         f32[B,R,size,size,C].
+
+    Raises:
+        tf.errors.InvalidArgumentError: a region too large for `LARGEST_MAP`, on a map whose size is not in the graph.
     """
     batch, height, width, channels = features.shape
     rows, columns = _levels(height, size), _levels(width, size)
+    known = None not in (height, width)
     shape = tf.shape(features)
     height, width = height or shape[1], width or shape[2]
     limit = tf.cast(tf.stack([height, width, height, width]), tf.float32)
     cells = tf.cast(tf.floor(tf.clip_by_value(boxes / stride, 0.0, limit) + 0.5), tf.int32)
     top, bottom = _bins(cells[..., 0], cells[..., 2], size, height)
     left, right = _bins(cells[..., 1], cells[..., 3], size, width)
+    if not known:
+        top, left = _reached(top, bottom, rows), _reached(left, right, columns)
     row, column = _level(bottom - top, rows), _level(right - left, columns)
     tables = tf.reshape(_window_maxima(features, rows, columns), [-1, channels])
     image = tf.range(batch or shape[0])[:, None, None, None]

@@ -94,11 +94,7 @@ def coco(found: Sequence[Found], pictures: Sequence[Picture], class_names: Seque
     Raises:
         ValueError: pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise InputError("COCO's evaluation needs pycocotools: pip install 'keras-resnet-zoo[detection]'.") from error
+    COCO, COCOeval = pycocotools()
     annotations = []
     for number, picture in enumerate(pictures):
         sides = picture.boxes * np.array([*picture.size, *picture.size])
@@ -122,11 +118,12 @@ def coco(found: Sequence[Found], pictures: Sequence[Picture], class_names: Seque
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)],
     }
-    if not results:
-        return dict.fromkeys(COCO_STATISTICS, 0.0)
+    nothing = COCO()  # `loadRes` wants at least one result
+    nothing.dataset = {**truth.dataset, "annotations": []}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        nothing.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results) if results else nothing, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -134,6 +131,20 @@ def coco(found: Sequence[Found], pictures: Sequence[Picture], class_names: Seque
     return {
         name: 100 * value if value >= 0 else float("nan") for name, value in zip(COCO_STATISTICS, values, strict=True)
     }
+
+
+def pycocotools() -> tuple[type, type]:
+    """COCO's own classes `COCO` and `COCOeval`.
+
+    Raises:
+        ValueError: pycocotools is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise InputError("COCO's evaluation needs pycocotools: pip install 'keras-resnet-zoo[detection]'.") from error
+    return COCO, COCOeval
 
 
 def results_list(found: Sequence[Found], ids: Sequence, categories: Sequence[int]) -> list[dict]:
@@ -222,7 +233,7 @@ def write_pictures(
         score: lowest probability that is drawn.
 
     Returns:
-        The files.
+        The files, named by their number in the split and their own name.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,6 +241,6 @@ def write_pictures(
     for number in np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)):
         with Image.open(pictures[number].path) as file:
             pixels = np.asarray(file.convert("RGB"))
-        files.append(folder / f"{pathlib.Path(pictures[number].path).stem}.png")
+        files.append(folder / f"{number}_{pathlib.Path(pictures[number].path).stem}.png")
         draw(pixels, found[number], class_names, score).save(files[-1])
     return files

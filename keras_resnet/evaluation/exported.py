@@ -98,6 +98,9 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
     signature = tuple(entry["shape_signature"])
     if entry["dtype"] not in (np.uint8, np.float32):
         raise InputError(f"tflite must take uint8 or float32 images; {str(path)!r} takes {entry['dtype'].__name__}.")
+    if len(interpreter.get_output_details()) != 1:
+        names = [detail["name"] for detail in interpreter.get_output_details()]
+        raise InputError(f"tflite must have one output with a score for each class; {str(path)!r} has {names}.")
     (exit_,) = interpreter.get_output_details()
     interpreter.allocate_tensors()
     batch = int(entry["shape"][0])
@@ -121,9 +124,8 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
         if signature[0] == -1:
             return run(images)
         fixed = max(signature[0], 1)
-        if len(images) % fixed:
-            raise InputError(f"batch_size must be a multiple of {fixed}, the batch of {str(path)!r}.")
-        return np.concatenate([run(part) for part in np.split(images, len(images) // fixed)])
+        filled = np.resize(images, (-(-len(images) // fixed) * fixed, *images.shape[1:]))
+        return np.concatenate([run(part) for part in np.split(filled, len(filled) // fixed)])[: len(images)]
 
     outputs = [name for one in interpreter.get_signature_list().values() for name in one["outputs"]]
     logits = _from_logits(outputs[0]) if len(outputs) == 1 else None

@@ -102,10 +102,12 @@ def score(
         For each batch the labels i64[B] and log-probabilities f64[B,K].
 
     Raises:
-        ValueError: scores of another shape, or probabilities outside of [0, 1].
+        ValueError: labels or scores of another shape, or probabilities outside of [0, 1].
     """
     for images, labels in batches:
         labels = np.asarray(labels, "int64")
+        if labels.ndim != 1:
+            raise InputError(f"labels must be a class for each image, of shape [B]; got {list(labels.shape)}.")
         views = images.shape[1] if len(images.shape) == 5 else 1
         if len(images.shape) == 5:
             images = np.reshape(np.asarray(images), (-1, *np.shape(images)[2:]))

@@ -36,7 +36,7 @@ class Plan:
         mirror: whether "multi_scale" sees the mirrored image too.
         resize: shorter side before crops; None for that of each network.
         average: what is averaged, one of `scores.AVERAGES`.
-        recalibrate: training images over which batch norm is recomputed first; 0 for none.
+        recalibrate: the run's training images, in whole batches, over which batch norm is recomputed first; 0 for none.
         batch_size: pictures that a network sees at a time.
     """
 
@@ -229,9 +229,10 @@ def _loader(source, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Mo
     def load() -> keras.Model:
         model = source.load(classifier_activation=None)
         if recalibrate:
+            own = dataset if dataset.facts.name == source.facts.name else open_dataset([source], None, None)
             batch = min(source.config.batch_size, recalibrate)
             view = source.train_view()
-            batches = pipeline.train(dataset, batch, view, split=source.config.train_split, seed=source.config.seed)
+            batches = pipeline.train(own, batch, view, split=source.config.train_split, seed=source.config.seed)
             recalibrate_batch_norm(model, batches, steps=-(-recalibrate // batch))
         return model
 

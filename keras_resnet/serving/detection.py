@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
 from keras_resnet.data.boxes import BoxView
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
-from keras_resnet.serving import publish, saved_model, signatures, tf_serving
+from keras_resnet.serving import publish, saved_model, signatures, tf_serving, warmup
 
 STYLES = ("tf_od", "model_garden")
 
@@ -76,6 +77,8 @@ def export(
 ) -> pathlib.Path:
     """Publish a detector as the next version in the folder `out`, by one rename.
 
+    Before it, the version was loaded the way TF Serving loads it and asked with its warm-up requests.
+
     The input of `serving_default` is `input_tensor` u8[B,H,W,3], images of one size, `inputs` in Model Garden's style;
     that of `serving_bytes` is `image_bytes` string[B], encoded as `ops.image.decode` takes them, each of any size.
 
@@ -92,6 +95,7 @@ def export(
 
     Raises:
         ValueError: the version exists, or `out` cannot be written.
+        tf.errors.OpError: TF Serving's loader cannot load it, or a warm-up request fails.
     """
     base = pathlib.Path(out)
     publish.check_version(base, version)
@@ -112,6 +116,11 @@ def export(
     with publish.staging(base) as folder:
         saved_model.write(model, endpoints, folder)
         saved_model.write_labels(class_names, folder)
+        picture = warmup.picture(view.shorter, view.longer)
+        contents = np.array([tf.io.encode_png(picture).numpy()], object)
+        requests = {"serving_default": {name: picture[None]}, "serving_bytes": {"image_bytes": contents}}
+        warmup.write(folder, requests)
+        warmup.replay(folder, requests)
         published = publish.publish(folder, base, version)
         tf_serving.write_configuration(base)
     return published

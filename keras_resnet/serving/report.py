@@ -62,6 +62,7 @@ def measure(
     view: EvalView,
     threads: int = 2,
     outputs: np.ndarray | None = None,
+    batch_size: int = 1,
 ) -> list[Row]:
     """Run a network and its TFLite files on a data set.
 
@@ -75,6 +76,7 @@ def measure(
         threads: threads of the interpreter.
         outputs: the output of the network that each label stands for, i64[classes of the data set]; None where labels
             are outputs already.
+        batch_size: images in a call of the files, and of the timing.
 
     Returns:
         A row for the network, and one for each file. The files are shown the same pixels, rounded to uint8.
@@ -96,12 +98,13 @@ def measure(
             scores["original"].append(original(pixels).numpy())
             rounded = to_uint8(pixels.numpy())
             for variant, run in runners.items():
-                scores[variant].append(np.concatenate([run(one[None]) for one in rounded]))
+                parts = (rounded[start : start + batch_size] for start in range(0, len(rounded), batch_size))
+                scores[variant].append(np.concatenate([run(_filled(part, batch_size))[: len(part)] for part in parts]))
             bar.update(len(label))
-    first = pixels[:1]
+    first, rounded = tf.constant(_filled(pixels.numpy(), batch_size)), _filled(rounded, batch_size)
     calls = {"original": lambda: original(first)}
-    calls |= {variant: lambda run=run: run(rounded[:1]) for variant, run in runners.items()}
-    times = _time(calls)
+    calls |= {variant: lambda run=run: run(rounded) for variant, run in runners.items()}
+    times = {variant: [each / batch_size for each in one] for variant, one in _time(calls).items()}
     sizes = {variant: path.stat().st_size for variant, path in files.items()}
     sizes["original"] = 4 * model.count_params()
     label = np.concatenate(labels) if outputs is None else outputs[np.concatenate(labels)]
@@ -112,13 +115,18 @@ def measure(
     ]
 
 
+def _filled(images: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` images, from the beginning again where there are fewer."""
+    return np.resize(images, (count, *images.shape[1:]))
+
+
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Round pixels in [0, 255] to uint8."""
     return np.clip(np.rint(pixels), 0, 255).astype("uint8")
 
 
 def interpreter(path: pathlib.Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function of a TFLite file, u8[1,H,W,3] -> probabilities f32[1,K], run by LiteRT."""
+    """Return the function of a TFLite file, u8[B,H,W,3] -> probabilities f32[B,K], run by LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     lite = Interpreter(model_path=str(path), num_threads=threads)

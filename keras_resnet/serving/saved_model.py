@@ -124,9 +124,7 @@ def write_file(path: pathlib.Path, content: bytes) -> None:
 
 def _requests(size: tuple[int, int]) -> warmup.Requests:
     """One request for each signature: the same smooth picture of the network's size, as pixels and as a PNG."""
-    height, width = size
-    rows, columns = np.mgrid[0:height, 0:width]
-    picture = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 256], -1).astype("uint8")
+    picture = warmup.picture(*size)
     contents = np.array([tf.io.encode_png(picture).numpy()], object)
     return {
         "serving_default": {"image_bytes": contents},

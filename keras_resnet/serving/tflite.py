@@ -6,7 +6,7 @@
     out/resnet20_int8.tflite      all in int8, calibrated on training images; input and output are uint8
     out/report.md, report.json, report.png
 
-Each takes `images` u8[1,H,W,3], RGB at the network's size, and gives `probabilities` [1,K].
+Each takes `images` u8[1,H,W,3], RGB at the network's size, or another number of them, and gives `probabilities` [1,K].
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def export(
         check_choice("variants", variant, VARIANTS)
     if not variants:
         raise InputError(f"variants must be some of {', '.join(VARIANTS)}; got none.")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
     if dataset is None and ("int8" in variants or report_split):
         raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
     view = _pixels_only(source.photo_view())
@@ -104,7 +106,9 @@ def export(
             saved_model.write_file(folder / f"{name}_{variant}.tflite", content)
         if images:
             files = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
-            rows = report.measure(model, source.mean, source.std, files, images, view, threads, outputs)
+            rows = report.measure(
+                model, source.mean, source.std, files, images, view, threads, outputs, batch_size or 1
+            )
             report.write(rows, folder, f"{name} on {images.facts.name} {report_split}", threads)
         publish.move(folder, out)
     return out
@@ -154,7 +158,8 @@ def convert(
         if variant == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.uint8
-            converter.representative_dataset = lambda: ({"images": images} for images in calibration)
+            count = batch_size or 1
+            converter.representative_dataset = lambda: ({"images": np.repeat(one, count, 0)} for one in calibration)
         with warnings.catch_warnings():
             # The converter itself calls the interpreter that it says is deprecated.
             warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")

@@ -21,6 +21,12 @@ Requests = Mapping[str, Mapping[str, np.ndarray]]
 """Signature -> input -> array."""
 
 
+def picture(height: int, width: int) -> np.ndarray:
+    """A smooth picture to ask about, u8[height,width,3]."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 256], -1).astype("uint8")
+
+
 def write(folder: pathlib.Path, requests: Requests) -> None:
     """Write one record for each signature into a SavedModel's folder."""
     path = folder / FILE

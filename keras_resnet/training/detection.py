@@ -136,12 +136,14 @@ def fit(
     """Train a detector as `config` says and write everything about it to `workdir`.
 
     A run that was interrupted goes on from its newest checkpoint: its batches, and what each step samples, are pure
-    functions of seed and step. The weights with the highest mAP on `eval_split` are kept.
+    functions of seed and step. The weights with the highest mAP on `eval_split` are kept. Training is joint; `train`
+    has the alternating steps.
 
     Args:
         model: a detector of the data set's classes; `config` should describe it, so that `evaluate`, `predict` and
-            `export` can build it again. It trains where it was made: in the scope of a strategy, on its replicas.
-        dataset: of `data.boxes.load`; `config.dataset` and `config.data_dir` are only recorded.
+            `export` can build it again. It trains where it was made, in the scope of a strategy on its replicas, and
+            from the weights that it has.
+        dataset: of `data.boxes.load`; `config.dataset`, `data_dir`, `weights` and `start` are only recorded.
         config: the run.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
             `curves.png`.
@@ -150,12 +152,14 @@ def fit(
         The run's `DetectorWorkdir`.
 
     Raises:
-        ValueError: the configuration names something unknown or is not that of the folder's run, or an annotation or
-            image cannot be read.
+        ValueError: the configuration names something unknown, is not that of the folder's run or of alternating
+            training, or an annotation or image cannot be read.
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
         errors.PeerLost: another worker ended or is silent.
     """
+    if config.training != "joint":
+        raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
     with runs.scope(model.distribute_strategy, config):
         keras.utils.set_random_seed(config.seed)
         run = _opened(config, dataset, workdir, model.distribute_strategy)
@@ -221,13 +225,15 @@ def _fit(run: DetectorWorkdir, model: FasterRCNN, pictures, tests) -> None:
         saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps)
         lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in run.facts.class_names[:8]}
         recorders = []
-        if model.train_detector:
+        # In the second alternating step the network has no proposals of its own that it could be judged by.
+        judged = model.train_detector and model.proposer is None
+        if judged:
             recorders += [Evaluation(tests, run.view(), run.facts.class_names)]
             recorders += [Curves(own.metrics, own.curves, lines, "average precision (%)")]
             recorders += [BestWeights(own.weights, saver.best, monitor="val_error")]
         recorders[1:1] = [MetricsLog(own.metrics), TensorBoardLog(own.tensorboard)]
         runs.fit(model, run, batches, saver, recorders, headline=headline, error="error")
-        if not model.train_detector:
+        if not judged:
             weights.save(model, own.weights)
 
 

@@ -1,5 +1,6 @@
 """Readers of images with boxes and their batches: folders the tests write, errors that name the file, and purity."""
 
+import dataclasses
 import json
 import logging
 import types
@@ -182,6 +183,11 @@ def test_errors_of_a_coco_folder(tmp_path):
     (root / "annotations/instances_train.json").write_text('{"images": []}')
     with pytest.raises(InputError, match="it has no 'annotations'"):
         boxes.load(f"folder:{root}")
+    entry = {"image_id": 42, "category_id": 7}
+    for name, damaged in (("none", entry), ("short", {**entry, "bbox": [1]})):
+        root = coco_folder(tmp_path / name, [damaged])
+        with pytest.raises(InputError, match=r"must have bbox, category_id, image_id in each entry of annotations"):
+            boxes.load(f"folder:{root}")
 
 
 def test_sets_of_tensorflow_datasets(tmp_path, monkeypatch):
@@ -320,6 +326,19 @@ def test_more_boxes_than_there_is_room_for(pictures):
     full = boxes.Picture(pictures[0].path, 0, (60, 80), many, np.zeros(9, "int32"), flags, flags, flags)
     (batch,) = take(boxes.train([full], 1, VIEW, max_boxes=4), 1)
     assert batch["labels"].tolist() == [[1, 1, 1, 1]]
+
+
+def test_a_damaged_image_is_named(pictures, random, tmp_path):
+    path = tmp_path / "damaged.jpg"
+    Image.fromarray(random.integers(0, 256, (60, 80, 3)).astype("uint8")).save(path)
+    path.write_bytes(path.read_bytes()[:-1000])  # its header is whole
+    damaged = dataclasses.replace(pictures[0], path=str(path))
+    message = r"InputError: image /.*/damaged\.jpg cannot be read as a"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        take(boxes.train([damaged], 1, VIEW), 1)
+    ((_, batches),) = boxes.evaluate([*pictures, damaged], VIEW)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        take(batches, 8)
 
 
 def test_batch_size_must_fit(pictures):

@@ -98,6 +98,15 @@ def test_voc_is_close_to_pycocotools(scene):
     assert 0 < theirs["AP"] < theirs["AP50"] < 100
 
 
+def test_without_detections_pycocotools_says_zero_where_there_are_boxes(scene):
+    pytest.importorskip("pycocotools")
+    _, pictures = scene
+    pictures = [picture for picture in pictures if min(picture.areas) > 32**2]
+    values = detection.coco([found()] * len(pictures), pictures, "abc")
+    assert values["AP"] == values["AR_100"] == values["AP_large"] == 0
+    assert np.isnan(values["AP_small"])
+
+
 def test_pycocotools_sees_what_it_would_see_in_files(scene, tmp_path):
     coco = pytest.importorskip("pycocotools.coco")
     import contextlib

@@ -214,6 +214,8 @@ def test_the_backbones_weights_are_taken_by_name():
             np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(InputError, match="a layer of another shape"):
         model.load_backbone(keras_resnet.ResNet34(classes=3))
+    with pytest.raises(InputError, match="a layer of another shape or stride: 'conv3_block1_1_conv'"):
+        model.load_backbone(keras_resnet.ResNet50(classes=3, stride_in_1x1=False))
 
 
 def test_conv5_on_the_whole_map_is_the_classifiers(random):

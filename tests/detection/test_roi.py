@@ -87,6 +87,19 @@ def test_max_pool_of_a_map_whose_size_the_graph_does_not_know(maps):
     np.testing.assert_array_equal(found, roi.max_pool(tf.constant(maps[:1]), tf.constant(BOXES[None]), 7, 16))
 
 
+def test_max_pool_refuses_maps_that_its_tables_do_not_reach(random):
+    pool = tf.function(lambda maps, box: roi.max_pool(maps, box, 14, 16))
+    pool = pool.get_concrete_function(tf.TensorSpec([None, None, None, 1]), tf.TensorSpec([None, None, 4]))
+    for cells in (98, 130):
+        maps = tf.constant(random.normal(size=(1, 20, cells, 1)).astype("float32"))
+        boxes = tf.constant([[[0.0, 0.0, 320.0, 16.0 * cells], [50.0, 300.0, 200.0, 700.0]]])
+        if cells == 98:
+            np.testing.assert_array_equal(pool(maps, boxes), roi.max_pool(maps, boxes, 14, 16))
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="InputError: roi_pooling must be align for"):
+                pool(maps, boxes)
+
+
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_align_is_exact(maps, samples, compiled):

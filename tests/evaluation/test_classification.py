@@ -92,6 +92,7 @@ def test_confident_mistakes_come_surest_first():
     ("scores", "batches", "message"),
     [
         (lambda x: x, [], "at least one image"),
+        (lambda x: np.zeros((len(x), 3)), [(np.zeros((2, 1)), np.array([[0], [1]]))], r"of shape \[B\]; got \[2, 1\]"),
         (lambda x: np.zeros((len(x), 3)), [(np.zeros((2, 1)), np.array([0, 3]))], "labels must be from 0 to 2"),
         (lambda x: np.zeros((1, 3)), [(np.zeros((2, 1)), np.array([0, 1]))], r"shape \[2,K\]; got \[1, 3\]"),
     ],

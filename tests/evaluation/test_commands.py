@@ -80,6 +80,18 @@ def test_two_replicas_and_recalibration(command, run):
     assert next(iter(again.values()))[4] != next(iter(one.values()))[4]  # another loss
 
 
+def test_recalibration_is_over_the_runs_own_images(command, run, tmp_path):
+    path = tmp_path / "val/0/photo.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), "uint8")).save(path)
+    for label in range(1, 7):  # a class for each of the network's
+        (path.parent.parent / str(label)).mkdir()
+        Image.open(path).save(path.parent.parent / str(label) / "photo.png")
+    # There is no split named train in this folder.
+    found = rows(command("evaluate", f"--workdir={run.path}", f"--dataset=folder:{tmp_path}", "--recalibrate=64"))
+    assert next(iter(found.values()))[-1] == "7"
+
+
 def test_a_folder_of_photos(command, run, tmp_path):
     random = np.random.default_rng(0)
     for number, size in enumerate([(30, 40), (50, 35), (64, 64)]):

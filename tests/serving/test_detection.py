@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from keras_resnet.data.boxes import BoxView
 from keras_resnet.errors import InputError
-from keras_resnet.serving import detection, publish
+from keras_resnet.evaluation.exported import tflite
+from keras_resnet.serving import detection, publish, warmup
 from tests.detection.scenes import scenes, tiny
 from tests.serving import harness
 
@@ -36,6 +37,7 @@ def exported(trained_detector, tmp_path_factory):
     assert version == out / "1"
     assert (version / "assets/labels.txt").read_text() == "red\nblue\n"
     publish.verify(version)
+    assert (version / warmup.FILE).stat().st_size > 0
     return harness.Model(version)
 
 
@@ -93,6 +95,8 @@ def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
     np.testing.assert_allclose(answer["detection_boxes"][0], boxes, atol=1e-4)
     np.testing.assert_allclose(answer["detection_scores"][0], scores, atol=1e-4)
     assert answer["detection_classes"][0].tolist() == classes.tolist()
+    with pytest.raises(InputError, match="must have one output with a score for each class"):
+        tflite(tmp_path / "model.tflite")
 
 
 def test_wrong_arguments(trained_detector, tmp_path):

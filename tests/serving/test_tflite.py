@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 import keras_resnet
 from keras_resnet.data import datasets, pipeline
 from keras_resnet.evaluation import classification
+from keras_resnet.evaluation import exported as exported_networks
 from keras_resnet.serving import report, tflite
 from keras_resnet.workdir import Workdir
 from tests.serving.sources import Source, settle
@@ -161,6 +162,19 @@ def test_any_batch_size(run, tmp_path):
     assert {path.name for path in out.iterdir()} == {"resnet20_float32.tflite"}
 
 
+def test_a_fixed_batch(run, tmp_path):
+    dataset = datasets.load("digits")
+    options = {"calibration_images": 20, "report_split": "test", "report_images": 50}
+    out = tflite.export(run, tmp_path / "out", variants=["float32", "int8"], dataset=dataset, batch_size=8, **options)
+    assert {row["variant"]: row["agreement"] for row in rows(out).values()}["float32"] == 100
+    assert rows(out)["int8"]["agreement"] >= 85
+    # The last of three parts is not whole.
+    images = dataset.examples("test").images[:20]
+    expected = run.load().predict_on_batch(run.eval_view().batch(images))
+    found = exported_networks.tflite(variant(out, "float32"))
+    np.testing.assert_allclose(found.function(images), expected, atol=1e-4)
+
+
 def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
     net = keras_resnet.ResNet([(4, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=3, name="tiny")
     source = Source(settle(net), mean=random.uniform(100, 140, (8, 8, 3)))
@@ -177,6 +191,7 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
     [
         ({"variants": ["int4"]}, "variants must be one of 'float32', 'float16', 'dynamic', 'int8'; got 'int4'"),
         ({"variants": []}, "variants must be some of"),
+        ({"variants": ["float32"], "batch_size": 0}, "batch_size must be at least 1, or None for any number; got 0"),
         ({"variants": ["int8"]}, "dataset must be given for the calibration"),
         (
             {"variants": ["int8"], "dataset": "digits", "calibration_images": 19},

@@ -18,6 +18,7 @@ from keras_resnet.detection.faster_rcnn import BACKBONES
 from keras_resnet.detector_config import DETECTOR_PRESETS, DetectorConfig
 from keras_resnet.detector_workdir import DetectorWorkdir
 from keras_resnet.errors import InputError
+from keras_resnet.models import weights
 from keras_resnet.training import detection, runs
 from keras_resnet.training.optimizers import SGD
 from tests.data.test_boxes import voc_folder
@@ -130,6 +131,15 @@ def test_alternating_training_changes_what_each_step_may_change(data, tmp_path):
     assert not equal(third, fourth, "siblings")
     for part in ("trunk", "rpn", "region_network", "siblings"):
         assert equal(fourth, run.load(), part)
+    # What has no proposals of its own is not judged by them.
+    records = [json.loads((run.path / f"step{number}/metrics.jsonl").read_text()) for number in (1, 2, 3, 4)]
+    assert ["val_map50" in record for record in records] == [False, False, False, True]
+
+
+def test_a_given_detector_is_trained_jointly(data, tmp_path):
+    with pytest.raises(InputError, match="training must be 'joint' for a detector that is given; got 'alternating'"):
+        detection.fit(tiny(), boxes.load(f"folder:{data}"), config(data, training="alternating"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -177,14 +187,49 @@ def test_the_command_line(data, tmp_path, capsys, caplog):
     assert "| red |" in said
     assert "| mean |" in said
     record = json.loads((run / "evaluation_train_3" / "results.json").read_text())
-    assert record["images"] == 3
+    assert (record["images"], record["score"]) == (3, 0.0)
     assert len(list((run / "evaluation_train_3/pictures").iterdir())) == 3
     arguments = ["--scales=64,96", f"--ensemble={run}", "--show=0.0", "--score=0.0", f"--out={tmp_path}"]
     assert cli.main(["predict", f"--workdir={run}", *arguments, photo]) == 0
     assert Image.open(tmp_path / "p0_boxes.png").size == (96, 64)
     assert re.search(r"(red|blue) 0\.\d+: left", capsys.readouterr().out)
-    assert cli.main(["export", f"--workdir={run}", f"--out={tmp_path / 'model.tflite'}", "--format=tflite"]) == 0
+    other = tmp_path / "other/p0.jpg"
+    other.parent.mkdir()
+    Image.open(photo).resize((48, 64)).save(other)
+    assert cli.main(["predict", f"--workdir={run}", f"--out={tmp_path}", photo, str(other)]) == 0
+    assert Image.open(tmp_path / "p0_boxes.png").size == (96, 64)
+    assert Image.open(tmp_path / "p0_2_boxes.png").size == (48, 64)
+    assert cli.main(["evaluate", f"--workdir={run}", f"--out={tmp_path / 'other'}"]) == 1
+    assert "out must be a folder that does not exist yet" in capsys.readouterr().err
+    arguments = ["export", f"--workdir={run}", f"--out={tmp_path / 'model.tflite'}", "--format=tflite"]
+    assert cli.main([*arguments, "--style=tf_od"]) == 1
+    assert "style has no meaning for --format=tflite" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
     assert (tmp_path / "model.tflite").stat().st_size > 100_000
+
+
+def test_what_a_split_does_not_have_is_null(data, tmp_path):
+    (data / "ImageSets/Main/one.txt").write_text("p0\n")
+    (data / "Annotations/p0.xml").write_text(
+        "<annotation><object><name>red</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+        "</object></annotation>"
+    )
+    run = DetectorWorkdir(tmp_path / "run", config(data), boxes.load(f"folder:{data}").facts)
+    run.create()
+    weights.save(run.build(), run.weights)
+    assert cli.main(["evaluate", f"--workdir={run.path}", "--split=one"]) == 0
+    record = json.loads((run.path / "evaluation_one/results.json").read_text(), parse_constant=pytest.fail)
+    assert record["ap50"] == {"blue": None, "red": 0.0}
+
+
+def test_a_damaged_picture_is_named_on_the_command_line(data, tmp_path, capsys):
+    path = data / "JPEGImages/p1.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    file = tmp_path / "config.json"
+    file.write_text(config(data).to_json())
+    assert cli.main(["train", f"--config={file}", f"--workdir={tmp_path / 'run'}"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith(f"keras-resnet train: image {path} cannot be read as a")
 
 
 def test_mistakes_on_the_command_line(data, tmp_path, capsys):
