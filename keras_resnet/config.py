@@ -15,6 +15,17 @@ def option(default, help: str):
     return dataclasses.field(default=default, metadata={"help": help})
 
 
+_JSON_TYPES = {
+    bool: bool,
+    int: int,
+    float: (int, float),
+    str: str,
+    type(None): (str, type(None)),
+    tuple: (list, tuple),
+}
+"""Type of a field's default -> types of its values in JSON."""
+
+
 class Values:
     """To and from JSON, for frozen dataclasses of options."""
 
@@ -25,9 +36,12 @@ class Values:
     @classmethod
     def from_dict(cls, values: dict) -> Values:
         """Make a configuration from JSON's types; missing fields have their defaults, unknown ones are an error."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - set(known)):
             raise InputError(f"config has unknown fields {unknown}; allowed are {sorted(known)}.")
+        for name, value in values.items():
+            if not isinstance(value, _JSON_TYPES[type(known[name])]):
+                raise InputError(f"{name} must be of the kind of {known[name]!r} in a config; got {value!r}.")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     @classmethod
@@ -49,12 +63,13 @@ _RANGES = (
         lambda value: value >= 1,
     ),
     (
-        "warmup_steps warmup_rate learning_rate momentum clip_norm weight_decay pad seed threads max_broken image_size "
+        "warmup_steps warmup_rate learning_rate clip_norm weight_decay pad threads max_broken image_size "
         "train_size resize backbone_rate swa_start",
         "0 or more",
         lambda value: value >= 0,
     ),
-    ("label_smoothing target_threshold ema drop_path_rate", "in [0, 1)", lambda value: 0 <= value < 1),
+    ("seed", "from 0 to 4294967295", lambda value: 0 <= value < 2**32),
+    ("label_smoothing target_threshold ema drop_path_rate momentum", "in [0, 1)", lambda value: 0 <= value < 1),
     ("warmup_error", "from 0 to 100", lambda value: 0 <= value <= 100),
     ("freeze_stages", "from 0 to 5", lambda value: 0 <= value <= 5),
 )
@@ -100,7 +115,10 @@ class Config(Values):
     exif: bool = option(False, "Turn JPEGs as their EXIF orientation says.")
     image_size: int = option(0, "Side of the network's input; 0 for that of the data set, or 224.")
     train_size: int = option(0, "Side of the training crops where it is another; 0 for image_size.")
-    resize: int = option(0, "Shorter side before the centre crop of evaluation; 0 for 256/224 of image_size.")
+    resize: int = option(
+        0,
+        "Shorter side before the centre crop of evaluation; 0: 256/224 of image_size, or images of one size whole.",
+    )
     pixel_mean: bool = option(False, "Subtract the mean of each pixel instead of each channel.")
     model: str = option("resnet20", "Network: resnet20, resnet50, plainnet20, ...")
     shortcut: str = option("", "Shortcuts A, B or C; empty for the network's own.")
@@ -176,6 +194,10 @@ class Config(Values):
             raise InputError(f"warmup_steps must be below the first of decay_steps; got {self.warmup_steps}.")
         if self.schedule == "cosine" and self.warmup_steps >= self.steps:
             raise InputError(f"warmup_steps must be below steps, {self.steps}; got {self.warmup_steps}.")
+        if len(self.scales) != 2:
+            raise InputError(f"scales must be two numbers, the smallest and the largest; got {list(self.scales)}.")
+        if self.warmup_error and not self.learning_rate:
+            raise InputError("learning_rate must be above 0 with warmup_error; got 0.")
         if self.warmup_error and (self.warmup_steps or self.schedule == "cosine"):
             raise InputError("warmup_error excludes warmup_steps and schedule=cosine; give one of them.")
         if self.ema and self.swa_start:

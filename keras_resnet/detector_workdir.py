@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import pathlib
+from typing import ClassVar
 
+from keras_resnet.config import Values
 from keras_resnet.data import boxes
-from keras_resnet.data.examples import Facts
 from keras_resnet.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from keras_resnet.detector_config import DetectorConfig
 from keras_resnet.models import weights
@@ -26,6 +24,8 @@ class DetectorWorkdir(Workdir):
     """
 
     config: DetectorConfig
+
+    CONFIG: ClassVar[type[Values]] = DetectorConfig
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -47,18 +47,6 @@ class DetectorWorkdir(Workdir):
         """The data set that the run is trained on."""
         config = self.config
         return boxes.load(config.dataset, data_dir or config.data_dir, config.download, self.facts.class_names)
-
-    @classmethod
-    def open(cls, path: str | os.PathLike) -> DetectorWorkdir:
-        """Read the folder of an earlier run.
-
-        Raises:
-            ValueError: it has no readable `config.json` of a detector.
-        """
-        path = pathlib.Path(path)
-        config = DetectorConfig.from_file(path / "config.json")
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        return cls(path, config, Facts.from_dict(values["dataset"]))
 
     def build(self, **options) -> FasterRCNN:
         """Build the run's detector with fresh weights.

@@ -7,12 +7,13 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import ClassVar
 
 import keras
 import numpy as np
 
 from keras_resnet import files
-from keras_resnet.config import Config
+from keras_resnet.config import Config, Values
 from keras_resnet.data.examples import Facts
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import InputError, check_choice
@@ -23,12 +24,22 @@ MODELS = {name.lower(): getattr(resnet, name) for name in resnet.__all__ if name
 
 
 def names(sources: Sequence) -> list[str]:
-    """Name trained networks for tables and legends: the model, and where several have it, the folder or file too."""
-    models = [source.config.model for source in sources]
-    return [
-        model if models.count(model) == 1 else f"{model} ({getattr(source, 'path', source.weights).name})"
-        for model, source in zip(models, sources, strict=True)
-    ]
+    """Name trained networks for tables and legends: the model, and where several have it, the folder or file too.
+
+    As much of the path is given as tells them apart.
+    """
+    found: list[str] = []
+    for source in sources:
+        model, path = source.config.model, _path(source)
+        others = [_path(other) for other in sources if other is not source and other.config.model == model]
+        tails = (path.parts[-count:] for count in range(1, len(path.parts)))
+        own = next((tail for tail in tails if all(other.parts[-len(tail) :] != tail for other in others)), path.parts)
+        found.append(f"{model} ({pathlib.Path(*own)})" if others else model)
+    return found
+
+
+def _path(source) -> pathlib.Path:
+    return getattr(source, "path", source.weights).absolute()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +52,8 @@ class Workdir:
         facts: the data set it was trained on: classes, image size, mean.
     """
 
+    CONFIG: ClassVar[type[Values]] = Config
+
     path: pathlib.Path
     config: Config
     facts: Facts
@@ -50,6 +63,12 @@ class Workdir:
         """Height and width of the network's input in pixels."""
         side = self.config.image_size
         return (side, side) if side else self.facts.image_size or (224, 224)
+
+    @property
+    def train_size(self) -> tuple[int, int]:
+        """Height and width of the training crops in pixels."""
+        side = self.config.train_size
+        return (side, side) if side else self.image_size
 
     @property
     def pixel_mean(self) -> pathlib.Path:
@@ -68,9 +87,12 @@ class Workdir:
 
     def eval_view(self, mean=None, std=None) -> EvalView:
         """The run's view for testing; a mean and std other than the run's own may be given."""
-        size = self.image_size
-        fixed = self.facts.image_size == size or size[0] != size[1]
-        resize = 0 if fixed else self.config.resize or round(size[0] * 256 / 224)
+        size, known = self.image_size, self.facts.image_size
+        if known == size or size[0] != size[1]:
+            resize = 0
+        else:
+            # Images of a set that has one size are shown whole, as they are in training by most crops.
+            resize = self.config.resize or (size[0] if known else round(size[0] * 256 / 224))
         mean, std = (self.mean, self.std) if mean is None else (mean, std)
         return EvalView(size, mean, std, resize, self.config.exif)
 
@@ -87,7 +109,7 @@ class Workdir:
         """The run's view for training."""
         config = self.config
         return TrainView(
-            (config.train_size, config.train_size) if config.train_size else self.image_size,
+            self.train_size,
             self.mean,
             self.std,
             crop=config.crop,
@@ -152,9 +174,12 @@ class Workdir:
             ValueError: it has no readable `config.json`.
         """
         path = pathlib.Path(path)
-        config = Config.from_file(path / "config.json")
+        config = cls.CONFIG.from_file(path / "config.json")
         values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        return cls(path, config, Facts.from_dict(values["dataset"]))
+        try:
+            return cls(path, config, Facts.from_dict(values["dataset"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"workdir must be the folder of a run; {str(path)!r} knows of no data set.") from error
 
     def build(
         self,

@@ -8,6 +8,8 @@ from absl import flags as absl_flags
 
 from keras_resnet import flags
 from keras_resnet.config import PRESETS, Config
+from keras_resnet.errors import InputError
+from keras_resnet.workdir import Workdir, names
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -46,6 +48,10 @@ def test_the_paper_recipe():
         ({"steps_per_execution": 30}, "steps must be a multiple of steps_per_execution, 30; got 64000"),
         ({"steps_per_execution": 10, "ema": 0.9}, "ema_steps must be a multiple of steps_per_execution, 10; got 1"),
         ({"warmup_error": 80.0, "warmup_steps": 400}, "warmup_error excludes warmup_steps and schedule=cosine"),
+        ({"momentum": 1.5}, r"momentum must be in \[0, 1\); got 1.5"),
+        ({"seed": 2**32}, "seed must be from 0 to 4294967295; got 4294967296"),
+        ({"scales": (256,)}, r"scales must be two numbers, the smallest and the largest; got \[256\]"),
+        ({"warmup_error": 80.0, "learning_rate": 0.0}, "learning_rate must be above 0 with warmup_error; got 0"),
         ({"precision": "int8"}, "precision must be one of 'float32', 'mixed_bfloat16', 'mixed_float16'; got 'int8'"),
     ],
 )
@@ -57,10 +63,28 @@ def test_bad_values(values, message):
 def test_unknown_fields_and_files(tmp_path):
     with pytest.raises(ValueError, match=r"unknown fields \['depth'\]"):
         Config.from_dict({"depth": 20})
+    for values, message in (
+        ({"steps": "abc"}, "steps must be of the kind of 64000"),
+        ({"decay_steps": 5}, "decay_steps"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Config.from_dict(values)
+    assert Config.from_dict({"learning_rate": 1, "decay_steps": [5], "data_dir": None}).decay_steps == (5,)
+    (tmp_path / "config.json").write_text(Config().to_json())
+    with pytest.raises(InputError, match=r"workdir must be the folder of a run; '.*' knows of no data set"):
+        Workdir.open(tmp_path)
     (tmp_path / "broken.json").write_text("{")
     for name in ("broken.json", "missing.json"):
         with pytest.raises(ValueError, match=f"config file '.*{name}' cannot be read"):
             Config.from_file(tmp_path / name)
+
+
+def test_names_tell_runs_apart(tmp_path):
+    def run(path, model="resnet20"):
+        return Workdir(tmp_path / path, Config(model=model), None)
+
+    runs = [run("short/r20"), run("long/r20"), run("long/r20_again"), run("long/r56", "resnet56")]
+    assert names(runs) == ["resnet20 (short/r20)", "resnet20 (long/r20)", "resnet20 (r20_again)", "resnet56"]
 
 
 def from_flags(*arguments):

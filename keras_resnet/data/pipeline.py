@@ -8,6 +8,7 @@ is a permutation of the split that follows from (seed, e), and batches run on ov
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 
@@ -244,6 +245,8 @@ def evaluate(
         records = _records(examples, places, part, 0, 0, False, "", end=steps, pad=pad_batches)
         batches = _decoded(records, decode, dataset, view.shape, threads)
         batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        # TensorFlow does not count through `interleave`, and Keras warns where a data set ends unannounced.
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
 
 
@@ -338,7 +341,7 @@ def _records(
             lambda number, record: (*record, tf.strings.join([examples.name, tf.strings.as_string(number)], "#"))
         )
     if cache:
-        records = records.cache("" if cache == "memory" else cache)
+        records = records.cache("" if cache == "memory" else _cache_file(cache, examples))
 
     own, batch_size = int(places(0)[0]), int(places(1)[0] - places(0)[0])
     first_epoch, skipped = divmod(start * batch_size, count)
@@ -361,6 +364,22 @@ def _records(
     if part < batch_size:
         stream = stream.filter(lambda place, *_: (place % batch_size >= own) & (place % batch_size < own + part))
     return stream.batch(part, drop_remainder=pad)
+
+
+def _cache_file(cache: str, examples: Files | Stream) -> str:
+    """The file that caches these very examples: the name that was given, and a digest of theirs.
+
+    Raises:
+        ValueError: it was begun and not finished.
+    """
+    names = list(examples.paths) if isinstance(examples, Files) else [examples.name, str(examples.count)]
+    file = f"{cache}.{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:16]}"
+    lock = f"{file}_0.lockfile"
+    if os.path.exists(lock) and not os.path.exists(f"{file}.index"):
+        raise InputError(
+            f"cache {cache!r} is being written by another run, or was when one was killed; then remove {lock!r}."
+        )
+    return file
 
 
 def _decoded(

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from keras_resnet.data import pipeline
 from keras_resnet.data.examples import Dataset
 from keras_resnet.data.views import EvalView
+from keras_resnet.ops.image import MAX_PIXELS
 
 
 def pixel_statistics(
@@ -17,6 +18,8 @@ def pixel_statistics(
     batch_size: int = 256,
     progress: bool = True,
     broken: pipeline.BrokenFiles | None = None,
+    max_pixels: int = MAX_PIXELS,
+    threads: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mean of each pixel over a split, and the standard deviation of each channel.
 
@@ -27,6 +30,8 @@ def pixel_statistics(
         batch_size: images read at a time.
         broken: counter of files that cannot be decoded and are left out; without, the first one is an error.
         progress: whether to show a progress bar, on a terminal.
+        max_pixels: larger images are refused.
+        threads: of the pipeline; 0 for TensorFlow's own.
 
     Returns:
         f64[H,W,3], the mean of each pixel, whose own mean over H and W is that of each channel, and f64[3], both in
@@ -38,7 +43,8 @@ def pixel_statistics(
     count = 0
     bar = tqdm(total=dataset.count(split), unit="image", desc="mean", disable=None if progress else True)
     with bar:
-        for images, labels in pipeline.evaluate(dataset, batch_size, plain, split=split, broken=broken):
+        options = {"broken": broken, "max_pixels": max_pixels, "threads": threads}
+        for images, labels in pipeline.evaluate(dataset, batch_size, plain, split=split, **options):
             images = images.numpy().astype("float64")
             total += images.sum(0)
             squares += np.square(images).sum((0, 1, 2))

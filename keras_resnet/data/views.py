@@ -87,7 +87,7 @@ class EvalView:
     def batch(self, images: tf.Tensor) -> tf.Tensor:
         """u8 or f32[B,h,w,3] in [0, 255] -> f32[B,H,W,3] normalised."""
         if tuple(images.shape[1:3]) != tuple(self.size):
-            images = tf.image.resize(images, self.size, antialias=True)
+            images = self.crop(images) if self.resize else tf.image.resize(images, self.size, antialias=True)
         return image.normalize(images, self.mean, self.std)
 
     def _decode_resized(self, contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -236,7 +236,7 @@ class TrainView:
         rand_augment_ops: its operations on each image.
         erase: share of images of which `keras.layers.RandomErasing` erases a part; 0 for none.
         mixup: alpha of `keras.layers.MixUp`; 0 for none.
-        cutmix: alpha of `keras.layers.CutMix`; 0 for none. With both, each batch gets one of them.
+        cutmix: alpha of `keras.layers.CutMix`, up to 1; 0 for none. With both, each batch gets one of them.
         classes: number of classes; labels become f32[B,K] where `mixup` or `cutmix` mixes them.
         exif: turn JPEGs as their EXIF orientation says.
         antialias: average pixels where a file's window shrinks; off, training is faster and its images noisier.
@@ -265,10 +265,10 @@ class TrainView:
             raise InputError(f"scales must increase from at least the crop, {max(self.size)}; got {self.scales}.")
         if self.size[0] != self.size[1]:
             check_choice("crop for a view that is not square", self.crop, ("pad", "inception", "center"))
-        for name in ("rand_augment", "erase"):
+        for name in ("rand_augment", "erase", "cutmix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be from 0 to 1; got {getattr(self, name)}.")
-        for name in ("pad", "color", "mixup", "cutmix"):
+        for name in ("pad", "color", "mixup"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative; got {getattr(self, name)}.")
         for name, layer in _KERAS_LAYERS.items():
@@ -340,8 +340,14 @@ class TrainView:
         noise = image.color_noise(tf.shape(images)[0], self.color, seeds[0]) if self.color else None
         if self.rand_augment:
             images = tf.cast(images, tf.float32) + (0.0 if noise is None else noise[:, None, None])
+            images, noise = tf.clip_by_value(images, 0, 255), None
             augment = _rand_augment(self.rand_augment, self.rand_augment_ops)
-            images, noise = augment(tf.clip_by_value(images, 0, 255), seeds[1]), None
+            # One by one, since Keras' layer applies the same operations to all images of a batch.
+            images = tf.map_fn(
+                lambda one: augment(one[0][None], one[1])[0],
+                (images, tf.random.split(seeds[1], tf.shape(images)[0])),
+                fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32),
+            )
         # Normalised before padding, so that the zeros of the padding are the mean.
         images = image.normalize(images, self.mean, self.std, noise)
         if self.crop == "pad" and self.pad:
@@ -406,10 +412,11 @@ def _rand_augment(magnitude: float, count: int):
     return _seeded(layer)
 
 
+# One number for a factor is a range from 0 to Keras.
 @functools.cache
 def _erase(share: float):
     return _seeded(
-        keras.layers.RandomErasing(factor=share, fill_value=0.0, value_range=(-4, 4), seed=0, dtype="float32")
+        keras.layers.RandomErasing(factor=(share, share), fill_value=0.0, value_range=(-4, 4), seed=0, dtype="float32")
     )
 
 
@@ -420,4 +427,4 @@ def _mix_up(alpha: float):
 
 @functools.cache
 def _cut_mix(alpha: float):
-    return _seeded(keras.layers.CutMix(factor=alpha, seed=0, dtype="float32"))
+    return _seeded(keras.layers.CutMix(factor=(alpha, alpha), seed=0, dtype="float32"))

@@ -61,7 +61,7 @@ class WarmUp(keras.callbacks.Callback):
         self.seen = (0.0, 0.0)
 
     def on_train_batch_end(self, batch, logs=None):
-        if float(self.rate.scale.numpy()) == 1.0:
+        if float(self.average.numpy()) < self.error:  # and not by the scale, which `Plateau` may have changed since
             return
         # The sums of the metric, and not its mean, so that a resumed run sees the very same numbers.
         metric = next(metric for metric in _flat(self.model.metrics) if isinstance(metric, Top1Error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import time
@@ -69,7 +70,10 @@ class MetricsLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         record = {"step": current_step(self.model.optimizer)}
         self._drop_after(record["step"] - 1)
-        record |= {name: round(float(value), 6) for name, value in (logs or {}).items()}
+        # JSON has no NaN: a loss that is not finite is null.
+        record |= {
+            name: round(float(value), 6) if math.isfinite(value) else None for name, value in (logs or {}).items()
+        }
         record["learning_rate"] = current_rate(self.model.optimizer)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")

@@ -110,11 +110,7 @@ class Checkpoints(keras.callbacks.Callback):
             FloatingPointError: a variable is not finite.
             ValueError: the disk is full or the folder is not writable; older checkpoints are as they were.
         """
-        for variable in self.variables:
-            if not np.isfinite(np.asarray(variable)).all():
-                raise FloatingPointError(
-                    f"{compat.path(variable)} is not finite at step {self.step}; nothing was saved."
-                )
+        self.check()
         try:
             self.manager.save(checkpoint_number=self.step)
         except tf.errors.OpError as error:
@@ -123,6 +119,14 @@ class Checkpoints(keras.callbacks.Callback):
                 f"were: {error.message.splitlines()[0]}"
             ) from error
         self.saved = self.step
+
+    def check(self) -> None:
+        """Raise `FloatingPointError` where a variable is not finite."""
+        for variable in self.variables:
+            if not np.isfinite(np.asarray(variable)).all():
+                raise FloatingPointError(
+                    f"{compat.path(variable)} is not finite at step {self.step}; nothing was saved."
+                )
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)

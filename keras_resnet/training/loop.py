@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import math
 import os
 import pathlib
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat, workers
+from keras_resnet import compat, files, workers
 from keras_resnet.config import Config
 from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
@@ -50,13 +51,15 @@ def train(config: Config, workdir: str | os.PathLike, strategy: tf.distribute.St
             path, info = workers.chief_first(strategy, lambda: finetuning.find(config.init_weights, config.model))
         if info and not config.pixel_mean:
             dataset = finetuning.normalized_as(info, dataset)
-        run = _opened(config, dataset, workdir, strategy)
-        model = run.build(classifier_activation=None, image_size=_train_size(run))
+        # Built before images are read for their mean, so that wrong arguments are found at once.
+        draft = Workdir(pathlib.Path(workdir), config, dataset.facts)
+        same_size = draft.train_size == draft.image_size
+        model = draft.build(classifier_activation=None, image_size=draft.image_size if same_size else (None, None))
         if path:
             finetuning.initialize(model, path, info, config.new_head)
         elif config.freeze_stages or config.freeze_norm:
             raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
-        return _fit(model, dataset, run)
+        return _fit(model, dataset, _opened(config, dataset, workdir, strategy))
 
 
 def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.PathLike) -> Workdir:
@@ -98,6 +101,8 @@ def _set_up(config: Config) -> None:
 def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> Workdir:
     """The run's folder, new or that of the same run before, with the statistics of its images."""
 
+    _check(Workdir(pathlib.Path(workdir), config, dataset.facts), dataset)
+
     def opened() -> Workdir:
         run = runs.reopened(Workdir(pathlib.Path(workdir), config, dataset.facts))
         if run.facts.mean is None or (config.pixel_mean and not run.pixel_mean.exists()):
@@ -107,10 +112,17 @@ def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike, strate
     return workers.chief_first(strategy, opened)
 
 
-def _train_size(run: Workdir) -> tuple[int | None, int | None]:
-    """Height and width that the network is built for: free where training and testing differ."""
-    size = run.train_view().size
-    return size if size == run.image_size else (None, None)
+def _check(run: Workdir, dataset: Dataset) -> None:
+    """Find wrong splits, sizes and views before images are read for their mean, and anything is written."""
+    config = run.config
+    if config.pixel_mean and run.train_size != run.image_size:
+        raise InputError(
+            f"pixel_mean must be off where train_size, {run.train_size[0]}, is not image_size, {run.image_size[0]}."
+        )
+    facts = dataclasses.replace(run.facts, mean=(0.0,) * 3, std=(1.0,) * 3)
+    run = dataclasses.replace(run, config=dataclasses.replace(config, pixel_mean=False), facts=facts)
+    pipeline.train(dataset, config.batch_size // config.accumulate, run.train_view(), split=config.train_split)
+    pipeline.evaluate(dataset, 1, run.eval_view(), split=config.eval_split)
 
 
 def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
@@ -234,12 +246,15 @@ def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:
     """The run with the mean and standard deviation of its training images, computed and written to its folder."""
     view = run.eval_view((0.0,) * 3, (1.0,) * 3)
     broken = pipeline.BrokenFiles(dataset.count(run.config.train_split), run.config.max_broken)
-    mean, std = statistics.pixel_statistics(dataset, view, run.config.train_split, broken=broken)
+    options = {"max_pixels": run.config.max_pixels, "threads": run.config.threads}
+    mean, std = statistics.pixel_statistics(dataset, view, run.config.train_split, broken=broken, **options)
     channel_mean = tuple(map(float, mean.mean((0, 1))))
     run = dataclasses.replace(run, facts=dataclasses.replace(run.facts, mean=channel_mean, std=tuple(map(float, std))))
     run.create()
     if run.config.pixel_mean:
-        np.save(run.pixel_mean, mean)
+        content = io.BytesIO()
+        np.save(content, mean)
+        files.write(run.pixel_mean, content.getvalue())
     return run
 
 
@@ -253,9 +268,10 @@ def _facts(run: Workdir, model: keras.Model, images: int) -> str:
         network += f", {learning:,} of them learning"
     architecture = {name.lower(): net for name, net in ARCHITECTURES.items()}.get(config.model)
     options = {"classes": len(facts.class_names), "shortcut": config.shortcut or "default"}
-    if architecture and architecture.parameters(**options) == parameters:
-        size = run.train_view().size[0]
-        network += f", {architecture.multiply_adds(input_size=size, **options) / 1e6:.1f}e6 multiply-adds an image"
+    options["stride_in_1x1"] = config.stride_in_1x1
+    height, width = run.train_size
+    if architecture and architecture.parameters(**options) == parameters and height == width:
+        network += f", {architecture.multiply_adds(input_size=height, **options) / 1e6:.1f}e6 multiply-adds an image"
     batch = f"{config.batch_size} images"
     if config.accumulate > 1:
         batch += f" in {config.accumulate} parts"

@@ -19,6 +19,9 @@ from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 from keras_resnet.training.strategy import distributed, per_replica
 from keras_resnet.workdir import Workdir
 
+MEANS = ("data_dir", "download", "threads", "cache")
+"""Fields of a configuration that say where images come from and how fast, but decide nothing of a run's result."""
+
 
 def reopened(run: Workdir) -> Workdir:
     """The run that the folder holds already, with the statistics of its images; `run` itself where it holds none.
@@ -30,14 +33,18 @@ def reopened(run: Workdir) -> Workdir:
         return run
     known = type(run).open(run.path)
     old, new = dataclasses.asdict(known.config), dataclasses.asdict(run.config)
-    changed = [f"{name} {old[name]!r} there, {new[name]!r} here" for name in new if old[name] != new[name]]
+    changed = [
+        f"{name} {old[name]!r} there, {new[name]!r} here"
+        for name in new
+        if old[name] != new[name] and name not in MEANS
+    ]
     if changed:
         raise InputError(f"workdir {str(run.path)!r} holds a run with another config: {'; '.join(changed)}.")
     if dataclasses.replace(known.facts, mean=None, std=None) != dataclasses.replace(run.facts, mean=None, std=None):
         raise InputError(
             f"workdir {str(run.path)!r} holds a run on other images: dataset {known.facts.name!r} changed."
         )
-    return known
+    return dataclasses.replace(known, config=run.config)
 
 
 @contextlib.contextmanager
@@ -90,6 +97,8 @@ def fit(
         errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
     config, parts, strategy = run.config, saver.accumulate, model.distribute_strategy
+    # First, so that no callback writes weights that are not finite.
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: saver.check()), *callbacks]
     batch_size = config.batch_size // parts
     start = saver.restore(run.checkpoints)
     shown = []

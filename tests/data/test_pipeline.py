@@ -14,6 +14,7 @@ from PIL import Image
 from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset, Files
 from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.errors import InputError
 from tests.conftest import KERAS_2
 from tests.data.test_datasets import store
 
@@ -167,9 +168,10 @@ def test_evaluation_sees_each_image_once(source):
     view = EvalView((32, 32), MEAN, STD, 0 if dataset.facts.image_size else 36)
     for size in (1, 16, count + 1):
         for pad in (False, True):
-            batches = take(
-                pipeline.evaluate(dataset, size, view, split="train", pad_batches=pad, with_index=True), None
-            )
+            stream = pipeline.evaluate(dataset, size, view, split="train", pad_batches=pad, with_index=True)
+            assert int(stream.cardinality()) == -(-count // size)
+            batches = take(stream, None)
+            assert len(batches) == -(-count // size)
             index = np.concatenate([batch[-1] for batch in batches])
             weights = np.concatenate([batch[2] for batch in batches]) if pad else np.ones(len(index))
             np.testing.assert_array_equal(index[weights > 0], np.arange(count))
@@ -415,6 +417,62 @@ def test_every_switch_of_the_view_does_something(name, folder):
     plain = take(pipeline.train(folder, 16, TrainView((24, 24), MEAN, STD, **base)), 1)
     other = take(pipeline.train(folder, 16, TrainView((24, 24), MEAN, STD, **{**base, **on})), 1)
     assert not np.array_equal(plain[0][0], other[0][0])
+
+
+@pytest.mark.skipif(KERAS_2, reason="RandomErasing is a layer of Keras 3")
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_the_share_of_erased_images(share):
+    images = np.full((400, 16, 16, 3), 255, "uint8")
+    dataset = datasets.from_arrays(images, np.zeros(400, "int32"), ("a",))
+    view = TrainView((16, 16), (0.0,) * 3, (100.0,) * 3, crop="center", mirror=False, erase=share)
+    shown = np.concatenate([batch for batch, _ in take(pipeline.train(dataset, 100, view), 10)])
+    erased = np.mean((shown == 0).any((1, 2, 3)))
+    # Three standard deviations of a share of 1,000; a part smaller than a pixel erases nothing.
+    assert share - 3 * np.sqrt(share * (1 - share) / 1000) - 0.02 <= erased <= share + 0.03
+
+
+@pytest.mark.skipif(KERAS_2, reason="CutMix is a layer of Keras 3")
+def test_the_shares_of_cutmix_are_uniform():
+    images = np.zeros((64, 32, 32, 3), "uint8")
+    dataset = datasets.from_arrays(images, np.arange(64), tuple(map(str, range(64))))
+    view = TrainView((32, 32), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, cutmix=1.0, classes=64)
+    largest = np.concatenate([labels.max(1) for _, labels in take(pipeline.train(dataset, 64, view), 30)])
+    # The larger one of two shares that are Beta(1, 1): uniform from a half to 1.
+    assert largest.mean() == pytest.approx(0.75, abs=0.06)
+    assert np.mean(largest > 0.95) < 0.25
+
+
+@pytest.mark.skipif(KERAS_2, reason="RandAugment is a layer of Keras 3")
+def test_images_in_memory_have_operations_of_their_own():
+    image = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), "uint8")
+    dataset = datasets.from_arrays(np.repeat(image, 16, 0), np.zeros(16, "int32"), ("a",))
+    view = TrainView((24, 24), MEAN, STD, crop="center", mirror=False, rand_augment=0.6, rand_augment_ops=1)
+    ((shown, _),) = take(pipeline.train(dataset, 16, view), 1)
+    assert len({one.tobytes() for one in shown}) > 8
+
+
+def test_images_in_memory_are_tested_as_they_are_served(tmp_path, random):
+    images = random.integers(0, 256, (4, 20, 24, 3)).astype("uint8")
+    for resize in (32, 40):
+        view = EvalView((32, 32), MEAN, STD, resize)
+        for pixels, tested in zip(images, view.batch(tf.constant(images)), strict=True):
+            served = view.batch(view.decode(tf.io.encode_png(pixels))[None])
+            np.testing.assert_allclose(tested, served[0], atol=1e-4)
+
+
+def test_a_cache_is_that_of_its_images(folder, tmp_path):
+    view = TrainView((16, 16), MEAN, STD, pad=0, mirror=False)
+    for dataset, split in ((folder, "train"), (folder.pick("train", range(49, -1, -1)), "picked")):
+        plain = take(pipeline.train(dataset, 50, view, split=split, shuffle=False), 1)
+        for _ in range(2):
+            cached = pipeline.train(dataset, 50, view, split=split, shuffle=False, cache=f"{tmp_path}/cache")
+            assert same(plain, take(cached, 1))
+    assert len(list(tmp_path.glob("cache.*.index"))) == 2
+    for index in tmp_path.glob("cache.*.index"):
+        index.unlink()
+        index.with_name(f"{index.name.removesuffix('.index')}_0.lockfile").touch()
+    with pytest.raises(InputError, match=r"cache '.*/cache' is being written by another run, or was when one was kill"):
+        pipeline.train(folder, 50, view, cache=f"{tmp_path}/cache")
 
 
 def test_mixing_by_hand():

@@ -1,5 +1,7 @@
 """Rates that follow the run, against sequences worked out by hand."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +53,28 @@ def test_warm_up_ends_when_the_average_error_is_low(random):
     # The first batch by hand: 0.9 of the average at the start, 100, and 0.1 of the batch's error.
     error = 100 * np.mean((points[:16] @ kernel + bias).argmax(1) != labels[:16])
     np.testing.assert_allclose(averages[0], 0.9 * 100 + 0.1 * error, rtol=1e-5)
+
+
+def test_a_plateau_after_the_warm_up_stays():
+    rate = learning_rate(Config(warmup_error=80.0, schedule="plateau", steps=40))
+    warm_up, plateau = WarmUp(rate, 80.0), Plateau(rate, patience=1)
+    metric = Top1Error()
+    warm_up.set_model(types.SimpleNamespace(metrics=[metric]))
+    rates = []
+    for error in (50.0, 50.0):  # of all images so far
+        warm_up.on_epoch_begin(0)
+        metric.reset_state()
+        for _ in range(8):
+            metric.update_state(np.int32([0, 0]), np.float32([[1, 0], [0, 1]]))
+            warm_up.on_train_batch_end(0)
+        rates.append(float(rate(0)))
+        plateau.on_epoch_end(0, {"val_top1_error": error})
+    rates.append(float(rate(0)))
+    warm_up.on_epoch_begin(0)
+    metric.update_state(np.int32([0, 0]), np.float32([[1, 0], [0, 1]]))
+    warm_up.on_train_batch_end(0)
+    rates.append(float(rate(0)))
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
 def test_scaled_survives_a_round_trip():

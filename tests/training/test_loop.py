@@ -19,6 +19,7 @@ from keras_resnet.config import PRESETS, Config
 from keras_resnet.curves import read_metrics
 from keras_resnet.models import resnet
 from keras_resnet.training import checkpoints, loop, runs
+from tests.data.test_pipeline import photos
 
 # Tiny images, and everything on that could make a resumed run differ.
 KERAS_3 = hasattr(keras, "ops")
@@ -224,6 +225,44 @@ def test_not_a_number_never_reaches_the_disk(tmp_path, monkeypatch):
             loop.train(config, tmp_path / str(every))
         newest = tf.train.latest_checkpoint(tmp_path / str(every) / "checkpoints")
         assert newest is None or newest.endswith(f"ckpt-{3 if every == 1 else 2}")
+
+
+def test_not_a_number_is_not_among_the_best_weights(tmp_path, monkeypatch):
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def plant(self, batch, logs=None):
+        original(self, batch, logs)
+        if self.checkpoints.step == 4:
+            kernel = self.model.trainable_weights[0]
+            kernel.assign(kernel * np.nan)
+
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", plant)
+    config = dataclasses.replace(CONFIG, checkpoint_steps=50, eval_steps=4, ema=0.0)
+    with pytest.raises(FloatingPointError, match="at step 4; nothing was saved"):
+        loop.train(config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "checkpoints", "tensorboard"}
+
+
+def test_a_corrected_command_goes_through(tmp_path):
+    """What is wrong is found before images are read for their mean, and nothing is left."""
+    photos(tmp_path / "photos", 20, side=12)
+    wrong = dataclasses.replace(CONFIG, dataset=f"folder:{tmp_path}/photos", image_size=8, steps=2, eval_steps=2)
+    wrong = dataclasses.replace(wrong, decay_steps=(), warmup_steps=0, mixup=0.0)
+    right = dataclasses.replace(wrong, train_split="train[:80%]", eval_split="train[80%:]")
+    for config, message in (
+        (wrong, "split must be one of 'train'"),
+        (dataclasses.replace(right, model="resnet21"), "model must be one of"),
+        (dataclasses.replace(right, batch_size=17), "batch_size must be from 1 to the 16 images"),
+        (dataclasses.replace(right, pixel_mean=True, train_size=6), "pixel_mean must be off where train_size, 6, is"),
+        (dataclasses.replace(right, freeze_norm=True), "freeze_stages and freeze_norm want init_weights"),
+    ):
+        with pytest.raises(errors.InputError, match=message):
+            loop.train(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    assert loop.train(right, tmp_path / "run").weights.exists()
+    # Where images come from, and how fast, is no part of a run.
+    again = dataclasses.replace(right, threads=2, cache="memory", download=True, data_dir=str(tmp_path))
+    assert loop.train(again, tmp_path / "run").config == again
 
 
 RECIPES = {
