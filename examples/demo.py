@@ -57,7 +57,7 @@ def main(_):
 
     workdir = pathlib.Path(FLAGS.workdir)
     if workdir.exists():
-        if not FLAGS["workdir"].using_default_value:
+        if not (FLAGS["workdir"].using_default_value and (workdir / "config.json").exists()):
             raise InputError(f"workdir must be a folder that does not exist yet; {FLAGS.workdir!r} does.")
         shutil.rmtree(workdir)
     config = config_flags.override(PRESETS[f"{FLAGS.dataset}_resnet20"], FLAGS.flag_values_dict())

@@ -184,15 +184,19 @@ def predict(arguments: Sequence[str]) -> None:
 
     out = pathlib.Path(values.out or ".")
     out.mkdir(parents=True, exist_ok=True)
-    stems = [pathlib.Path(photo).stem for photo in photos]
-    for number, photo in enumerate(photos):
+    names: list[str] = []  # of the pictures that are written, each another one
+    for photo in photos:
         pixels = image.read(photo)
         batch, *levels = (one.batch(pixels) for one in (view, *pyramid))
         output = {k: np.asarray(v) for k, v in detect(batch | ({"pyramid": tuple(levels)} if levels else {})).items()}
         scale = np.array(pixels.shape[:2]) / np.asarray(batch["image_size"])[0]
         found = inference.unpacked(output, 0, scale)
-        before = stems[:number].count(stems[number])
-        target = out / f"{stems[number]}{f'_{before + 1}' if before else ''}_boxes.png"
+        name, count = pathlib.Path(photo).stem, 1
+        while name in names:
+            count += 1
+            name = f"{pathlib.Path(photo).stem}_{count}"
+        names.append(name)
+        target = out / f"{name}_boxes.png"
         detection.draw(pixels.numpy(), found, run.facts.class_names, values.show).save(target)
         print(f"{photo}: wrote {target}")
         for box, score, label in zip(*found, strict=True):

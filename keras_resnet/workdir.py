@@ -90,9 +90,8 @@ class Workdir:
         size, known = self.image_size, self.facts.image_size
         if known == size or size[0] != size[1]:
             resize = 0
-        else:
-            # Images of a set that has one size are shown whole, as they are in training by most crops.
-            resize = self.config.resize or (size[0] if known else round(size[0] * 256 / 224))
+        else:  # images of one size are shown whole, as they are in training by most crops
+            resize = self.config.resize or (0 if known else round(size[0] * 256 / 224))
         mean, std = (self.mean, self.std) if mean is None else (mean, std)
         return EvalView(size, mean, std, resize, self.config.exif)
 

@@ -233,11 +233,16 @@ def _coco_folder(root: pathlib.Path) -> BoxDataset:
             raise InputError(f"annotation file {str(files[split])!r} is not in COCO's format: {reason}.") from error
         for kind, keys in COCO_KEYS.items():
             for entry in values[kind]:
-                if not keys <= entry.keys() or len(entry.get("bbox", range(4))) != 4:
+                if not isinstance(entry, dict) or not keys <= entry.keys():
                     raise InputError(
                         f"annotation file {str(files[split])!r} must have {', '.join(sorted(keys))} in each entry of "
-                        f"{kind}, four numbers in bbox; got {str(entry)[:100]}."
+                        f"{kind}; got {str(entry)[:100]}."
                     )
+        for entry in values["annotations"]:
+            if not isinstance(entry["bbox"], list) or len(entry["bbox"]) != 4:
+                raise InputError(
+                    f"annotation file {str(files[split])!r} must have four numbers in each bbox; got {entry['bbox']}."
+                )
         return values
 
     categories = {}
@@ -482,7 +487,9 @@ def _with_pixels(stream: tf.data.Dataset) -> tf.data.Dataset:
         return pixels.ignore_errors(log_warning=False).concatenate(nothing).take(1).map(lambda one: (one, path, *rest))
 
     def checked(pixels, path, *rest):
-        text = tf.strings.join(["InputError: image ", path, f" cannot be read as a {image.FORMATS} image."])
+        text = tf.strings.join(
+            ["InputError: image ", path, f" is missing, damaged, too large or no {image.FORMATS} image."]
+        )
         with tf.control_dependencies([tf.debugging.Assert(tf.size(pixels) > 0, [text])]):
             pixels = tf.identity(pixels)
         return (pixels, *rest) if rest else pixels

@@ -142,7 +142,7 @@ def evaluate(
     for views in plan.views:
         for group in groups:
             found = ensemble.evaluate(
-                group,
+                [_with_room(member, views, data) for member in group],
                 data,
                 split=split,
                 protocol=views,
@@ -202,9 +202,18 @@ def _test_split(dataset: Dataset) -> str:
 
 
 def _view(source, dataset: Dataset, resize: int | None) -> EvalView:
-    """A network's view of a data set; images of the network's size are taken whole."""
-    view = source.eval_view() if dataset.facts.image_size == tuple(source.image_size) else source.photo_view()
+    """A network's view of a data set: that of its run where the images have one size that the run knows."""
+    known = dataset.facts.image_size in (tuple(source.image_size), source.facts.image_size)
+    view = source.eval_view() if known else source.photo_view()
     return view if resize is None else dataclasses.replace(view, resize=resize)
+
+
+def _with_room(member: ensemble.Member, protocol: str, dataset: Dataset) -> ensemble.Member:
+    """The member with a view that leaves room for ten crops of images of one size which is not the network's."""
+    view = member.view
+    if protocol != "ten_crop" or view.resize or dataset.facts.image_size in (None, tuple(view.size)):
+        return member
+    return dataclasses.replace(member, view=dataclasses.replace(view, resize=round(max(view.size) * 256 / 224)))
 
 
 def _networks(sources: Sequence, dataset: Dataset, plan: Plan, strategy) -> list[ensemble.Member]:
@@ -245,7 +254,7 @@ def _export(network: exported.Exported, sources: Sequence, dataset: Dataset, pla
     if sources and size == tuple(sources[0].image_size):
         base = _view(sources[0], dataset, plan.resize)
     else:
-        resize = 0 if dataset.facts.image_size == size else round(max(size) * 256 / 224)
+        resize = 0 if dataset.facts.image_size else round(max(size) * 256 / 224)
         base = EvalView(size, None, None, plan.resize or resize)
     # Of any size it takes whole images, and crops them itself.
     kind = EvalView if network.size else WholeView

@@ -19,7 +19,7 @@ from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 from keras_resnet.training.strategy import distributed, per_replica
 from keras_resnet.workdir import Workdir
 
-MEANS = ("data_dir", "download", "threads", "cache")
+MEANS = ("data_dir", "download", "threads")
 """Fields of a configuration that say where images come from and how fast, but decide nothing of a run's result."""
 
 

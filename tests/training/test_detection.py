@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 
 import keras
@@ -196,9 +197,12 @@ def test_the_command_line(data, tmp_path, capsys, caplog):
     other = tmp_path / "other/p0.jpg"
     other.parent.mkdir()
     Image.open(photo).resize((48, 64)).save(other)
-    assert cli.main(["predict", f"--workdir={run}", f"--out={tmp_path}", photo, str(other)]) == 0
+    shutil.copy(photo, other.with_name("p0_2.jpg"))
+    photos = [photo, str(other), str(other.with_name("p0_2.jpg"))]
+    assert cli.main(["predict", f"--workdir={run}", f"--out={tmp_path}", *photos]) == 0
     assert Image.open(tmp_path / "p0_boxes.png").size == (96, 64)
     assert Image.open(tmp_path / "p0_2_boxes.png").size == (48, 64)
+    assert (tmp_path / "p0_2_2_boxes.png").exists()
     assert cli.main(["evaluate", f"--workdir={run}", f"--out={tmp_path / 'other'}"]) == 1
     assert "out must be a folder that does not exist yet" in capsys.readouterr().err
     arguments = ["export", f"--workdir={run}", f"--out={tmp_path / 'model.tflite'}", "--format=tflite"]
@@ -229,7 +233,7 @@ def test_a_damaged_picture_is_named_on_the_command_line(data, tmp_path, capsys):
     file.write_text(config(data).to_json())
     assert cli.main(["train", f"--config={file}", f"--workdir={tmp_path / 'run'}"]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said[-1].startswith(f"keras-resnet train: image {path} cannot be read as a")
+    assert said[-1].startswith(f"keras-resnet train: image {path} is missing, damaged, too large or no")
 
 
 def test_mistakes_on_the_command_line(data, tmp_path, capsys):
