@@ -31,6 +31,9 @@ from keras_resnet.models.published import ModelInfo
 SUFFIX = ".weights.h5"
 HEAD = ("predictions/kernel", "predictions/bias")
 
+PARTIAL = ".weights-"
+"""How the folder begins in which a file is written, beside its place."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -280,7 +283,7 @@ def save(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = N
     path = pathlib.Path(path)
     if not path.name.endswith(SUFFIX):
         raise InputError(f"path must end in {SUFFIX}; got {str(path)!r}.")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
         whole, bare = pathlib.Path(folder, f"whole{SUFFIX}"), pathlib.Path(folder, f"bare{SUFFIX}")
         model.save_weights(str(whole))
         with h5py.File(whole, "r") as source, h5py.File(bare, "w") as target:
@@ -325,7 +328,7 @@ def save_safetensors(model: keras.Model, path: str | os.PathLike, info: ModelInf
         raise InputError(f"{model.name} is not a network of this package.")
     arrays = {name: variable.numpy().astype("float32") for name, variable in variables.items()}
     metadata = {"format": "pt", readers.ATTRIBUTE: _notes(model, info)}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
         partial = pathlib.Path(folder, path.name)
         save_file(dict(namings.to_theirs(arrays)), partial, metadata)
         manifest.publish(partial, path)

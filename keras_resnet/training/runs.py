@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -14,6 +15,7 @@ import keras_resnet
 from keras_resnet import workers
 from keras_resnet.config import Values
 from keras_resnet.errors import InputError
+from keras_resnet.models import weights
 from keras_resnet.training.callbacks import Progress
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 from keras_resnet.training.strategy import distributed, per_replica
@@ -103,6 +105,8 @@ def fit(
     start = saver.restore(run.checkpoints)
     shown = []
     if workers.is_chief(strategy):
+        for left in run.path.glob(f"{weights.PARTIAL}*"):  # by a kill while weights were written
+            shutil.rmtree(left)
         print(headline, flush=True)
         if start:
             print(f"going on from step {start}", flush=True)

@@ -262,7 +262,9 @@ def test_a_corrected_command_goes_through(tmp_path):
     assert loop.train(right, tmp_path / "run").weights.exists()
     # Where images come from, and how fast, is no part of a run.
     again = dataclasses.replace(right, threads=2, download=True, data_dir=str(tmp_path))
+    (tmp_path / "run/.weights-left-by-a-kill").mkdir()
     assert loop.train(again, tmp_path / "run").config == again
+    assert not list((tmp_path / "run").glob(".*"))
     with pytest.raises(errors.InputError, match="cache '' there, 'memory' here"):  # which has another order
         loop.train(dataclasses.replace(right, cache="memory"), tmp_path / "run")
 
