@@ -56,7 +56,7 @@ $(VENV)/.installed: setup.py constraints.txt
 
 $(JAX_VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(JAX_VENV)
-	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) jax keras absl-py pytest safetensors
+	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) jax keras absl-py pytest safetensors tqdm
 	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
 	touch $@
 

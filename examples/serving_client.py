@@ -9,6 +9,7 @@ where one of them cannot be decoded.
 
 import argparse
 import base64
+import http.client
 import json
 import pathlib
 import sys
@@ -30,10 +31,20 @@ def predict_rest(url: str, model: str, contents: list[bytes]) -> list[list[tuple
         with urllib.request.urlopen(request, timeout=30) as response:
             predictions = json.load(response)["predictions"]
     except urllib.error.HTTPError as error:
-        raise RuntimeError(json.load(error)["error"]) from error
-    except OSError as error:
+        raise RuntimeError(_reason(error)) from error
+    except (OSError, http.client.HTTPException) as error:
         raise RuntimeError(f"no answer from {url}: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RuntimeError(f"what answers at {url} is no TensorFlow Serving: {error!r}") from error
     return [list(zip(one["classes"], one["scores"], strict=True)) for one in predictions]
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """What TensorFlow Serving says, or the bare status of something between."""
+    try:
+        return json.load(error)["error"]
+    except (ValueError, KeyError, TypeError):
+        return f"{error.url}: HTTP status {error.code}, {error.reason}"
 
 
 def predict_grpc(address: str, model: str, contents: list[bytes]) -> list[list[tuple[str, float]]]:

@@ -12,16 +12,20 @@ import zipfile
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def load_photo(path: str, preprocessing: dict) -> np.ndarray:
     """Read a photo as the network wants it: u8[1,H,W,3], the centre after the shorter side was resized."""
     with Image.open(path) as file:
-        photo = file.convert("RGB")
+        turned = preprocessing["exif_orientation"] == "applied" and file.format == "JPEG"
+        photo = (ImageOps.exif_transpose(file) if turned else file).convert("RGB")
     short, (height, width) = preprocessing["resize_shorter_side"], preprocessing["center_crop"]
-    scale = min(photo.size)
-    photo = photo.resize([side * short // scale for side in photo.size], Image.Resampling.BILINEAR)
+    if short:
+        scale = min(photo.size)
+        photo = photo.resize([side * short // scale for side in photo.size], Image.Resampling.BILINEAR)
+    if photo.width < width or photo.height < height:
+        raise ValueError(f"{path} has {photo.width}x{photo.height} pixels; the network wants {width}x{height}.")
     left, top = round((photo.width - width) / 2), round((photo.height - height) / 2)
     return np.asarray(photo.crop((left, top, left + width, top + height)))[None]
 
@@ -38,7 +42,7 @@ def main() -> int:
             labels = archive.read("labels.txt").decode().splitlines()
             preprocessing = json.loads(archive.read("preprocessing.json"))
         images = [load_photo(photo, preprocessing) for photo in arguments.photos]
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         print(f"tflite_predict: {error}", file=sys.stderr)
         return 1
 

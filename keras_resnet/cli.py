@@ -406,6 +406,7 @@ def convert(arguments: Sequence[str]) -> None:
 
     from keras_resnet import pretrained
     from keras_resnet.models import convert as conversion
+    from keras_resnet.models.fingerprint import Fingerprint
     from keras_resnet.workdir import Workdir
 
     if os.path.isdir(source):
@@ -413,6 +414,9 @@ def convert(arguments: Sequence[str]) -> None:
         source, info = run.weights, pretrained.run_info(run)
     model = conversion.convert(source, out, values.model, stride_in_1x1=values.stride_in_1x1, info=info)
     print(f"wrote {out}: {model.name}, {model.count_params():,} numbers")
+    kind = Fingerprint.of_model(model)
+    if out.endswith(".safetensors") and kind and kind.block == "bottleneck" and kind.stride_in_1x1:
+        print("its bottlenecks have their stride in the first 1x1; torchvision's networks have it in the 3x3")
 
 
 def launch(arguments: Sequence[str]) -> int | None:

@@ -104,7 +104,7 @@ class Pretrained:
     def eval_view(self, mean=None, std=None) -> EvalView:
         """The view that the weights were tested with; another mean and std may be given."""
         mean, std = (self.mean, self.std) if mean is None else (mean, std)
-        return EvalView(self.image_size, mean, std, self.info.resize)
+        return EvalView(self.image_size, mean, std, self.info.resize, self.info.exif)
 
     def photo_view(self) -> EvalView:
         """The view of a photo of any size, also for weights whose images all had the network's size."""
@@ -133,11 +133,24 @@ def run_info(run: Workdir) -> ModelInfo:
     """What travels with a run's weights when they leave its folder.
 
     Raises:
-        ValueError: the run subtracts the mean of each pixel, which no other program knows of.
+        ValueError: the run's weights cannot leave its folder; see `can_leave`.
     """
-    if run.config.pixel_mean:
-        raise InputError("workdir must be of a run without pixel_mean; its weights are of no use without that image.")
-    size = run.image_size[0]
+    if not can_leave(run):
+        raise InputError(
+            "workdir must be of a run without pixel_mean and of square images; other programs cannot show images so."
+        )
     return ModelInfo(
-        run.config.model, "", size, run.eval_view().resize, run.facts.class_names, mean=run.mean, std=run.std
+        run.config.model,
+        "",
+        run.image_size[0],
+        run.eval_view().resize,
+        run.facts.class_names,
+        mean=run.mean,
+        std=run.std,
+        exif=run.config.exif,
     )
+
+
+def can_leave(run: Workdir) -> bool:
+    """Whether a `ModelInfo` can say how a run shows images: they must be square, and without a mean of each pixel."""
+    return not run.config.pixel_mean and run.image_size[0] == run.image_size[1]

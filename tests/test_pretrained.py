@@ -1,5 +1,6 @@
 """Weights as a source of a trained network: what travels with them reaches every verb."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -153,8 +154,11 @@ def test_a_run_takes_its_facts_along(tmp_path, capsys):
     source = Pretrained.open(tmp_path / "b.safetensors")
     assert (source.mean, source.std, source.facts.class_names) == (facts.mean, facts.std, facts.class_names)
     assert (source.image_size, source.config.model) == ((8, 8), "resnet20")
-    with pytest.raises(ValueError, match="without pixel_mean"):
-        run_info(Workdir(run.path, Config(pixel_mean=True), facts))
+    assert run_info(Workdir(run.path, Config(exif=True), facts)).exif
+    wide = dataclasses.replace(facts, image_size=(8, 12))
+    for other in (Workdir(run.path, Config(pixel_mean=True), facts), Workdir(run.path, Config(), wide)):
+        with pytest.raises(ValueError, match="without pixel_mean and of square images"):
+            run_info(other)
 
 
 @pytest.mark.slow

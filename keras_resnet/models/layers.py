@@ -64,7 +64,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
             variance *= (count - 1.0) / count
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+                update = moving * self.momentum + batch * (1.0 - self.momentum)
+                # The statistics of no images, as a replica gets of a last batch that is too small, are NaN.
+                moving.assign(tf.where(count > 0, update, tf.convert_to_tensor(moving)))
         return outputs
 
 

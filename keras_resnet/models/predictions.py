@@ -45,5 +45,6 @@ def decode_predictions(
         )
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= len(classes):
         raise InputError(f"top must be an integer from 1 to {len(classes)}; got {top!r}.")
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    # As floats, since of integers the smallest one has no opposite, and unsigned ones have none at all.
+    best = np.argsort(-scores.astype("float64"), axis=1, kind="stable")[:, :top]
     return [[(*classes[i], float(row[i])) for i in order] for row, order in zip(scores, best, strict=True)]

@@ -46,6 +46,7 @@ class ModelInfo:
         url: where the file is.
         digest: "md5:" or "sha256:" and the digest as the publisher gives it, for sha256 perhaps only its first digits.
         verified: whether the published file itself has been loaded and tested with this package.
+        exif: whether JPEGs are turned as their EXIF orientation says.
     """
 
     model: str
@@ -64,6 +65,7 @@ class ModelInfo:
     url: str = ""
     digest: str = ""
     verified: bool = False
+    exif: bool = False
 
     @property
     def normalization(self) -> Normalization:

@@ -149,7 +149,8 @@ def ResNet(
         previous = dilation
     x = _head(x, include_top, pooling, classes, classifier_activation, dtype)
 
-    (source,) = keras.utils.get_source_inputs(inputs)
+    sources = keras.utils.get_source_inputs(inputs)
+    source = sources[0] if len(sources) == 1 else sources
     with recursion_limit(30 * sum(stage.blocks for stage in stages)):
         model = (RecomputingModel if recompute else keras.Model)(source, x, name=name)
     if weights is not None:

@@ -55,7 +55,7 @@ def preprocessing(view: EvalView) -> dict:
     """How a photo becomes the input `images`, as JSON's types."""
     return {
         "color": "RGB, values from 0 to 255; normalisation is part of the network",
-        "resize_shorter_side": view.resize or max(view.size),
+        "resize_shorter_side": view.resize or None,
         "resize_method": "bilinear, antialiased",
         "center_crop": list(view.size),
         "exif_orientation": "applied" if view.exif else "ignored",

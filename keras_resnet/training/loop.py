@@ -19,7 +19,7 @@ from keras_resnet.data import datasets, pipeline, statistics
 from keras_resnet.data.examples import Dataset
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import ARCHITECTURES
-from keras_resnet.pretrained import run_info
+from keras_resnet.pretrained import can_leave, run_info
 from keras_resnet.training import averaging, finetuning, optimizers, runs
 from keras_resnet.training.adaptive import Plateau, WarmUp
 from keras_resnet.training.callbacks import BestWeights, Curves, LossWithoutPadding, MetricsLog, TensorBoardLog
@@ -155,7 +155,7 @@ def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
             MetricsLog(own.metrics),
             TensorBoardLog(own.tensorboard),
             Curves(own.metrics, own.curves),
-            BestWeights(own.weights, saver.best, average, None if config.pixel_mean else run_info(run)),
+            BestWeights(own.weights, saver.best, average, run_info(run) if can_leave(run) else None),
         ]
         runs.fit(
             model,

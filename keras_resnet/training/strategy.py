@@ -211,8 +211,15 @@ def _from_kubernetes(timeout: float) -> Cluster:
     for name in names:
         if not os.environ.get(name):
             raise InputError(f"{name} must be set beside KERAS_RESNET_PODS; it is not.")
-    wanted, host = int(os.environ[names[0]]), os.environ[names[1]]
-    config.load_incluster_config()
+    host = os.environ[names[1]]
+    try:
+        wanted = int(os.environ[names[0]])
+    except ValueError:
+        raise InputError(f"{names[0]} must be a whole number; got {os.environ[names[0]]!r}.") from None
+    try:
+        config.load_incluster_config()
+    except config.ConfigException as error:
+        raise InputError(f"KERAS_RESNET_PODS is for processes in a pod of Kubernetes: {error}.") from error
     resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver(
         {"worker": [selector]}, tf_server_port=2222, override_client=client.CoreV1Api()
     )
@@ -222,6 +229,11 @@ def _from_kubernetes(timeout: float) -> Cluster:
             addresses, reason = resolver.cluster_spec().as_dict().get("worker", []), ""
         except RuntimeError as error:
             addresses, reason = [], f" ({error})"
+        except client.ApiException as error:
+            raise InputError(
+                f"the pods of {selector!r} cannot be listed, which the pod's service account must be allowed to: "
+                f"{error.status} {error.reason}."
+            ) from error
         if len(addresses) == wanted:
             break
         if time.monotonic() > deadline:

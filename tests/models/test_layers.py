@@ -140,6 +140,24 @@ def test_replicas_keep_one_set_of_statistics(two_replicas):
     assert kept == [2.0, 2.0]
 
 
+def test_a_replica_without_images_keeps_the_statistics(two_replicas):
+    with two_replicas.scope():
+        layer = BatchNormalization(momentum=0.0)
+        layer.build((None, None, None, 1))
+
+    @tf.function
+    def step():
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            layer(tf.fill((1 - number, 2, 2, 1), 3.0), training=True)
+
+        two_replicas.run(replica)
+
+    step()
+    kept = [float(value[0]) for value in two_replicas.experimental_local_results(compat.tf_variable(layer.moving_mean))]
+    assert kept == [1.5, 1.5]  # of 3, and of the 0 from the start
+
+
 def test_identity_shortcut_by_hand():
     x = np.arange(16, dtype="float32").reshape(1, 4, 4, 1)
     halves = IdentityShortcut(4, 2)(x).numpy()

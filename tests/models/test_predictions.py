@@ -27,6 +27,8 @@ def test_best_first():
 
 def test_own_labels():
     assert decode_predictions([[0.1, 0.9]], top=1, labels=["cat", "dog"]) == [[(1, "dog", 0.9)]]
+    for scores in (np.uint8([[0, 255, 3]]), np.int8([[-128, 127, 3]])):  # as integer networks give them
+        assert [name for _, name, _ in decode_predictions(scores, 3, "abc")[0]] == ["b", "c", "a"]
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,16 @@ def test_without_top():
     assert keras_resnet.ResNet50(include_top=False).input_shape == (None, None, None, 3)
 
 
+def test_input_tensor_of_several_inputs(random):
+    parts = [keras.Input((64, 64, 1)), keras.Input((64, 64, 2))]
+    model = keras_resnet.ResNet18(input_tensor=keras.layers.Concatenate()(parts), classes=3)
+    images = random.normal(size=(1, 64, 64, 3)).astype("float32")
+    plain = keras_resnet.ResNet18(input_shape=(64, 64, 3), classes=3)
+    plain.set_weights(model.get_weights())
+    found = model.predict_on_batch([images[..., :1], images[..., 1:]])
+    np.testing.assert_allclose(found, plain.predict_on_batch(images), atol=1e-6)
+
+
 def test_input_tensor():
     images = keras.Input((40, 40, 3), name="photo")
     model = keras_resnet.ResNet18(input_tensor=images, classes=3)

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -154,6 +156,39 @@ def test_the_client_says_when_there_is_no_server(tmp_path):
         assert result.returncode == 1
         assert result.stderr.startswith("serving_client: ")
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"\x00\x00\x12\x04 this is no HTTP\r\n\r\n", "no answer from"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", "HTTP status 502, Bad Gateway"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "is no TensorFlow Serving"),
+    ],
+)
+def test_the_client_says_when_something_else_answers(answer, message, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as request:
+                length = 0
+                while line := request.readline().strip():
+                    name, _, value = line.partition(b":")
+                    length = int(value) if name.lower() == b"content-length" else length
+                request.read(length)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        way = f"--rest=http://127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "examples/serving_client.py", way, "--model=m", f"{tmp_path}/a.png"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        thread.join()
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_resnet
 from keras_resnet.data import datasets, pipeline
+from keras_resnet.data.views import EvalView
 from keras_resnet.evaluation import classification
 from keras_resnet.evaluation import exported as exported_networks
-from keras_resnet.serving import report, tflite
+from keras_resnet.serving import metadata, report, tflite, warmup
 from keras_resnet.workdir import Workdir
 from tests.serving.sources import Source, settle
 
@@ -223,6 +224,25 @@ def test_samples_are_spread_evenly():
     picked = tflite.sample(digits, "test", 3).examples("picked")
     np.testing.assert_array_equal(picked.labels, digits.examples("test").labels[[0, 199, 399]])
     assert tflite.sample(digits, "test", 0).count("picked") == 599
+
+
+def test_how_a_photo_is_made_an_input(tmp_path):
+    from PIL import Image
+
+    from examples.tflite_predict import load_photo
+
+    pixels = warmup.picture(40, 60)
+    photo = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(pixels).save(photo, quality=100, subsampling=0, exif=exif)
+    for view in (EvalView((32, 32), (0.0,) * 3, (1.0,) * 3, 36, True), EvalView((36, 24), (0.0,) * 3, (1.0,) * 3)):
+        rule = json.loads(json.dumps(metadata.preprocessing(view)))
+        expected = view.decode(photo.read_bytes()).numpy()
+        difference = np.abs(load_photo(str(photo), rule)[0].astype("float32") - expected)
+        assert difference.mean() < 3, view
+    with pytest.raises(ValueError, match="60x40 pixels; the network wants 64x64"):
+        load_photo(str(photo), metadata.preprocessing(EvalView((64, 64), (0.0,) * 3, (1.0,) * 3)))
 
 
 def test_the_example_names_photos(exported, run, tmp_path):

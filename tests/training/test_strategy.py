@@ -245,13 +245,31 @@ def test_pods_of_kubernetes(monkeypatch):
     with pytest.raises(InputError, match="KERAS_RESNET_PODS needs the package kubernetes"):
         strategy.cluster()
     library = types.ModuleType("kubernetes")
-    library.client = types.SimpleNamespace(CoreV1Api=CoreV1Api)
-    library.config = types.SimpleNamespace(load_incluster_config=lambda: None)
+
+    class Refused(Exception):
+        status, reason = 403, "Forbidden"
+
+    library.client = types.SimpleNamespace(CoreV1Api=CoreV1Api, ApiException=Refused)
+    library.config = types.SimpleNamespace(load_incluster_config=lambda: None, ConfigException=FileNotFoundError)
     monkeypatch.setitem(sys.modules, "kubernetes", library)
     with pytest.raises(InputError, match="KERAS_RESNET_WORKERS must be set beside KERAS_RESNET_PODS"):
         strategy.cluster()
-    monkeypatch.setenv("KERAS_RESNET_WORKERS", "3")
     monkeypatch.setenv("KERAS_RESNET_HOST_IP", "10.0.0.1")
+    monkeypatch.setenv("KERAS_RESNET_WORKERS", "two")
+    with pytest.raises(InputError, match="KERAS_RESNET_WORKERS must be a whole number; got 'two'"):
+        strategy.cluster()
+    monkeypatch.setenv("KERAS_RESNET_WORKERS", "3")
+    with monkeypatch.context() as outside:
+
+        def refuse(*_, error):
+            raise error
+
+        outside.setattr(CoreV1Api, "list_pod_for_all_namespaces", lambda *_, **__: refuse(error=Refused()))
+        with pytest.raises(InputError, match="must be allowed to: 403 Forbidden"):
+            strategy.cluster()
+        outside.setattr(library.config, "load_incluster_config", lambda: refuse(error=FileNotFoundError("no token")))
+        with pytest.raises(InputError, match="is for processes in a pod of Kubernetes: no token"):
+            strategy.cluster()
     found = strategy.cluster()
     assert found.addresses == ("10.0.0.2:2222", "10.0.0.1:2222", "10.0.0.3:2222")
     assert found.index == 1
