@@ -61,14 +61,16 @@ def test_demo(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["train_cifar", "train_imagenet", "finetune_folder"])
-def test_mistakes_of_examples(script, tmp_path):
-    name = "data" if script == "finetune_folder" else "dataset"
-    value = "/nowhere" if script == "finetune_folder" else "folder:/nowhere"
-    more = [f"--workdir={tmp_path}/run"] if script == "finetune_folder" else []
-    assert f"{script}: dataset must name an existing folder" in run(
-        f"examples/{script}.py", f"--{name}={value}", *more, code=1
-    )
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("train_cifar", ["--dataset=folder:/nowhere"]),
+        ("train_imagenet", ["--dataset=folder:/nowhere"]),
+        ("finetune_folder", ["--data=/nowhere", "--workdir=unused"]),
+    ],
+)
+def test_mistakes_of_examples(script, arguments):
+    assert f"{script}: dataset must name an existing folder" in run(f"examples/{script}.py", *arguments, code=1)
 
 
 @pytest.mark.slow

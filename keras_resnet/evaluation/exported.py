@@ -98,10 +98,11 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
     signature = tuple(entry["shape_signature"])
     if entry["dtype"] not in (np.uint8, np.float32):
         raise InputError(f"tflite must take uint8 or float32 images; {str(path)!r} takes {entry['dtype'].__name__}.")
-    if len(interpreter.get_output_details()) != 1:
-        names = [detail["name"] for detail in interpreter.get_output_details()]
+    exits = interpreter.get_output_details()
+    if len(exits) != 1:
+        names = [detail["name"] for detail in exits]
         raise InputError(f"tflite must have one output with a score for each class; {str(path)!r} has {names}.")
-    (exit_,) = interpreter.get_output_details()
+    (exit_,) = exits
     interpreter.allocate_tensors()
     batch = int(entry["shape"][0])
 

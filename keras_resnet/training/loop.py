@@ -59,7 +59,7 @@ def train(config: Config, workdir: str | os.PathLike, strategy: tf.distribute.St
             finetuning.initialize(model, path, info, config.new_head)
         elif config.freeze_stages or config.freeze_norm:
             raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
-        return _fit(model, dataset, _opened(config, dataset, workdir, strategy))
+        return _fit(model, dataset, _opened(draft, dataset, strategy))
 
 
 def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.PathLike) -> Workdir:
@@ -88,7 +88,8 @@ def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.
     """
     with runs.scope(model.distribute_strategy, config):
         _set_up(config)
-        return _fit(model, dataset, _opened(config, dataset, workdir, model.distribute_strategy))
+        draft = Workdir(pathlib.Path(workdir), config, dataset.facts)
+        return _fit(model, dataset, _opened(draft, dataset, model.distribute_strategy))
 
 
 def _set_up(config: Config) -> None:
@@ -98,14 +99,13 @@ def _set_up(config: Config) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _opened(config: Config, dataset: Dataset, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> Workdir:
+def _opened(draft: Workdir, dataset: Dataset, strategy: tf.distribute.Strategy) -> Workdir:
     """The run's folder, new or that of the same run before, with the statistics of its images."""
 
-    _check(Workdir(pathlib.Path(workdir), config, dataset.facts), dataset)
-
     def opened() -> Workdir:
-        run = runs.reopened(Workdir(pathlib.Path(workdir), config, dataset.facts))
-        if run.facts.mean is None or (config.pixel_mean and not run.pixel_mean.exists()):
+        run = runs.reopened(draft)
+        if run.facts.mean is None or (run.config.pixel_mean and not run.pixel_mean.exists()):
+            _check(run, dataset)
             run = _with_statistics(run, dataset)
         return run
 

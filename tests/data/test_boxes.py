@@ -184,10 +184,8 @@ def test_errors_of_a_coco_folder(tmp_path):
     with pytest.raises(InputError, match="it has no 'annotations'"):
         boxes.load(f"folder:{root}")
     entry = {"image_id": 42, "category_id": 7}
-    four, keys = (
-        "must have four numbers in each bbox",
-        "must have bbox, category_id, image_id in each entry of annotations",
-    )
+    keys = "must have bbox, category_id, image_id in each entry of annotations"
+    four = "must have four numbers in each bbox"
     for number, (damaged, message) in enumerate(
         [(entry, keys), ([], keys), ({**entry, "bbox": [1]}, four), ({**entry, "bbox": None}, four)]
     ):

@@ -81,12 +81,11 @@ def test_two_replicas_and_recalibration(command, run):
 
 
 def test_recalibration_is_over_the_runs_own_images(command, run, tmp_path):
-    path = tmp_path / "val/0/photo.png"
-    path.parent.mkdir(parents=True)
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), "uint8")).save(path)
-    for label in range(1, 7):  # a class for each of the network's
-        (path.parent.parent / str(label)).mkdir()
-        Image.open(path).save(path.parent.parent / str(label) / "photo.png")
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), "uint8")
+    for label in range(7):  # a class for each of the network's
+        path = tmp_path / f"val/{label}/photo.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(path)
     # There is no split named train in this folder.
     found = rows(command("evaluate", f"--workdir={run.path}", f"--dataset=folder:{tmp_path}", "--recalibrate=64"))
     assert next(iter(found.values()))[-1] == "7"

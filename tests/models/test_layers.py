@@ -121,40 +121,30 @@ def test_config_round_trip():
     assert set(layer.get_config()) == set(keras.layers.BatchNormalization().get_config())
 
 
-def test_replicas_keep_one_set_of_statistics(two_replicas):
-    """By hand: replicas that see only 1s and only 3s both end with the mean of their means."""
-    with two_replicas.scope():
+def kept_means(strategy, images_of):
+    """The moving means of a layer on each replica after one step, on `images_of` the replica's number."""
+    with strategy.scope():
         layer = BatchNormalization(momentum=0.0)
         layer.build((None, None, None, 1))
 
     @tf.function
     def step():
-        def replica():
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            layer(tf.fill((2, 2, 2, 1), 1.0 + 2.0 * tf.cast(number, tf.float32)), training=True)
-
-        two_replicas.run(replica)
+        strategy.run(
+            lambda: layer(images_of(tf.distribute.get_replica_context().replica_id_in_sync_group), training=True)
+        )
 
     step()
-    kept = [float(value[0]) for value in two_replicas.experimental_local_results(compat.tf_variable(layer.moving_mean))]
+    return [float(value[0]) for value in strategy.experimental_local_results(compat.tf_variable(layer.moving_mean))]
+
+
+def test_replicas_keep_one_set_of_statistics(two_replicas):
+    """By hand: replicas that see only 1s and only 3s both end with the mean of their means."""
+    kept = kept_means(two_replicas, lambda number: tf.fill((2, 2, 2, 1), 1.0 + 2.0 * tf.cast(number, tf.float32)))
     assert kept == [2.0, 2.0]
 
 
 def test_a_replica_without_images_keeps_the_statistics(two_replicas):
-    with two_replicas.scope():
-        layer = BatchNormalization(momentum=0.0)
-        layer.build((None, None, None, 1))
-
-    @tf.function
-    def step():
-        def replica():
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            layer(tf.fill((1 - number, 2, 2, 1), 3.0), training=True)
-
-        two_replicas.run(replica)
-
-    step()
-    kept = [float(value[0]) for value in two_replicas.experimental_local_results(compat.tf_variable(layer.moving_mean))]
+    kept = kept_means(two_replicas, lambda number: tf.fill((1 - number, 2, 2, 1), 3.0))
     assert np.mean(kept) == 1.5  # of 3, and of the 0 from the start; Keras 2 takes the mean when it is read
 
 
