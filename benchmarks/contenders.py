@@ -238,16 +238,16 @@ def write_exports(model: str, size: int, folder: str) -> Turn:
     import numpy as np
 
     import keras_resnet
-    from keras_resnet.data.examples import Dataset, Facts, Images
+    from keras_resnet.data.dataset import Dataset, DatasetInfo, Images
     from keras_resnet.serving import saved_model, tflite
     from tests.serving.sources import MEAN, STD, Source, settle, smooth
 
     source = Source(settle(getattr(keras_resnet, model)(input_shape=(size, size, 3))))
     random = np.random.default_rng(0)
     pictures = np.stack([smooth(random, size, size) for _ in range(24)])
-    names = source.facts.class_names
+    names = source.dataset_info.class_names
     images = Images(pictures, np.zeros(len(pictures), "int32"))
-    facts = Facts("pictures", names, (size, size), {"train": len(pictures)}, MEAN, STD)
+    facts = DatasetInfo("pictures", names, (size, size), {"train": len(pictures)}, MEAN, STD)
 
     def turn():
         saved_model.export(source, pathlib.Path(folder, "saved_model"))
@@ -370,12 +370,12 @@ def training_memory(**options) -> Turn:
 
 def pipeline(dataset: str, data_dir: str | None, batch_size: int) -> Turn:
     """One batch of the training view of section 4.2."""
-    from keras_resnet.data import datasets
     from keras_resnet.data import pipeline as batches
-    from keras_resnet.data.views import TrainView
+    from keras_resnet.data import sources
+    from keras_resnet.data.transforms import TrainTransform
 
-    found = datasets.load(dataset, data_dir)
-    view = TrainView(found.facts.image_size, (125.0, 123.0, 114.0), (63.0, 62.0, 67.0))
+    found = sources.load(dataset, data_dir)
+    view = TrainTransform(found.dataset_info.image_size, (125.0, 123.0, 114.0), (63.0, 62.0, 67.0))
     made = batches.train(found, batch_size, view).as_numpy_iterator()
 
     def turn():

@@ -13,13 +13,14 @@ import pathlib
 import keras
 from absl import app, flags
 
-from keras_resnet import cli
-from keras_resnet.data import boxes
-from keras_resnet.detection import faster_rcnn
-from keras_resnet.detector_config import DETECTOR_PRESETS
+from keras_resnet.classification.run import MODELS
+from keras_resnet.cli import main as cli
+from keras_resnet.detection import train as detection
+from keras_resnet.detection.config import PRESETS
+from keras_resnet.detection.data import boxes
+from keras_resnet.detection.faster_rcnn import faster_rcnn
 from keras_resnet.models.architectures import ARCHITECTURES
-from keras_resnet.training import detection, finetuning
-from keras_resnet.workdir import MODELS
+from keras_resnet.training import finetuning
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of BCCD in VOC's layout.", required=True)
@@ -34,11 +35,11 @@ def main(_):
     dataset = boxes.load(f"folder:{FLAGS.data}")
     path, info = finetuning.find(FLAGS.weights, "resnet50")
     known = info.normalization
-    dataset = dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
+    dataset = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, mean=known.mean, std=known.std))
     classifier = MODELS["resnet50"]()
     finetuning.initialize(classifier, path, info)
     config = dataclasses.replace(
-        DETECTOR_PRESETS["bccd_resnet50"],
+        PRESETS["bccd_resnet50"],
         steps=FLAGS.steps,
         decay_steps=(FLAGS.steps * 3 // 4,),
         warmup_steps=min(50, FLAGS.steps // 4),
@@ -51,16 +52,16 @@ def main(_):
         depth = 2 + 3 * sum(blocks)
         backbone = dataclasses.replace(whole, name=f"ResNet{depth}", depth=depth, stages=stages)
         keras.utils.set_random_seed(config.seed)
-        model = faster_rcnn(backbone, len(dataset.facts.class_names), **_without_backbone(config))
+        model = faster_rcnn(backbone, len(dataset.info.class_names), **_without_backbone(config))
         model.load_backbone(classifier)
         run = detection.fit(model, dataset, config, pathlib.Path(FLAGS.workdir, backbone.name.lower()))
         record = json.loads(run.metrics.read_text(encoding="utf-8").splitlines()[-1])
-        averages = [record["val_map50"]] + [record[f"val_ap50_{name}"] for name in dataset.facts.class_names]
+        averages = [record["val_map50"]] + [record[f"val_ap50_{name}"] for name in dataset.info.class_names]
         cells = " | ".join(f"{value:.2f}" for value in averages)
         rows.append(f"| {', '.join(map(str, blocks))} | {depth} | {model.count_params():,} | {cells} |")
     print(f"\n{FLAGS.steps} steps each\n")
-    print(f"| blocks a stage | layers | parameters | mAP@.5 | {' | '.join(dataset.facts.class_names)} |")
-    print("|---|---:|---:|" + "---:|" * (1 + len(dataset.facts.class_names)))
+    print(f"| blocks a stage | layers | parameters | mAP@.5 | {' | '.join(dataset.info.class_names)} |")
+    print("|---|---:|---:|" + "---:|" * (1 + len(dataset.info.class_names)))
     print("\n".join(rows))
 
 

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet50", "Network.")
@@ -55,14 +55,14 @@ def measure(load, path, image, rounds):
 
 
 def main(_):
-    from keras_resnet.data.boxes import BoxView
-    from keras_resnet.detection import faster_rcnn
-    from keras_resnet.serving import detection
+    from keras_resnet.detection import export as detection
+    from keras_resnet.detection.data.boxes import DetectionTransform
+    from keras_resnet.detection.faster_rcnn import faster_rcnn
 
     size = tuple(map(int, FLAGS.size))
     options = {"test_proposals": (6000, FLAGS.proposals), "roi_pooling": FLAGS.roi_pooling, "policy": "float32"}
     model = faster_rcnn(FLAGS.backbone, FLAGS.classes, **options)
-    view = BoxView(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+    view = DetectionTransform(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype("uint8")
     with tempfile.TemporaryDirectory() as folder:
         names = tuple(map(str, range(FLAGS.classes)))

@@ -16,7 +16,7 @@ import time
 
 from absl import app, flags
 
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("photos", None, "Folder of photos, with or without subfolders; by default random ones of 500x375.")
@@ -48,8 +48,8 @@ def main(_):
     import numpy as np
 
     import keras_resnet
-    from keras_resnet.data.examples import Dataset, Facts, Files
-    from keras_resnet.data.views import EvalView
+    from keras_resnet.data.dataset import Dataset, DatasetInfo, Files
+    from keras_resnet.data.transforms import EvalTransform
     from keras_resnet.evaluation import ensemble, replicas
     from keras_resnet.evaluation.dense import fully_convolutional
 
@@ -57,8 +57,8 @@ def main(_):
         paths = photos(folder)
         files = Files(np.array(paths), np.zeros(len(paths), "int32"))
         names = tuple(map(str, range(1000)))
-        dataset = Dataset(Facts("photos", names, None, {"test": len(paths)}), {"test": files}.__getitem__)
-        view = EvalView((FLAGS.size,) * 2, (124.0, 117.0, 104.0), (1.0,) * 3, round(FLAGS.size * 256 / 224))
+        dataset = Dataset(DatasetInfo("photos", names, None, {"test": len(paths)}), {"test": files}.__getitem__)
+        view = EvalTransform((FLAGS.size,) * 2, (124.0, 117.0, 104.0), (1.0,) * 3, round(FLAGS.size * 256 / 224))
         model = keras_resnet.ResNet50(input_shape=(FLAGS.size, FLAGS.size, 3), classifier_activation=None)
         functions = {
             dense: replicas.function(fully_convolutional(model) if dense else model) for dense in (False, True)

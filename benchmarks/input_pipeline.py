@@ -16,9 +16,9 @@ import time
 import tensorflow as tf
 from absl import app, flags
 
-from keras_resnet.data import datasets, pipeline
-from keras_resnet.data.examples import Images
-from keras_resnet.data.views import TrainView
+from keras_resnet.data import pipeline, sources
+from keras_resnet.data.dataset import Images
+from keras_resnet.data.transforms import TrainTransform
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "digits", "Data set; its split 'train' is read.")
@@ -75,16 +75,16 @@ def train_step(batch_size):
 
 
 def main(_):
-    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+    dataset = sources.load(FLAGS.dataset, FLAGS.data_dir)
     examples = dataset.examples("train")
     if isinstance(examples, Images):
         batch_size = FLAGS.batch_size or 128
-        view = TrainView(dataset.facts.image_size, MEAN, STD)
+        view = TrainTransform(dataset.info.image_size, MEAN, STD)
         ours = pipeline.train(dataset, batch_size, view, threads=FLAGS.threads)
         kinds = {"section 4.2 view": ours.as_numpy_iterator().__next__, "ResNet-20 step": train_step(batch_size)}
     else:
         batch_size = FLAGS.batch_size or 32
-        view = TrainView((224, 224), MEAN, STD, crop="scale", color=0.1)
+        view = TrainTransform((224, 224), MEAN, STD, crop="scale", color=0.1)
         ours = pipeline.train(dataset, batch_size, view, threads=FLAGS.threads)
         kinds = {
             "section 3.4 view": ours.as_numpy_iterator().__next__,

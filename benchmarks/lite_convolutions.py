@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import contenders, machine
 from benchmarks.clock import median_seconds
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "ResNet50", "Constructor of the network.")

@@ -10,7 +10,7 @@ PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "timm", "ai
 
 
 def describe() -> dict[str, str]:
-    """Facts by name: date, processor, cores, load, and the versions that are installed."""
+    """DatasetInfo by name: date, processor, cores, load, and the versions that are installed."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -47,7 +47,7 @@ def main(_):
     facts = {"command": command, **machine.describe()}
     tables = []
     with tempfile.TemporaryDirectory() as folder:
-        plan = subjects.Plan(FLAGS.device, FLAGS.quick, FLAGS.dataset, FLAGS.data_dir, folder)
+        plan = subjects.EvalConfig(FLAGS.device, FLAGS.quick, FLAGS.dataset, FLAGS.data_dir, folder)
         for subject in [subject for kind in kinds for subject in subjects.KINDS[kind](plan)]:
             if table := measure(subject):
                 tables.append(table)

@@ -21,7 +21,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import contenders, machine
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(

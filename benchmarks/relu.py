@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import machine
 from benchmarks.clock import median_seconds
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("shape", ["16", "56", "56", "256"], "Shape of the map.")

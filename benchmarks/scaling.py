@@ -20,7 +20,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from keras_resnet import launch
+from keras_resnet.distribute import launch
 from keras_resnet.models.architectures import ARCHITECTURES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -32,9 +32,9 @@ def work(arguments):
     import keras
 
     import keras_resnet
-    from keras_resnet.data import datasets, pipeline
-    from keras_resnet.data.views import TrainView
-    from keras_resnet.training import strategy
+    from keras_resnet.data import pipeline, sources
+    from keras_resnet.data.transforms import TrainTransform
+    from keras_resnet.distribute import strategy
     from keras_resnet.training.losses import CrossEntropy
     from keras_resnet.training.optimizers import SGD
 
@@ -45,8 +45,8 @@ def work(arguments):
         times.append(time.perf_counter())
 
     where = strategy.make()
-    dataset, batch_size = datasets.load("synthetic:32x32x10"), arguments.batch_size
-    view = TrainView((32, 32), dataset.facts.mean, dataset.facts.std)
+    dataset, batch_size = sources.load("synthetic:32x32x10"), arguments.batch_size
+    view = TrainTransform((32, 32), dataset.info.mean, dataset.info.std)
     keras.utils.set_random_seed(0)
     with where.scope():
         model = getattr(keras_resnet, arguments.model)(classifier_activation=None)

@@ -30,7 +30,7 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class EvalConfig:
     """What the command's flags say.
 
     Attributes:
@@ -71,7 +71,7 @@ def operations(model: str, size: int, work: str = "inference", **options) -> flo
     return 2.0 * passes * ARCHITECTURES[model].multiply_adds(input_size=size, **options)
 
 
-def limits(plan: Plan, dtype: str) -> list[Contender]:
+def limits(plan: EvalConfig, dtype: str) -> list[Contender]:
     """The largest matrix products of both libraries."""
     device = "cuda" if plan.device == "gpu" else "cpu"
     side = 64 if plan.quick else 4096 if device == "cpu" else 8192
@@ -90,7 +90,7 @@ def limits(plan: Plan, dtype: str) -> list[Contender]:
 
 
 def networks(
-    plan: Plan, work: str, model: str, batch_size: int, size: int, dtype: str, libraries: Sequence[str]
+    plan: EvalConfig, work: str, model: str, batch_size: int, size: int, dtype: str, libraries: Sequence[str]
 ) -> list[Contender]:
     """The same network in several libraries, training or predicting.
 
@@ -136,7 +136,7 @@ def networks(
     ]
 
 
-def training(plan: Plan) -> list[Subject]:
+def training(plan: EvalConfig) -> list[Subject]:
     """Training steps: the ImageNet network beside keras.applications, the CIFAR one beside Keras' own batch norm."""
     gpu = plan.device == "gpu"
     big, small = ("keras_resnet", "keras.applications"), ("keras_resnet", "keras batch norm")
@@ -155,7 +155,7 @@ def training(plan: Plan) -> list[Subject]:
     ]
 
 
-def inference(plan: Plan) -> list[Subject]:
+def inference(plan: EvalConfig) -> list[Subject]:
     """Inference of the ImageNet network; bfloat16 beside float32 too."""
     gpu = plan.device == "gpu"
     libraries = ("keras_resnet", "keras_resnet folded", "keras.applications", "torch", "torch.compile")
@@ -176,7 +176,7 @@ def inference(plan: Plan) -> list[Subject]:
     ]
 
 
-def export(plan: Plan) -> list[Subject]:
+def export(plan: EvalConfig) -> list[Subject]:
     """One image at a time: the exported formats beside a call of the model."""
     size = plan.size(224)
     cost = operations("ResNet50", size)
@@ -203,7 +203,7 @@ def export(plan: Plan) -> list[Subject]:
     ]
 
 
-def start_up(plan: Plan) -> list[Subject]:
+def start_up(plan: EvalConfig) -> list[Subject]:
     """Imports, and the time until deep networks are built and take their first step."""
     deep = "ResNet20" if plan.quick else "ResNet1202"
     imports = [
@@ -231,7 +231,7 @@ def start_up(plan: Plan) -> list[Subject]:
     ]
 
 
-def memory(plan: Plan) -> list[Subject]:
+def memory(plan: EvalConfig) -> list[Subject]:
     """The largest memory of a process that trains, with all maps kept and with blocks computed again."""
     cases = [("ResNet110", 128, 32), ("ResNet50", 32, 224)]
     subjects = []
@@ -253,7 +253,7 @@ def memory(plan: Plan) -> list[Subject]:
     return subjects
 
 
-def whole_run(plan: Plan) -> list[Subject]:
+def whole_run(plan: EvalConfig) -> list[Subject]:
     """A run of the command beside its training step alone and its input pipeline alone."""
     batch_size, steps, size = plan.count(128), 4 if plan.quick else 250, 32
     # As the preset's 10,000 images each 1,000 steps; random images are fewer.
@@ -279,7 +279,7 @@ def whole_run(plan: Plan) -> list[Subject]:
     return subjects
 
 
-KINDS: dict[str, Callable[[Plan], list[Subject]]] = {
+KINDS: dict[str, Callable[[EvalConfig], list[Subject]]] = {
     "training": training,
     "inference": inference,
     "whole_run": whole_run,

@@ -15,8 +15,8 @@ import sys
 
 from absl import app, flags
 
-from keras_resnet import cli
-from keras_resnet.config import PRESETS
+from keras_resnet.classification.config import PRESETS
+from keras_resnet.cli import main as cli
 from keras_resnet.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -52,12 +52,12 @@ def configs():
 
 def main(_):
     cli.quiet()
-    from keras_resnet.training import loop
+    from keras_resnet.classification import train
 
     workdir = pathlib.Path(FLAGS.workdir)
     runs = []
     for config in configs():
-        runs.append(str(loop.train(config, workdir / config.model).path))
+        runs.append(str(train.train(config, workdir / config.model).path))
     for verb in ("curves", "responses"):
         code = cli.run(verb, [f"--workdir={','.join(runs)}", f"--out={workdir / verb}.png"])
         if code:

@@ -14,9 +14,9 @@ import tempfile
 import numpy as np
 from absl import app, flags
 
-from keras_resnet import cli
-from keras_resnet import flags as config_flags
-from keras_resnet.config import PRESETS
+from keras_resnet.classification.config import PRESETS
+from keras_resnet.cli import flags as config_flags
+from keras_resnet.cli import main as cli
 from keras_resnet.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -49,11 +49,11 @@ def compare(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> No
 
 def main(_):
     cli.quiet()
-    from keras_resnet.data import datasets, pipeline
-    from keras_resnet.evaluation import classification
+    from keras_resnet.classification import train
+    from keras_resnet.data import pipeline, sources
+    from keras_resnet.evaluation import metrics
     from keras_resnet.ops import image
     from keras_resnet.serving import report, saved_model, tflite
-    from keras_resnet.training import loop
 
     workdir = pathlib.Path(FLAGS.workdir)
     if workdir.exists():
@@ -61,11 +61,11 @@ def main(_):
             raise InputError(f"workdir must be a folder that does not exist yet; {FLAGS.workdir!r} does.")
         shutil.rmtree(workdir)
     config = config_flags.override(PRESETS[f"{FLAGS.dataset}_resnet20"], FLAGS.flag_values_dict())
-    run = loop.train(config, workdir)
+    run = train.train(config, workdir)
 
-    dataset = datasets.load(config.dataset, config.data_dir)
+    dataset = sources.load(config.dataset, config.data_dir)
     model = run.load()
-    errors = classification.evaluate(model.predict_on_batch, pipeline.evaluate(dataset, 256, run.eval_view()))
+    errors = metrics.evaluate(model.predict_on_batch, pipeline.evaluate(dataset, 256, run.eval_transform()))
     print(f"test error {errors.top1_error:.2f} % on {errors.count} held-out images")
 
     images = dataset.examples("test").images

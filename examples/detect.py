@@ -5,7 +5,8 @@ python examples/detect.py --workdir=runs/bccd PHOTO...
 
 import sys
 
-from keras_resnet import cli, detector_cli
+from keras_resnet.cli import main as cli
+from keras_resnet.detection import commands
 
 if __name__ == "__main__":
-    sys.exit(cli.run("predict", sys.argv[1:], detector_cli.VERBS))
+    sys.exit(cli.run("predict", sys.argv[1:], commands.VERBS))

@@ -14,9 +14,9 @@ import sys
 
 from absl import app, flags
 
-from keras_resnet import cli
-from keras_resnet.config import Config
-from keras_resnet.data import datasets
+from keras_resnet.classification.config import ClassifierConfig
+from keras_resnet.cli import main as cli
+from keras_resnet.data import sources
 from keras_resnet.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -34,8 +34,8 @@ def main(_):
     from keras_resnet.training import train
 
     name = f"folder:{FLAGS.data}"
-    held_out = "val" in datasets.load(name).facts.splits
-    config = Config(
+    held_out = "val" in sources.load(name).dataset_info.splits
+    config = ClassifierConfig(
         dataset=name,
         train_split="train" if held_out else "train[:80%]",
         eval_split="val" if held_out else "train[80%:]",
@@ -44,7 +44,7 @@ def main(_):
         crop="inception",
         init_weights=FLAGS.weights,
         freeze_stages=2,
-        backbone_rate=0.1,
+        backbone_lr_mult=0.1,
         optimizer="sgd",
         nesterov=True,
         schedule="cosine",

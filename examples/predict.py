@@ -11,7 +11,7 @@ import sys
 
 from absl import app, flags
 
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 from keras_resnet.errors import InputError
 
 flags.DEFINE_string("weights", "imagenet", "Name of published weights, or a file.")
@@ -57,14 +57,14 @@ def main(arguments):
     cli.quiet()
     import numpy as np
 
-    from keras_resnet.models import published
+    from keras_resnet.classification.pretrained import Pretrained
     from keras_resnet.models.predictions import decode_predictions
+    from keras_resnet.models.weights import published
     from keras_resnet.ops import image
-    from keras_resnet.pretrained import Pretrained
 
     named = published.is_name(FLAGS.weights)
     source = Pretrained.open(FLAGS.weights, FLAGS.model or ("resnet50" if named else None))
-    view, model, names = source.photo_view(), source.load(), source.facts.class_names
+    view, model, names = source.photo_transform(), source.load(), source.dataset_info.class_names
     pictures = np.stack([image.read(photo, view.decode) for photo in photos])
     probabilities = model.predict(view.batch(pictures), batch_size=8, verbose=0)
     predictions = decode_predictions(probabilities, min(FLAGS.top, len(names)), names)

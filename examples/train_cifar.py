@@ -12,9 +12,9 @@ import keras
 from absl import app, flags
 
 import keras_resnet
-from keras_resnet import cli
-from keras_resnet.data import datasets, pipeline
-from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.cli import main as cli
+from keras_resnet.data import pipeline, sources
+from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
@@ -31,10 +31,10 @@ flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "
 
 
 def main(_):
-    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.download)
-    facts = dataset.facts
-    train = pipeline.train(dataset, FLAGS.batch_size, TrainView((32, 32), facts.mean, facts.std))
-    test = pipeline.evaluate(dataset, 256, EvalView((32, 32), facts.mean, facts.std))
+    dataset = sources.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.download)
+    facts = dataset.info
+    train = pipeline.train(dataset, FLAGS.batch_size, TrainTransform((32, 32), facts.mean, facts.std))
+    test = pipeline.evaluate(dataset, 256, EvalTransform((32, 32), facts.mean, facts.std))
 
     model = getattr(keras_resnet, FLAGS.model)(classes=len(facts.class_names), classifier_activation=None)
     boundaries = [FLAGS.steps // 2, FLAGS.steps * 3 // 4]

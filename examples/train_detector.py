@@ -9,7 +9,8 @@ Afterwards `keras-resnet evaluate --workdir=runs/bccd --split=test` reports the 
 
 import sys
 
-from keras_resnet import cli, detector_cli
+from keras_resnet.cli import main as cli
+from keras_resnet.detection import commands
 
 if __name__ == "__main__":
-    sys.exit(cli.run("train", sys.argv[1:], detector_cli.VERBS))
+    sys.exit(cli.run("train", sys.argv[1:], commands.VERBS))

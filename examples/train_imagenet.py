@@ -13,9 +13,10 @@ import keras
 from absl import app, flags
 
 import keras_resnet
-from keras_resnet import cli, compat
-from keras_resnet.data import datasets, pipeline
-from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet import compat
+from keras_resnet.cli import main as cli
+from keras_resnet.data import pipeline, sources
+from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.training.losses import CrossEntropy, Top1Error
@@ -36,18 +37,18 @@ flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "
 
 def main(_):
     compat.set_dtype_policy(FLAGS.precision)
-    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+    dataset = sources.load(FLAGS.dataset, FLAGS.data_dir)
     size = (FLAGS.image_size, FLAGS.image_size)
     mean, std = [255 * value for value in IMAGENET_MEAN], [255 * value for value in IMAGENET_STD]
     scales = (round(FLAGS.image_size * 256 / 224), round(FLAGS.image_size * 480 / 224))
-    view = TrainView(size, mean, std, crop="scale", scales=scales, color=0.1)
+    view = TrainTransform(size, mean, std, crop="scale", scales=scales, pca_noise=0.1)
     train = pipeline.train(dataset, FLAGS.batch_size, view)
     test = pipeline.evaluate(
-        dataset, FLAGS.batch_size, EvalView(size, mean, std, resize=scales[0]), split=FLAGS.eval_split
+        dataset, FLAGS.batch_size, EvalTransform(size, mean, std, resize=scales[0]), split=FLAGS.eval_split
     )
 
     model = getattr(keras_resnet, FLAGS.model)(
-        input_shape=(*size, 3), classes=len(dataset.facts.class_names), classifier_activation=None
+        input_shape=(*size, 3), classes=len(dataset.info.class_names), classifier_activation=None
     )
     boundaries = [FLAGS.steps * part // 15 for part in (4, 8, 12)]
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [0.1, 0.01, 0.001, 0.0001])

@@ -14,19 +14,30 @@ from keras_resnet.models.architectures import ARCHITECTURES
 
 if typing.TYPE_CHECKING:
     from keras_resnet.models.predictions import decode_predictions  # noqa: F401
-    from keras_resnet.models.published import model_info  # noqa: F401
     from keras_resnet.models.resnet import *  # noqa: F403
+    from keras_resnet.models.weights.published import model_info  # noqa: F401
     from keras_resnet.ops.normalization import preprocess_input  # noqa: F401
 
 __version__ = "0.1.0"
 
 _HOME = {
     "decode_predictions": "keras_resnet.models.predictions",
-    "model_info": "keras_resnet.models.published",
+    "model_info": "keras_resnet.models.weights.published",
     "preprocess_input": "keras_resnet.ops.normalization",
     **dict.fromkeys(["ResNet", *ARCHITECTURES], "keras_resnet.models.resnet"),
 }
-_SUBPACKAGES = ("config", "data", "detection", "evaluation", "models", "ops", "serving", "training", "workdir")
+_SUBPACKAGES = (
+    "classification",
+    "data",
+    "detection",
+    "evaluation",
+    "experiment",
+    "models",
+    "ops",
+    "paper",
+    "serving",
+    "training",
+)
 
 __all__ = sorted({"ARCHITECTURES", *_HOME})
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -45,7 +46,15 @@ class PeerLost(Exception):
         )
 
 
-def check_choice(name: str, value: object, allowed: object) -> None:
+def did_you_mean(name: object, allowed: Iterable[object]) -> str:
+    """Return " (did you mean 'NEAREST'?)", or "" if no allowed name is near."""
+    nearest = difflib.get_close_matches(str(name), [str(other) for other in allowed], n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
+def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
     """Raise `InputError` unless `value` is one of `allowed`."""
+    allowed = list(allowed)
     if value not in allowed:
-        raise InputError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+        hint = did_you_mean(value, allowed)
+        raise InputError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}{hint}.")

@@ -17,17 +17,17 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import compat, training
-from keras_resnet.config import Config
+from keras_resnet.classification.config import ClassifierConfig
+from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.models import weights
 from keras_resnet.serving import saved_model
 from keras_resnet.training import optimizers
-from keras_resnet.workdir import Workdir
 from tests.detection import scenes
 
 SIDE, CLASSES = 64, 10
 FAMILIES = ("ResNet20", "PlainNet20", "ResNet18", "ResNet50")
 OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
-CONFIG = Config(
+CONFIG = ClassifierConfig(
     dataset="digits", model="resnet20", batch_size=32, steps=4, decay_steps=(), eval_steps=4, learning_rate=0.05, pad=1
 )
 
@@ -123,7 +123,7 @@ def check(folder: pathlib.Path) -> dict[str, float]:
     function = tf.saved_model.load(str(folder / "exported" / "1")).signatures["images"]
     answer = function(images=tf.constant(_pictures()))
     found["SavedModel"] = _difference([answer["probabilities"].numpy()], [np.load(folder / "probabilities.npy")])
-    run = Workdir.open(folder / "run")
+    run = ClassifierRun.open(folder / "run")
     assert run.config == CONFIG
     best = run.load()
     found["run"] = _difference([np.asarray(best(images(best), training=False))], [_from_checkpoint(run)])
@@ -133,7 +133,7 @@ def check(folder: pathlib.Path) -> dict[str, float]:
     return found
 
 
-def _from_checkpoint(run: Workdir) -> np.ndarray:
+def _from_checkpoint(run: ClassifierRun) -> np.ndarray:
     """The probabilities of the run's network with the weights of its newest checkpoint."""
     model = run.build()
     weights.load(model, tf.train.latest_checkpoint(str(run.checkpoints)) + ".index")

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.test_boxes import voc_folder
 from tests.data.test_idx import folder as idx_folder
+from tests.detection.data.test_boxes import voc_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,7 +34,11 @@ COMMANDS = [
 """In commands: what stands there, what is executed instead, why."""
 
 APPENDED = [
-    (r"train .*--preset=bccd", "--steps=2 --shorter=96 --longer=128 --regions=8 --test_proposals=100,10"),
+    (
+        r"train .*--preset=bccd",
+        "--steps=2 --min_size=96 --max_size=128 --roi_batch_size_per_image=8 --pre_nms_topk_test=100 "
+        "--post_nms_topk_test=10",
+    ),
     (r"train (?!.*bccd)", "--steps=2 --batch_size=4"),
     (r"train .*--preset=(cifar10|fashion_mnist)(?!.*--dataset)", "--dataset=synthetic:32x32x10"),
     (r"train .*--preset=imagenet", "--dataset=synthetic:48x48x4 --image_size=32 --scales=40,48 --eval_split=test[:20]"),
@@ -47,7 +51,11 @@ APPENDED = [
 
 PYTHON = [
     ('"cifar10"', '"synthetic:32x32x10"', "CIFAR-10 is a download"),
-    ('train(PRESETS["digits_resnet20"]', 'train(Config(dataset="digits", steps=2, batch_size=4)', "300 steps"),
+    (
+        'train(PRESETS["digits_resnet20"]',
+        'train(ClassifierConfig(dataset="digits", steps=2, batch_size=4)',
+        "300 steps",
+    ),
     ("steps=20, decay_steps=(), eval_steps=10)", "steps=2, batch_size=4, decay_steps=())", "20 steps"),
     ("steps=100)", "steps=1)", "100 batches"),
 ]
@@ -62,10 +70,10 @@ NOT_EXECUTED = [
     (r"python ((examples|export|benchmarks)/\w+\.py)", "a script with a test of its own; its flags are compared"),
     (
         r"keras-resnet (launch|train .*--strategy=)",
-        "test_launch.py and test_strategy.py have workers; flags are parsed",
+        "distribute/test_launch.py and test_strategy.py have workers; flags are parsed",
     ),
     (r"keras-resnet train .*bccd.*--weights=resnet50_w", "as another of docs/detection.md; its flags are parsed"),
-    (r"keras-resnet reproduce ", "test_reproduction.py trains; its flags are parsed"),
+    (r"keras-resnet reproduce ", "paper/test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",
         "as that of docs/serving.md; parsed",
@@ -114,8 +122,9 @@ EXECUTED_AT = {
 def belongings(small_networks, tmp_path_factory):
     """A folder with what a reader has, and the published weights of a ResNet-50 in a cache."""
     import keras_resnet
-    from keras_resnet.config import Config
-    from keras_resnet.models import published, weights
+    from keras_resnet.classification.config import ClassifierConfig
+    from keras_resnet.models import weights
+    from keras_resnet.models.weights import published
     from keras_resnet.training import train
 
     root = tmp_path_factory.mktemp("belongings")
@@ -147,7 +156,7 @@ def belongings(small_networks, tmp_path_factory):
         ("resnet20.weights.h5", "resnet20-12fca82f.th"),
     ):
         shutil.copy(root / other, root / name)
-    train(Config(dataset="synthetic:32x32x10", steps=2, batch_size=4), root / "runs" / "r20")
+    train(ClassifierConfig(dataset="synthetic:32x32x10", steps=2, batch_size=4), root / "runs" / "r20")
     for name in ("r56", "plain20", "other"):
         shutil.copytree(root / "runs" / "r20", root / "runs" / name)
     return root
@@ -156,7 +165,7 @@ def belongings(small_networks, tmp_path_factory):
 @pytest.fixture
 def reader(belongings, tmp_path, monkeypatch):
     """The page's own folder, as the current one."""
-    from keras_resnet.models import published
+    from keras_resnet.models.weights import published
 
     home = tmp_path / "home"
     shutil.copytree(belongings, home)
@@ -179,7 +188,7 @@ def small(command):
 
 def execute(command):
     """Execute one command of `keras-resnet`, or parse its flags, or see that what it names is there."""
-    from keras_resnet import cli
+    from keras_resnet.cli import main as cli
 
     if reason(command) is None:
         program, verb, *arguments = shlex.split(small(command))
@@ -207,7 +216,9 @@ class Parsed(Exception):
 
 def parse(verb, *arguments):
     """Let a verb of `keras-resnet` parse its flags and do nothing else."""
-    from keras_resnet import cli, detector_cli, flags
+    from keras_resnet.cli import flags
+    from keras_resnet.cli import main as cli
+    from keras_resnet.detection import commands
 
     def parsed(*given, **options):
         original(*given, **options)
@@ -217,29 +228,29 @@ def parse(verb, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flags, "parsed", parsed)
         with pytest.raises(Parsed):
-            (detector_cli.VERBS if detector_cli.wanted(arguments) else cli.VERBS)[verb](arguments)
+            (commands.VERBS if commands.wanted(arguments) else cli.VERBS)[verb](arguments)
     if verb == "launch":
         parse(*arguments[[argument.startswith("-") for argument in arguments].index(False) :])
 
 
 def flags_of(script):
     """Names of the flags that a script defines, those of its configuration included."""
-    from keras_resnet.config import Config
-    from keras_resnet.detector_config import DetectorConfig
+    from keras_resnet.classification.config import ClassifierConfig
+    from keras_resnet.detection.config import DetectorConfig
 
     calls = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.Call) and node.args]
     names = {str(call.args[0].value).lstrip("-") for call in calls if isinstance(call.args[0], ast.Constant)}
     if "cli.run" in script.read_text():
-        names |= set(vars(Config())) | set(vars(DetectorConfig())) | {"preset", "workdir", "out", "data"}
+        names |= set(vars(ClassifierConfig())) | set(vars(DetectorConfig())) | {"preset", "workdir", "out", "data"}
     return names
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if list(blocks(page))], ids=lambda page: page.name)
 def test_blocks_are_executed(page, reader):
-    from keras_resnet.config import Config
+    from keras_resnet.classification.config import ClassifierConfig
 
-    names, done = {"Config": Config}, set()
+    names, done = {"ClassifierConfig": ClassifierConfig}, set()
     for line, language, text in blocks(page):
         where = f"{page.name}:{line}"
         print(f"--- {where}")

@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 
-from keras_resnet import manifest
+from keras_resnet import files
 
 
 def publish(path, content):
     partial = path.with_name("partial")
     partial.write_bytes(content)
-    manifest.publish(partial, path)
+    files.publish(partial, path)
 
 
 def test_sha256sum_reads_it(tmp_path):
@@ -19,12 +19,12 @@ def test_sha256sum_reads_it(tmp_path):
     publish(path, b"new")
     checked = subprocess.run(["sha256sum", "-c", "a file.h5.sha256"], cwd=tmp_path, capture_output=True, text=True)
     assert checked.stdout == "a file.h5: OK\n"
-    manifest.verify(path)
+    files.verify(path)
     path.write_bytes(b"other")
     with pytest.raises(ValueError, match=r"'.*a file.h5' is damaged or was replaced: its SHA-256 is not that of"):
-        manifest.verify(path)
-    manifest.path_of(path).unlink()
-    manifest.verify(path)
+        files.verify(path)
+    files.manifest_path(path).unlink()
+    files.verify(path)
 
 
 @pytest.mark.parametrize("before", ["nothing", "a file", "a file and its manifest"])
@@ -53,8 +53,8 @@ def test_a_stop_at_any_moment_leaves_the_old_or_the_new_file(before, calls, tmp_
         assert before != "a file and its manifest"
     monkeypatch.undo()
     if path.exists():
-        manifest.verify(path)
+        files.verify(path)
         assert path.read_bytes() in (b"old", b"new")
     publish(path, b"newer")
-    manifest.verify(path)
-    assert manifest.path_of(path).read_text().count("\n") == 1
+    files.verify(path)
+    assert files.manifest_path(path).read_text().count("\n") == 1

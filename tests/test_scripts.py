@@ -11,9 +11,9 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from keras_resnet import flags as flag_names
+from keras_resnet.cli import flags as flag_names
 from tests.clean_install import build_wheel
-from tests.data.test_boxes import voc_folder
+from tests.detection.data.test_boxes import voc_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -90,7 +90,8 @@ def test_examples(script, arguments, tmp_path):
 
 def test_predict_example(tmp_path):
     from keras_resnet import ResNet20
-    from keras_resnet.models import published, weights
+    from keras_resnet.models import weights
+    from keras_resnet.models.weights import published
 
     info = published.ModelInfo("resnet20", "torch", 32, 0, published.CIFAR10_CLASSES)
     weights.save(ResNet20(), tmp_path / "a.weights.h5", info)
@@ -123,7 +124,13 @@ def test_detector_examples(tmp_path):
     content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
     root = voc_folder(tmp_path / "voc", content, (96, 128), {"train": ["a", "b"], "val": ["c"]})
     run_dir = tmp_path / "run"
-    size = ["--shorter=96", "--longer=128", "--backbone=resnet18", "--regions=8", "--test_proposals=100,10"]
+    size = [
+        "--min_size=96",
+        "--max_size=128",
+        "--backbone=resnet18",
+        "--roi_batch_size_per_image=8",
+        "--pre_nms_topk_test=100 --post_nms_topk_test=10",
+    ]
     arguments = ["--preset=bccd_resnet50", f"--data={root}", "--steps=2", f"--workdir={run_dir}", *size]
     output = run("examples/train_detector.py", *arguments)
     assert "2 steps of 1 images, 1.0 passes over 2 images with 2 boxes of cat" in output

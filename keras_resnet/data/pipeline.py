@@ -15,8 +15,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.examples import Dataset, Files, Images, Stream
-from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.data.dataset import Dataset, Files, Images, Stream
+from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
 from keras_resnet.ops import image
 
@@ -53,7 +53,7 @@ class BrokenFiles:
 def train(
     dataset: Dataset,
     batch_size: int,
-    view: TrainView,
+    view: TrainTransform,
     *,
     split: str = "train",
     seed: int = 0,
@@ -164,7 +164,7 @@ def train(
 def evaluate(
     dataset: Dataset,
     batch_size: int,
-    view: EvalView,
+    view: EvalTransform,
     *,
     split: str = "test",
     pad_batches: bool = False,
@@ -256,7 +256,7 @@ def _note(report, names: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(tf.strings.length(answer) == 0, ["InputError:", answer])
 
 
-def _refusal(names: np.ndarray, view: EvalView) -> str:
+def _refusal(names: np.ndarray, view: EvalTransform) -> str:
     """Why the first of these files is of no use: it is no image, or smaller than a view that does not resize."""
     name, (height, width) = names[0].decode(errors="replace"), view.size
     with contextlib.suppress(InputError):
@@ -399,7 +399,7 @@ def _decoded(
         `tf.data.Dataset` of (pixels f32[B,*shape], valid bool[B], place i64[B], label i32[B], name string[B]); pixels
         are zero where an image could not be decoded.
     """
-    classes = len(dataset.facts.class_names)
+    classes = len(dataset.info.class_names)
     smallest = [side or 0 for side in shape]
 
     def decode_batch(place, contents, label, name):

@@ -6,14 +6,14 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.ops.image import MAX_PIXELS
 
 
 def pixel_statistics(
     dataset: Dataset,
-    view: EvalView,
+    view: EvalTransform,
     split: str = "train",
     batch_size: int = 256,
     progress: bool = True,
@@ -37,7 +37,7 @@ def pixel_statistics(
         f64[H,W,3], the mean of each pixel, whose own mean over H and W is that of each channel, and f64[3], both in
         [0, 255].
     """
-    plain = EvalView(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
+    plain = EvalTransform(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
     total = np.zeros((*view.size, 3))
     squares = np.zeros(3)
     count = 0

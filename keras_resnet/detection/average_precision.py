@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Found(NamedTuple):
+class Detections(NamedTuple):
     """What a detector found in one image, best first.
 
     Attributes:
@@ -23,7 +23,7 @@ class Found(NamedTuple):
     labels: np.ndarray
 
 
-class Truth(NamedTuple):
+class GroundTruth(NamedTuple):
     """What is in one image: boxes f32[n,4] in the same coordinates, labels i32[n], and ignored bool[n].
 
     Ignored boxes (VOC's difficult ones, crowds) are not expected to be found, nor is it wrong to find them.
@@ -67,7 +67,9 @@ class Curve:
         return float(np.mean(np.append(best, 0.0)[place]))
 
 
-def curves(found: Sequence[Found], truth: Sequence[Truth], classes: int, overlap: float = 0.5) -> list[Curve]:
+def curves(
+    found: Sequence[Detections], truth: Sequence[GroundTruth], classes: int, overlap: float = 0.5
+) -> list[Curve]:
     """Match detections to ground truth and return each class's curve.
 
     Of one class, the detections of all images are taken best first. One is right where the box that it overlaps most

@@ -38,7 +38,7 @@ class FasterRCNN(keras.Model):
 
     In training it takes images f32[B,H,W,3], image_size f32[B,2], boxes f32[B,G,4], labels i32[B,G] from 1 with 0 for
     padding, crowd i32[B,G] with 1 for groups, and seed i32[B,2], adds its four losses, and returns them. Otherwise it
-    takes images and image_size, and returns what `nms.Detections` has in a dictionary. Boxes are in the images' pixels.
+    takes images and image_size, and returns the fields of `nms.PaddedDetections` as a dictionary. Boxes are in pixels.
     """
 
     def __init__(
@@ -49,22 +49,24 @@ class FasterRCNN(keras.Model):
         anchor_scales: Sequence[float] = (128, 256, 512),
         anchor_ratios: Sequence[float] = (0.5, 1, 2),
         anchor_offset: float = 0.5,
-        straddle: float = 0.0,
+        straddle_thresh: float = 0.0,
         rpn_filters: int = 512,
         rpn_batch: int = 256,
-        smallest: float = 16.0,
-        train_proposals: tuple[int, int] = (12_000, 2_000),
-        test_proposals: tuple[int, int] = (6_000, 300),
-        regions: int = 128,
-        positive_share: float = 0.25,
-        background: float = 0.0,
+        min_proposal_size: float = 16.0,
+        pre_nms_topk_train: int = 12_000,
+        post_nms_topk_train: int = 2_000,
+        pre_nms_topk_test: int = 6_000,
+        post_nms_topk_test: int = 300,
+        roi_batch_size_per_image: int = 128,
+        positive_fraction: float = 0.25,
+        bg_iou_low: float = 0.0,
         roi_pooling: str = "max",
         pool_size: int = 14,
         context: bool = False,
         freeze_at: int = 2,
-        score: float = 0.05,
-        overlap: float = 0.3,
-        detections: int = 100,
+        score_thresh: float = 0.05,
+        nms_thresh: float = 0.3,
+        detections_per_image: int = 100,
         refine: bool = False,
         region_chunk: int = 64,
         policy=None,
@@ -116,7 +118,7 @@ class FasterRCNN(keras.Model):
         logits, deltas, anchors = self._anchored(features)
         if training:
             return self._learn(inputs, features, logits, deltas, anchors)
-        regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self.test_proposals)
+        regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self._topk(training=False))
         found, probabilities = self.classify(features, regions, image_size)
         if self.refine:
             again = self.best_boxes(found, probabilities)
@@ -129,8 +131,7 @@ class FasterRCNN(keras.Model):
 
     def propose(self, features: tf.Tensor, image_size: tf.Tensor, training: bool = False) -> rpn.Proposals:
         """Return the regions of maps f32[B,h,w,C]."""
-        counts = self.train_proposals if training else self.test_proposals
-        return self._proposals(*self._anchored(features), image_size, counts)
+        return self._proposals(*self._anchored(features), image_size, self._topk(training))
 
     def vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         """Pool regions f32[B,R,4] and apply conv5_x and global average pooling: f32[B,R,F]."""
@@ -179,9 +180,9 @@ class FasterRCNN(keras.Model):
             found,
             probabilities,
             valid,
-            score=self.score,
-            overlap=self.overlap,
-            most=self.detections,
+            score=self.score_thresh,
+            overlap=self.nms_thresh,
+            most=self.detections_per_image,
             vote=0.5 if self.refine else None,
         )._asdict()
 
@@ -194,9 +195,17 @@ class FasterRCNN(keras.Model):
         count = -1 if None in features.shape[1:3] else height * width * len(self.cell)
         return tf.reshape(logits, [shape[0], count]), tf.reshape(deltas, [shape[0], count, 4]), anchors
 
+    def _topk(self, training: bool) -> tuple[int, int]:
+        """Return the numbers of proposals before and after NMS."""
+        if training:
+            return self.pre_nms_topk_train, self.post_nms_topk_train
+        return self.pre_nms_topk_test, self.post_nms_topk_test
+
     def _proposals(self, logits, deltas, anchors, image_size, counts):
         before, after = counts
-        return rpn.proposals(logits, deltas, anchors, image_size, before=before, after=after, smallest=self.smallest)
+        return rpn.proposals(
+            logits, deltas, anchors, image_size, before=before, after=after, smallest=self.min_proposal_size
+        )
 
     def _outputs(self, vectors):
         """Logits f32[B,R,K+1] and deltas f32[B,R,K,4]."""
@@ -219,14 +228,14 @@ class FasterRCNN(keras.Model):
                 gt_crowd,
                 seeds,
                 total=self.rpn_batch,
-                straddle=self.straddle,
+                straddle=self.straddle_thresh,
             )
             found["rpn_class_loss"], found["rpn_box_loss"] = losses.region_proposal(
                 logits, deltas, *targets, self.rpn_batch
             )
         if self.train_detector:
             if self.proposer is None:
-                regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self.train_proposals)
+                regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self._topk(training=True))
             else:
                 regions, valid, _ = self.proposer(inputs["images"], image_size)
             regions, labels, targets, sampled = self._sampled_regions(
@@ -245,12 +254,14 @@ class FasterRCNN(keras.Model):
         """Choose the regions of a training step among proposals and ground truth (Fast R-CNN, section 2.3)."""
         regions = tf.concat([regions, gt_boxes], 1)
         usable = tf.concat([valid, gt_valid], 1)
-        index, label = matching.match(boxes.iou(regions, gt_boxes), gt_valid, (self.background, 0.5), 0.5)
+        index, label = matching.match(boxes.iou(regions, gt_boxes), gt_valid, (self.bg_iou_low, 0.5), 0.5)
         in_crowd = tf.reduce_any((boxes.coverage(regions, gt_boxes) > 0.5) & gt_crowd[:, None, :], -1)
         usable &= ~(in_crowd & (label != matching.POSITIVE))
         label = tf.where(usable, label, matching.IGNORED)
-        positive, negative = matching.sample(label, int(self.regions * self.positive_share), self.regions, seeds)
-        chosen, sampled = matching.gather_sampled(positive, negative, self.regions)
+        positive, negative = matching.sample(
+            label, int(self.roi_batch_size_per_image * self.positive_fraction), self.roi_batch_size_per_image, seeds
+        )
+        chosen, sampled = matching.gather_sampled(positive, negative, self.roi_batch_size_per_image)
         regions, index, positive = (tf.gather(values, chosen, batch_dims=1) for values in (regions, index, positive))
         labels = tf.where(positive & sampled, tf.gather(gt_labels, index, batch_dims=1), 0)
         targets = boxes.encode(tf.gather(gt_boxes, index, batch_dims=1), regions, DELTA_WEIGHTS)

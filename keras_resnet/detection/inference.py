@@ -7,24 +7,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from keras_resnet.data import boxes
-from keras_resnet.detection.average_precision import Found, Truth
+from keras_resnet.detection.average_precision import Detections, GroundTruth
+from keras_resnet.detection.data import boxes
 
 
 def detect(
     predict: Callable,
-    pictures: Sequence[boxes.Picture],
-    view: boxes.BoxView,
+    pictures: Sequence[boxes.Annotation],
+    view: boxes.DetectionTransform,
     *,
     batch_size: int = 1,
     progress: bool = False,
-    pyramid: Sequence[boxes.BoxView] = (),
-) -> list[Found]:
+    pyramid: Sequence[boxes.DetectionTransform] = (),
+) -> list[Detections]:
     """Run a detector on pictures.
 
     Args:
         predict: images f32[B,H,W,3] and image_size f32[B,2] in a dictionary -> boxes, scores, classes (from 1) and
-            count as `nms.Detections` has them, in a dictionary; such as a detector's `predict_on_batch`.
+            count as `nms.PaddedDetections` has them, in a dictionary; such as a detector's `predict_on_batch`.
         pictures: of a split.
         view: how to show them.
         batch_size: images in a batch.
@@ -34,7 +34,7 @@ def detect(
     Returns:
         What was found in each picture, in their order.
     """
-    found: list[Found | None] = [None] * len(pictures)
+    found: list[Detections | None] = [None] * len(pictures)
     with tqdm(total=len(pictures), unit="image", disable=None if progress else True) as bar:
         for index, batches in boxes.evaluate(pictures, view, batch_size, pyramid):
             done = 0
@@ -48,13 +48,16 @@ def detect(
     return found
 
 
-def unpacked(output: dict[str, np.ndarray], row: int, scale) -> Found:
+def unpacked(output: dict[str, np.ndarray], row: int, scale) -> Detections:
     """One image's detections out of a batch, with its boxes times `scale` (y, x)."""
     count = int(output["count"][row])
     boxes_there = output["boxes"][row, :count] * np.array([*scale, *scale], "float32")
-    return Found(boxes_there, output["scores"][row, :count], output["classes"][row, :count].astype("int32") - 1)
+    return Detections(boxes_there, output["scores"][row, :count], output["classes"][row, :count].astype("int32") - 1)
 
 
-def truths(pictures: Sequence[boxes.Picture]) -> list[Truth]:
+def truths(pictures: Sequence[boxes.Annotation]) -> list[GroundTruth]:
     """What is in the pictures, in their pixels."""
-    return [Truth(p.boxes * np.array([*p.size, *p.size], "float32"), p.labels, p.difficult | p.crowd) for p in pictures]
+    return [
+        GroundTruth(p.boxes * np.array([*p.size, *p.size], "float32"), p.labels, p.difficult | p.crowd)
+        for p in pictures
+    ]

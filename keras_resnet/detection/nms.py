@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras_resnet.ops import boxes
 
 
-class Detections(NamedTuple):
-    """Detections of a batch, best first; what is behind an image's `count` is zero.
+class PaddedDetections(NamedTuple):
+    """PaddedDetections of a batch, best first; what is behind an image's `count` is zero.
 
     Attributes:
         boxes: f32[B,D,4] in pixels.
@@ -69,7 +69,7 @@ def detections(
     most: int = 100,
     before: int = 1000,
     vote: float | None = None,
-) -> Detections:
+) -> PaddedDetections:
     """Suppress the boxes of each class, and keep the best of all classes.
 
     Args:
@@ -84,7 +84,7 @@ def detections(
             least this (box voting; Gidaris and Komodakis, 2015); None for not.
 
     Returns:
-        `Detections`.
+        `PaddedDetections`.
     """
     classes = found.shape[2]
     scores = tf.where(valid[..., None], probabilities[..., 1:], 0.0)
@@ -102,7 +102,7 @@ def detections(
         best = voted(
             tf.gather(apart, index, batch_dims=1), apart, found, scores * tf.cast(scores > score, tf.float32), vote
         )
-    return Detections(
+    return PaddedDetections(
         tf.where(kept[..., None], best, 0.0),
         tf.where(kept, tf.gather(scores, index, batch_dims=1), 0.0),
         tf.where(kept, tf.gather(labels, index, batch_dims=1), 0),

@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_resnet import workers
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset, Images
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.dataset import Dataset, Images
+from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import protocols, replicas
-from keras_resnet.evaluation.classification import Outcomes, Result
 from keras_resnet.evaluation.dense import fully_convolutional
+from keras_resnet.evaluation.metrics import Outcomes, Result
 from keras_resnet.evaluation.scores import RunningAverage, score
 from keras_resnet.ops import image
 
@@ -36,7 +36,7 @@ class Member:
     """
 
     name: str
-    view: EvalView
+    view: EvalTransform
     function: Callable[[bool], Callable]
     class_names: tuple[str, ...] | None = None
     from_logits: bool | None = None
@@ -45,7 +45,7 @@ class Member:
 def network(
     name: str,
     load: Callable[[], keras.Model],
-    view: EvalView,
+    view: EvalTransform,
     class_names: Sequence[str] | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Member:
@@ -116,10 +116,10 @@ def evaluate(
     _check_classes(members)
     plans = [protocols.views(protocol, member.view, scales, mirror) for member in members]
     count = dataset.count(split)
-    count_workers = workers.count(strategy) if strategy else 1
+    count_workers = collectives.count(strategy) if strategy else 1
     context = None
     if count_workers > 1:
-        context = tf.distribute.InputContext(count_workers, workers.index(strategy), strategy.num_replicas_in_sync)
+        context = tf.distribute.InputContext(count_workers, collectives.index(strategy), strategy.num_replicas_in_sync)
     together = RunningAverage(average)
     results: dict[str, Result] = {}
     classes = None
@@ -185,7 +185,7 @@ def _of_all_workers(strategy: tf.distribute.Strategy, scored: Iterator, count: i
     while batches := list(itertools.islice(scored, 32)):
         columns = []
         for own in map(np.stack, zip(*batches, strict=True)):
-            parts = [np.frombuffer(part, own.dtype) for part in workers.gather(strategy, own.tobytes())]
+            parts = [np.frombuffer(part, own.dtype) for part in collectives.gather(strategy, own.tobytes())]
             every = np.stack([part.reshape(own.shape) for part in parts], 1)  # [batches,workers,part,...]
             columns.append(every.reshape(-1, *own.shape[2:])[:count])
         labels, values = columns
@@ -199,7 +199,7 @@ def _counted(scored: Iterator, bar: tqdm) -> Iterator:
         yield labels, values
 
 
-def _sizes_differ(dataset: Dataset, split: str, view: EvalView) -> bool:
+def _sizes_differ(dataset: Dataset, split: str, view: EvalTransform) -> bool:
     return None in view.shape and not isinstance(dataset.examples(split), Images)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset
-from keras_resnet.data.views import EvalView
-from keras_resnet.evaluation import classification
-from keras_resnet.evaluation.classification import Outcomes
+from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.evaluation import metrics
+from keras_resnet.evaluation.metrics import Outcomes
 
 NAMED_CLASSES = 40
 """Up to so many classes, names stand beside a confusion matrix, and up to half as many, numbers in it."""
@@ -25,7 +25,7 @@ def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str |
 
     Classes without images are left out.
     """
-    counts = classification.confusion(outcomes)
+    counts = metrics.confusion(outcomes)
     seen = np.flatnonzero(counts.sum(0) + counts.sum(1))
     counts = counts[np.ix_(seen, seen)]
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -54,7 +54,7 @@ def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str |
 
 def reliability(outcomes: Outcomes, path: str | os.PathLike, title: str = "") -> None:
     """Draw how often the network is right by how sure it is (Guo et al., 2017), and how many images are in each bin."""
-    bins = classification.calibration(outcomes)
+    bins = metrics.calibration(outcomes)
     width = 1 / len(bins.count)
     centers = (np.arange(len(bins.count)) + 0.5) * width
     filled = bins.count > 0
@@ -76,7 +76,7 @@ def mistakes(
     outcomes: Outcomes,
     dataset: Dataset,
     split: str,
-    view: EvalView,
+    view: EvalTransform,
     class_names: Sequence[str],
     path: str | os.PathLike,
     title: str = "",
@@ -94,7 +94,7 @@ def mistakes(
         title: of the picture.
         most: how many images at most.
     """
-    indices = classification.confident_mistakes(outcomes, most)
+    indices = metrics.confident_mistakes(outcomes, most)
     columns = 5
     rows = max(-(-len(indices) // columns), 1)
     figure = Figure(figsize=(2.1 * columns, 2.4 * rows + 0.5), layout="constrained")
@@ -111,10 +111,10 @@ def mistakes(
     figure.savefig(path, dpi=DPI)
 
 
-def pictures(dataset: Dataset, split: str, indices: Sequence[int], view: EvalView) -> np.ndarray:
+def pictures(dataset: Dataset, split: str, indices: Sequence[int], view: EvalTransform) -> np.ndarray:
     """Read the images with these indices in a split, u8[n,H,W,3], without normalisation."""
     if not len(indices):
         return np.zeros((0, *view.size, 3), "uint8")
-    plain = EvalView(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
+    plain = EvalTransform(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
     batches = pipeline.evaluate(dataset.pick(split, indices), len(indices), plain, split="picked")
     return np.concatenate([np.clip(np.round(images), 0, 255).astype("uint8") for images, _ in batches])

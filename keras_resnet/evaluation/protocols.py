@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_resnet.data.views import DenseView, EvalView, TenCropView, WholeView
+from keras_resnet.data.transforms import DenseTransform, EvalTransform, IdentityTransform, TenCropTransform
 from keras_resnet.errors import InputError, check_choice
 
 PROTOCOLS = ("single", "ten_crop", "multi_scale")
@@ -12,7 +12,9 @@ SCALES = (224, 256, 384, 480, 640)
 """The paper's shorter sides."""
 
 
-def views(protocol: str, view: EvalView, scales: Sequence[int] = SCALES, mirror: bool = False) -> list[EvalView]:
+def views(
+    protocol: str, view: EvalTransform, scales: Sequence[int] = SCALES, mirror: bool = False
+) -> list[EvalTransform]:
     """Return the views whose scores a protocol averages.
 
     Args:
@@ -29,7 +31,7 @@ def views(protocol: str, view: EvalView, scales: Sequence[int] = SCALES, mirror:
     check_choice("views", protocol, PROTOCOLS)
     if protocol == "single":
         return [view]
-    if isinstance(view, WholeView):
+    if isinstance(view, IdentityTransform):
         raise InputError(
             f"views must be single for a network that takes whole images and crops them; got {protocol!r}."
         )
@@ -37,12 +39,12 @@ def views(protocol: str, view: EvalView, scales: Sequence[int] = SCALES, mirror:
     if protocol == "ten_crop":
         if view.resize <= max(view.size):
             raise InputError(f"resize must be above the crop, {max(view.size)}, for ten crops; got {view.resize}.")
-        return [TenCropView(*base, view.resize, view.exif)]
+        return [TenCropTransform(*base, view.resize, view.exif)]
     if not scales:
         raise InputError("scales must have at least one shorter side; got none.")
-    return [DenseView(*base, scale, view.exif, mirror) for scale in scales]
+    return [DenseTransform(*base, scale, view.exif, mirror) for scale in scales]
 
 
-def is_dense(view: EvalView) -> bool:
+def is_dense(view: EvalTransform) -> bool:
     """Whether a view is for the fully convolutional form of a network."""
-    return isinstance(view, DenseView)
+    return isinstance(view, DenseTransform)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import workers
+from keras_resnet.distribute import collectives
 
 
 def function(model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> Callable:
@@ -39,7 +39,7 @@ def function(model: keras.Model, strategy: tf.distribute.Strategy | None = None)
         return strategy.run(forward, args=(parts,))
 
     def shared(images):
-        count, replicas = len(images), workers.local_replicas(strategy)
+        count, replicas = len(images), collectives.local_replicas(strategy)
         part = -(-count // replicas)
         filled = tf.gather(images, tf.minimum(tf.range(part * replicas), count - 1))
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_resnet.data.examples import Dataset
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError
-from keras_resnet.evaluation import classification, figures
-from keras_resnet.evaluation.classification import Result
+from keras_resnet.evaluation import figures, metrics
+from keras_resnet.evaluation.metrics import Result
 
 FREQUENT = 10
 """How many confusions a report names."""
@@ -67,7 +67,7 @@ def write(
     class_names: Sequence[str],
     dataset: Dataset,
     split: str,
-    view: EvalView,
+    view: EvalTransform,
     facts: dict,
 ) -> None:
     """Write `results.json`, `results.md`, and for each row a folder with its pictures and `classes.csv`.
@@ -117,7 +117,7 @@ def _markdown(rows: Sequence[Row], class_names: Sequence[str], facts: dict) -> s
     parts = ["# Evaluation", "\n".join(f"- {name}: {value}" for name, value in facts.items()), table(rows)]
     for row in rows:
         folder = folder_name(row)
-        pairs = classification.frequent_confusions(row.result.outcomes, FREQUENT)
+        pairs = metrics.frequent_confusions(row.result.outcomes, FREQUENT)
         parts += [
             f"## {row.network}, {row.views}",
             f"Cohen's kappa {row.result.kappa:.3f}, macro-averaged F1 {row.result.macro_f1:.3f}.",
@@ -130,7 +130,7 @@ def _markdown(rows: Sequence[Row], class_names: Sequence[str], facts: dict) -> s
 
 
 def _json(row: Row) -> dict:
-    counts = classification.confusion(row.result.outcomes)
+    counts = metrics.confusion(row.result.outcomes)
     pairs = np.argwhere(counts)
     return {
         "network": row.network,
@@ -143,7 +143,7 @@ def _json(row: Row) -> dict:
 
 
 def _write_classes(path: pathlib.Path, outcomes, class_names: Sequence[str]) -> None:
-    errors, counts = classification.class_errors(outcomes)
+    errors, counts = metrics.class_errors(outcomes)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "name", "images", "top1_error"])

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from keras_resnet.errors import check_choice
+
 IMAGENET = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
@@ -197,6 +199,17 @@ def _family() -> Iterator[Architecture]:
 
 ARCHITECTURES = {architecture.name: architecture for architecture in _family()}
 """Constructor name -> architecture, every network of the paper."""
+
+
+def find(name: str) -> Architecture:
+    """Return the architecture of a network by its name in any case, such as "resnet50".
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    by_name = {architecture.name.lower(): architecture for architecture in ARCHITECTURES.values()}
+    check_choice("model", name.lower(), by_name)
+    return by_name[name.lower()]
 
 
 def table(architectures: Sequence[Architecture] = tuple(ARCHITECTURES.values())) -> str:

@@ -20,10 +20,11 @@ import keras
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.models import blocks, layers, published
+from keras_resnet.models import blocks, layers
 from keras_resnet.models import weights as weight_files
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, STEMS, Architecture, Stage
 from keras_resnet.models.recomputation import RecomputingModel
+from keras_resnet.models.weights import published
 
 MINIMUM_SIZE = {"imagenet": 32, "cifar": 8}
 """Smallest height and width in pixels; 32 as in keras.applications, 8 so that the last CIFAR stage has 2x2 maps."""
@@ -297,5 +298,19 @@ def _constructor(architecture: Architecture) -> Callable[..., keras.Model]:
 
 
 globals().update({name: _constructor(architecture) for name, architecture in ARCHITECTURES.items()})
+
+CONSTRUCTORS = {name.lower(): globals()[name] for name in ARCHITECTURES}
+"""Name in lower case, as in configurations -> constructor."""
+
+
+def constructor(name: str) -> Callable[..., keras.Model]:
+    """Return the constructor of a network by its name in lower case, such as "resnet50".
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    check_choice("model", name, CONSTRUCTORS)
+    return CONSTRUCTORS[name]
+
 
 __all__ = ["ResNet", *ARCHITECTURES]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import flatbuffers
 from flatbuffers import number_types
 
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.transforms import EvalTransform
 
 LABELS, PREPROCESSING = "labels.txt", "preprocessing.json"
 
@@ -23,7 +23,7 @@ LABELS, PREPROCESSING = "labels.txt", "preprocessing.json"
 _LABELS_OF_AXIS, _RGB, _FEATURE_PROPERTIES, _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS = 2, 1, 1, 2, 1
 
 
-def add(content: bytes, name: str, description: str, class_names: Sequence[str], view: EvalView) -> bytes:
+def add(content: bytes, name: str, description: str, class_names: Sequence[str], view: EvalTransform) -> bytes:
     """Return a TFLite file with metadata.
 
     Args:
@@ -51,7 +51,7 @@ def add(content: bytes, name: str, description: str, class_names: Sequence[str],
     return file.getvalue()
 
 
-def preprocessing(view: EvalView) -> dict:
+def preprocessing(view: EvalTransform) -> dict:
     """How a photo becomes the input `images`, as JSON's types."""
     return {
         "color": "RGB, values from 0 to 255; normalisation is part of the network",

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 
 from keras_resnet.errors import InputError
-from keras_resnet.manifest import digest
+from keras_resnet.files import digest
 
 MANIFEST = "manifest.sha256"
 """File of a version with a line "sha256  path" for each other file, as `sha256sum --check` reads it."""

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.ops import image
 
 ROUNDS = 15
@@ -59,7 +59,7 @@ def measure(
     std,
     files: Mapping[str, pathlib.Path],
     dataset: Dataset,
-    view: EvalView,
+    view: EvalTransform,
     threads: int = 2,
     outputs: np.ndarray | None = None,
     batch_size: int = 1,

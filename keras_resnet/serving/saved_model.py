@@ -43,7 +43,7 @@ def export(
     gave the answers that the network gives.
 
     Args:
-        source: a trained network: a `Workdir`, or what `load`, `photo_view` and `facts` have in common with it.
+        source: a trained network; see `classification.run.TrainedClassifier`.
         out: folder of all versions; made where it is missing.
         version: number of the version; by default one more than the largest in `out`.
         top: how many of the best classes `classes` and `scores` have.
@@ -63,12 +63,12 @@ def export(
     publish.check_version(base, version)
     if not fold and dtype != "float32":
         raise InputError(f"dtype must be 'float32' where batch norms are not folded; got {dtype!r}.")
-    model, view = source.load(), source.photo_view()
+    model, view = source.load(), source.photo_transform()
     served = folding.fold(model, dtype) if fold else model
-    endpoints = signatures.endpoints(served, view, source.facts.class_names, top=top, max_pixels=max_pixels)
+    endpoints = signatures.endpoints(served, view, source.dataset_info.class_names, top=top, max_pixels=max_pixels)
     with publish.staging(base) as folder:
         write(served, endpoints, folder)
-        write_labels(source.facts.class_names, folder)
+        write_labels(source.dataset_info.class_names, folder)
         (folder / "batching_params.pbtxt").write_text(tf_serving.BATCHING_PARAMETERS, encoding="utf-8")
         requests = _requests(view.size)
         warmup.write(folder, requests)

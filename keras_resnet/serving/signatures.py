@@ -13,7 +13,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError
 from keras_resnet.models.resnet import recursion_limit
 from keras_resnet.ops import image
@@ -32,7 +32,7 @@ IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 
 def endpoints(
     model: keras.Model,
-    view: EvalView,
+    view: EvalTransform,
     class_names: Sequence[str],
     *,
     top: int = 5,

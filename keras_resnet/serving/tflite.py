@@ -23,11 +23,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import class_names
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset, Stream
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.dataset import Dataset, Stream
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, check_choice
+from keras_resnet.models import class_names
 from keras_resnet.ops import image
 from keras_resnet.serving import folding, metadata, publish, report, saved_model
 from keras_resnet.serving.signatures import Endpoint
@@ -56,8 +56,7 @@ def export(
     The folder appears by one rename, when all files are in it.
 
     Args:
-        source: a trained network: a `Workdir`, or what `load`, `photo_view`, `mean`, `std` and `facts` have in common
-            with it.
+        source: a trained network; see `classification.run.TrainedClassifier`.
         out: folder to make; it must not exist.
         variants: which of `VARIANTS`.
         dataset: for calibration and report; not needed for other variants than int8 without a report.
@@ -87,29 +86,29 @@ def export(
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
     if dataset is None and ("int8" in variants or report_split):
         raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
-    view = _pixels_only(source.photo_view())
+    view = _pixels_only(source.photo_transform())
     calibration = None
     if "int8" in variants:
         calibration = _calibration(dataset, calibration_split, calibration_images, view)
     images = outputs = None
     if report_split:
         images = sample(dataset, report_split, report_images)
-        outputs = class_names.label_map(images.facts.class_names, source.facts.class_names)
+        outputs = class_names.label_map(images.info.class_names, source.dataset_info.class_names)
 
     name, model = source.config.model, source.load()
     folded = folding.fold(model)
     with publish.staging(out.parent) as folder:
         for variant in variants:
             content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
-            text = f"{name} for {source.facts.name}, {len(source.facts.class_names)} classes, {variant}"
-            content = metadata.add(content, name, text, source.facts.class_names, view)
+            text = f"{name} for {source.dataset_info.name}, {len(source.dataset_info.class_names)} classes, {variant}"
+            content = metadata.add(content, name, text, source.dataset_info.class_names, view)
             saved_model.write_file(folder / f"{name}_{variant}.tflite", content)
         if images:
             files = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
             rows = report.measure(
                 model, source.mean, source.std, files, images, view, threads, outputs, batch_size or 1
             )
-            report.write(rows, folder, f"{name} on {images.facts.name} {report_split}", threads)
+            report.write(rows, folder, f"{name} on {images.info.name} {report_split}", threads)
         publish.move(folder, out)
     return out
 
@@ -166,7 +165,7 @@ def convert(
             return converter.convert()
 
 
-def _pixels_only(view: EvalView) -> EvalView:
+def _pixels_only(view: EvalTransform) -> EvalTransform:
     """The same view without normalisation, which is part of the network here."""
     return dataclasses.replace(view, mean=(0.0,) * 3, std=(1.0,) * 3)
 
@@ -188,7 +187,7 @@ def sample(dataset: Dataset, split: str, count: int) -> Dataset:
     return dataset.pick(split, index if ordered else index * available // len(index))
 
 
-def _calibration(dataset: Dataset, split: str, count: int, view: EvalView) -> list[np.ndarray]:
+def _calibration(dataset: Dataset, split: str, count: int, view: EvalTransform) -> list[np.ndarray]:
     """Images f32[1,H,W,3] in [0, 255] through the evaluation pipeline."""
     available = dataset.count(split)
     if not FEWEST_CALIBRATION_IMAGES <= count <= available:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet import compat
-from keras_resnet.config import Config
+from keras_resnet.experiment.config import BaseConfig
 from keras_resnet.training.callbacks import current_step
 
 
@@ -108,20 +108,20 @@ class WeightAverage(keras.callbacks.Callback):
             self.swap()
 
 
-def wrapper(config: Config):
+def wrapper(config: BaseConfig):
     """What makes an optimizer average the trained weights itself, of tensorflow-addons; None where nothing does.
 
     Raises:
         ValueError: the configuration has what it cannot do.
     """
-    if config.average != "trained" or not (config.ema or config.swa_start) or not compat.has_addons():
+    if config.average_weights != "trained" or not (config.ema or config.swa_start) or not compat.has_addons():
         return None
     from keras_resnet.training import addons  # only importable where it is installed
 
     return addons.averaged(config.ema, config.ema_steps, config.swa_start)
 
 
-def of(model: keras.Model, config: Config) -> WeightAverage:
+def of(model: keras.Model, config: BaseConfig) -> WeightAverage:
     """The average that a run asks for, of a compiled model."""
     average = WeightAverage(
         model,
@@ -129,7 +129,7 @@ def of(model: keras.Model, config: Config) -> WeightAverage:
         config.ema_steps,
         config.accumulate,
         start=config.swa_start,
-        trained=config.average == "trained",
+        trained=config.average_weights == "trained",
     )
     if wrapper(config):
         average.take_from(model.optimizer)

@@ -14,10 +14,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from keras_resnet import curves, files
+from keras_resnet import files
 from keras_resnet.compat import current_rate
+from keras_resnet.experiment import curves
 from keras_resnet.models import weights
-from keras_resnet.models.published import ModelInfo
+from keras_resnet.models.weights.published import ModelInfo
 
 
 def current_step(optimizer: keras.optimizers.Optimizer) -> int:

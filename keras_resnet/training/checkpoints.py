@@ -16,7 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat, workers
+from keras_resnet import compat
+from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, Stopped
 from keras_resnet.training.callbacks import current_step
 
@@ -88,9 +89,9 @@ class Checkpoints(keras.callbacks.Callback):
             ValueError: the checkpoint is of another network or optimizer, or damaged, or not all workers see it.
         """
         folder = pathlib.Path(folder or self.folder)
-        workers.chief_first(self.strategy, lambda: _remove_leftovers(folder))
+        collectives.chief_first(self.strategy, lambda: _remove_leftovers(folder))
         newest = tf.train.latest_checkpoint(str(folder))
-        steps = workers.gather(self.strategy, str(newest and newest.rsplit("-", 1)[1]).encode())
+        steps = collectives.gather(self.strategy, str(newest and newest.rsplit("-", 1)[1]).encode())
         if len(set(steps)) > 1:
             found = ", ".join(f"{step.decode()} on worker {number}" for number, step in enumerate(steps))
             raise InputError(f"workdir must be on a file system that all workers share; its newest step is {found}.")
@@ -170,7 +171,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.checkpoints = checkpoints
         self.average = average
         self.received = None
-        self.agreement = workers.Agreement(checkpoints.strategy, max(SIGNALS))
+        self.agreement = collectives.Agreement(checkpoints.strategy, max(SIGNALS))
         self.before = {}
         self.is_context = False
 

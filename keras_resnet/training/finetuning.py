@@ -10,8 +10,9 @@ import keras
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError
-from keras_resnet.models import published, weights
-from keras_resnet.models.published import ModelInfo
+from keras_resnet.models import weights
+from keras_resnet.models.weights import published
+from keras_resnet.models.weights.published import ModelInfo
 
 HEAD = "predictions"
 """Name of the classifier's layer in every network of this package."""
@@ -48,10 +49,10 @@ def normalized_as(info: ModelInfo, dataset):
 
     Args:
         info: what `find` found.
-        dataset: a `Dataset` or `BoxDataset`.
+        dataset: a `Dataset` or `DetectionDataset`.
     """
     known = info.normalization
-    return dataclasses.replace(dataset, facts=dataclasses.replace(dataset.facts, mean=known.mean, std=known.std))
+    return dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, mean=known.mean, std=known.std))
 
 
 def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, new_head: bool = True) -> None:

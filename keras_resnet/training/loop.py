@@ -1,305 +1,170 @@
-"""Training by `model.fit`: from a configuration to a finished workdir."""
+"""What the training of classifiers and of detectors has in common: a folder that is gone on with, and one loop."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import io
-import math
-import os
-import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat, files, workers
-from keras_resnet.config import Config
-from keras_resnet.data import datasets, pipeline, statistics
-from keras_resnet.data.examples import Dataset
+import keras_resnet
+from keras_resnet.distribute import collectives
+from keras_resnet.distribute.strategy import distributed, per_replica
 from keras_resnet.errors import InputError
-from keras_resnet.models.architectures import ARCHITECTURES
-from keras_resnet.pretrained import can_leave, run_info
-from keras_resnet.training import averaging, finetuning, optimizers, runs
-from keras_resnet.training.adaptive import Plateau, WarmUp
-from keras_resnet.training.callbacks import BestWeights, Curves, LossWithoutPadding, MetricsLog, TensorBoardLog
-from keras_resnet.training.checkpoints import Checkpoints
-from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
-from keras_resnet.training.schedules import learning_rate
-from keras_resnet.training.strategy import describe, distributed
-from keras_resnet.workdir import Workdir
+from keras_resnet.experiment.config import BaseConfig
+from keras_resnet.experiment.run import Run
+from keras_resnet.models import weights
+from keras_resnet.training.callbacks import Progress
+from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 
 
-def train(config: Config, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None) -> Workdir:
-    """Train the network that `config` names on the data set that it names; see `fit`.
-
-    Args:
-        config: the run.
-        workdir: as for `fit`.
-        strategy: where to train, such as `training.strategy.make` builds; by default on one device. A run may go on
-            with another one.
+def reopened(run: Run) -> Run:
+    """The run that the folder holds already, with the statistics of its images; `run` itself where it holds none.
 
     Raises:
-        ValueError: also where `init_weights` do not fit the network.
+        ValueError: the folder holds a run with another configuration or on other images.
     """
-    strategy = strategy or tf.distribute.get_strategy()
-    with runs.scope(strategy, config):
-        _set_up(config)
-        dataset = workers.chief_first(strategy, lambda: datasets.load(config.dataset, config.data_dir, config.download))
-        path = info = None
-        if config.init_weights:
-            path, info = workers.chief_first(strategy, lambda: finetuning.find(config.init_weights, config.model))
-        if info and not config.pixel_mean:
-            dataset = finetuning.normalized_as(info, dataset)
-        # Built before images are read for their mean, so that wrong arguments are found at once.
-        draft = Workdir(pathlib.Path(workdir), config, dataset.facts)
-        same_size = draft.train_size == draft.image_size
-        model = draft.build(classifier_activation=None, image_size=draft.image_size if same_size else (None, None))
-        if path:
-            finetuning.initialize(model, path, info, config.new_head)
-        elif config.freeze_stages or config.freeze_norm:
-            raise InputError("freeze_stages and freeze_norm want init_weights: random weights are not worth keeping.")
-        return _fit(model, dataset, _opened(draft, dataset, strategy))
+    if not (run.path / "config.json").exists():
+        return run
+    known = type(run).open(run.path)
+    changed = [
+        f"{field.name} {old!r} there, {new!r} here"
+        for field in dataclasses.fields(run.config)
+        if (old := getattr(known.config, field.name)) != (new := getattr(run.config, field.name))
+        and field.metadata["affects_result"]
+    ]
+    if changed:
+        raise InputError(f"workdir {str(run.path)!r} holds a run with another config: {'; '.join(changed)}.")
+    if dataclasses.replace(known.dataset_info, mean=None, std=None) != dataclasses.replace(
+        run.dataset_info, mean=None, std=None
+    ):
+        raise InputError(
+            f"workdir {str(run.path)!r} holds a run on other images: dataset {known.dataset_info.name!r} changed."
+        )
+    return dataclasses.replace(known, config=run.config)
 
 
-def fit(model: keras.Model, dataset: Dataset, config: Config, workdir: str | os.PathLike) -> Workdir:
-    """Train a network as `config` says and write everything about it to `workdir`.
-
-    A run that was interrupted goes on from its newest checkpoint, and ends with the weights that it would have had:
-    its batches are pure functions of seed and step.
-
-    Args:
-        model: f32[B,H,W,3] -> logits f32[B,K]; `config.model` should name it, so that `evaluate`, `predict` and
-            `export` can build it again. It trains where it was made: in the scope of a strategy, on its replicas.
-        dataset: of `data.load` or `data.from_arrays`; `config.dataset` and `config.data_dir` are only recorded.
-        config: the run.
-        workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
-            `curves.png`.
-
-    Returns:
-        The run's `Workdir`.
+@contextlib.contextmanager
+def scope(strategy: tf.distribute.Strategy, config: BaseConfig) -> Iterator[None]:
+    """The scope of a strategy for a run, which all workers have begun with the same configuration and versions.
 
     Raises:
-        ValueError: the configuration names something unknown or is not that of the folder's run, or the folder cannot
-            be written.
-        FloatingPointError: the loss or a weight is not finite.
-        errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
+        ValueError: workers differ, or the batch does not suit the replicas.
         errors.PeerLost: another worker ended or is silent.
     """
-    with runs.scope(model.distribute_strategy, config):
-        _set_up(config)
-        draft = Workdir(pathlib.Path(workdir), config, dataset.facts)
-        return _fit(model, dataset, _opened(draft, dataset, model.distribute_strategy))
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "keras_resnet": keras_resnet.__version__}
+    with collectives.together(strategy), strategy.scope():
+        collectives.check_same(strategy, versions | dataclasses.asdict(config), "config")
+        per_replica(strategy, config.batch_size)
+        if strategy.num_replicas_in_sync > 1 and getattr(config, "accumulate", 1) > 1:
+            raise InputError(f"accumulate must be 1 on several replicas; got {config.accumulate}: use more replicas.")
+        yield
 
 
-def _set_up(config: Config) -> None:
-    """Seed all generators, and choose deterministic kernels where they are wanted."""
-    keras.utils.set_random_seed(config.seed)
-    if config.op_determinism:
-        tf.config.experimental.enable_op_determinism()
+def fit(
+    model: keras.Model,
+    run: Run,
+    batches: Callable[..., tf.data.Dataset],
+    saver: Checkpoints,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    headline: str,
+    tests: tf.data.Dataset | None = None,
+    test_steps: int | None = None,
+    average=None,
+    error: str = "top1_error",
+) -> None:
+    """Train a compiled model from its newest checkpoint to the run's last step, by calls of `model.fit`.
 
+    Args:
+        model: the model.
+        run: its folder; `config` says how long to train and how often to evaluate.
+        batches: (`start_step`, `context`) -> this worker's part of the training batches from this one on.
+        saver: what saves and restores; called last, so that a checkpoint holds what the other callbacks did.
+        callbacks: in this order at each evaluation.
+        headline: what is printed first.
+        tests: batches to evaluate on; None where a callback evaluates.
+        test_steps: how many of them; None for all.
+        average: the `WeightAverage` among the callbacks, if there is one.
+        error: name of the error that progress shows, in percent.
 
-def _opened(draft: Workdir, dataset: Dataset, strategy: tf.distribute.Strategy) -> Workdir:
-    """The run's folder, new or that of the same run before, with the statistics of its images."""
-
-    def opened() -> Workdir:
-        run = runs.reopened(draft)
-        if run.facts.mean is None or (run.config.pixel_mean and not run.pixel_mean.exists()):
-            _check(run, dataset)
-            run = _with_statistics(run, dataset)
-        return run
-
-    return workers.chief_first(strategy, opened)
-
-
-def _check(run: Workdir, dataset: Dataset) -> None:
-    """Find wrong splits, sizes and views before images are read for their mean, and anything is written."""
-    config = run.config
-    if config.pixel_mean and run.train_size != run.image_size:
-        raise InputError(
-            f"pixel_mean must be off where train_size, {run.train_size[0]}, is not image_size, {run.image_size[0]}."
-        )
-    facts = dataclasses.replace(run.facts, mean=(0.0,) * 3, std=(1.0,) * 3)
-    run = dataclasses.replace(run, config=dataclasses.replace(config, pixel_mean=False), facts=facts)
-    pipeline.train(dataset, config.batch_size // config.accumulate, run.train_view(), split=config.train_split)
-    pipeline.evaluate(dataset, 1, run.eval_view(), split=config.eval_split)
-
-
-def _fit(model: keras.Model, dataset: Dataset, run: Workdir) -> Workdir:
-    config, strategy = run.config, model.distribute_strategy
-    rate = learning_rate(config)
-    _compile(model, config, rate)
-    batches = functools.partial(
-        pipeline.train,
-        dataset,
-        config.batch_size // config.accumulate,
-        run.train_view(),
-        split=config.train_split,
-        seed=config.seed,
-        cache=config.cache,
-        threads=config.threads,
-        deterministic=config.deterministic,
-        max_broken=config.max_broken,
-        max_pixels=config.max_pixels,
-    )
-    headline = _facts(run, model, dataset.count(config.train_split))
-    batches()  # so that wrong arguments are found before anything is written
-    tests, test_steps, padded = _tests(dataset, run, strategy)
-    workers.chief_first(strategy, run.create)
-    with workers.own_folder(strategy, run) as own:
-        rules, average = _rules(model, config, rate), None
-        if config.ema or config.swa_start:
-            average = rules["average"] = averaging.of(model, config)
-        saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps, accumulate=config.accumulate, **rules)
-        recorders = [
-            MetricsLog(own.metrics),
-            TensorBoardLog(own.tensorboard),
-            Curves(own.metrics, own.curves),
-            BestWeights(own.weights, saver.best, average, run_info(run) if can_leave(run) else None),
-        ]
-        runs.fit(
-            model,
-            run,
-            batches,
-            saver,
-            [LossWithoutPadding(padded), *rules.values(), *recorders],
-            headline=headline,
-            tests=tests,
-            test_steps=test_steps,
-            average=average,
-        )
-    return run
-
-
-def _tests(dataset: Dataset, run: Workdir, strategy: tf.distribute.Strategy):
-    """The batches to evaluate on, how many of them make a pass, and their images with padding for each without.
-
-    On one device they end by themselves, and nothing is padded. Elsewhere they are endless: Keras' step counts a batch
-    of static shape also where there is none any more.
+    Raises:
+        ValueError: the folder cannot be written, such as on a full disk.
+        FloatingPointError: the loss or a weight is not finite.
+        errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
     """
-    config, replicas = run.config, strategy.num_replicas_in_sync
-    batch_size = max(256 // replicas, 1) * replicas
-
-    def batches(context, **options) -> tf.data.Dataset:
-        return pipeline.evaluate(
-            dataset,
-            batch_size,
-            run.eval_view(),
-            split=config.eval_split,
-            threads=config.threads,
-            max_pixels=config.max_pixels,
-            context=context,
-            **options,
-        )
-
-    if replicas == 1:
-        return batches(None), None, 1.0
-    count = dataset.count(config.eval_split)
-    steps = -(-count // batch_size)
-    shared = distributed(strategy, lambda context: batches(context, pad_batches=True).repeat(), batch_size)
-    return shared, steps, steps * batch_size / count
-
-
-def _compile(model: keras.Model, config: Config, rate) -> None:
-    """Fix what the run keeps fixed, and give the model its optimizer, loss and metrics."""
-    finetuning.freeze(model, config.freeze_stages, config.freeze_norm)
-    optimizer = optimizers.make(
-        config.optimizer,
-        rate,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-        decay_norm=config.decay_norm,
-        clip_norm=config.clip_norm,
-        accumulate=config.accumulate,
-        average=averaging.wrapper(config),
-    )
-    if config.backbone_rate != 1.0:
-        compat.slow_down(optimizer, finetuning.backbone(model), config.backbone_rate)
-    if config.precision == "mixed_float16":
-        optimizer = compat.LossScale(optimizer)
-    optimizers.over_replicas(optimizer)
-    loss = CrossEntropy(config.label_smoothing)
-    if config.loss == "binary_cross_entropy":
-        loss = BinaryCrossEntropy(config.label_smoothing, config.target_threshold)
-    model.compile(
-        optimizer,
-        loss,
-        # Weighted, as images that only fill up a batch have weight 0.
-        weighted_metrics=[Top1Error()],
-        jit_compile=config.jit_compile,
-        steps_per_execution=config.steps_per_execution,
-    )
+    config, parts, strategy = run.config, saver.accumulate, model.distribute_strategy
+    # First, so that no callback writes weights that are not finite.
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: saver.check()), *callbacks]
+    batch_size = config.batch_size // parts
+    start = saver.restore(run.checkpoints)
+    shown = []
+    if collectives.is_chief(strategy):
+        for left in run.path.glob(f"{weights.PARTIAL}*"):  # by a kill while weights were written
+            shutil.rmtree(left)
+        print(headline, flush=True)
+        if start:
+            print(f"going on from step {start}", flush=True)
+        shown = [Progress(config.steps, batch_size, error)]
+    try:
+        with StopOnSignal(saver, average) as stop:
+            if _missed_evaluation(saver, config):
+                _evaluate(model, tests, test_steps, [*callbacks, stop])
+            for first, last, evaluations in segments(start, config.steps, config.eval_steps):
+                part = functools.partial(batches, start_step=first * parts)
+                model.fit(
+                    distributed(strategy, part, batch_size),
+                    steps_per_epoch=(last - first) // evaluations * parts,
+                    epochs=evaluations,
+                    validation_data=tests,
+                    validation_steps=test_steps,
+                    callbacks=[*callbacks, *shown, stop, saver],
+                    shuffle=False,
+                    verbose=0,
+                )
+    except OSError as reason:
+        raise InputError(
+            f"workdir {str(run.path)!r} cannot be written, its checkpoints are as they were: {reason}."
+        ) from reason
 
 
-def _rules(model: keras.Model, config: Config, rate) -> dict[str, keras.callbacks.Callback]:
-    """The callbacks that change the learning rate, by the names under which checkpoints keep their state."""
-    rules = {}
-    if config.warmup_error:
-        rules["warmup"] = WarmUp(rate, config.warmup_error)
-    if config.schedule == "plateau":
-        rules["plateau"] = Plateau(rate, config.patience)
-    return rules
+def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int, int]]:
+    """Divide a run so that it is evaluated at each multiple of `eval_steps` and at its end.
+
+    Args:
+        start: the step to go on from.
+        steps: the last step.
+        eval_steps: steps between evaluations.
+
+    Yields:
+        (first step, last step, evaluations at equal distances, the last one at the last step).
+    """
+    first = min(-(-start // eval_steps) * eval_steps, steps)
+    if first > start:
+        yield start, first, 1
+    last = steps // eval_steps * eval_steps
+    if last > first:
+        yield first, last, (last - first) // eval_steps
+    if steps > max(last, first):
+        yield max(last, first), steps, 1
 
 
-def _with_statistics(run: Workdir, dataset: Dataset) -> Workdir:
-    """The run with the mean and standard deviation of its training images, computed and written to its folder."""
-    view = run.eval_view((0.0,) * 3, (1.0,) * 3)
-    broken = pipeline.BrokenFiles(dataset.count(run.config.train_split), run.config.max_broken)
-    options = {"max_pixels": run.config.max_pixels, "threads": run.config.threads}
-    mean, std = statistics.pixel_statistics(dataset, view, run.config.train_split, broken=broken, **options)
-    channel_mean = tuple(map(float, mean.mean((0, 1))))
-    run = dataclasses.replace(run, facts=dataclasses.replace(run.facts, mean=channel_mean, std=tuple(map(float, std))))
-    run.create()
-    if run.config.pixel_mean:
-        content = io.BytesIO()
-        np.save(content, mean)
-        files.write(run.pixel_mean, content.getvalue())
-    return run
+def _missed_evaluation(saver: Checkpoints, config) -> bool:
+    """Whether a signal left a checkpoint between the last step before an evaluation and the evaluation."""
+    step = saver.step
+    return bool(step) and (step % config.eval_steps == 0 or step == config.steps) and step != saver.evaluated
 
 
-def _facts(run: Workdir, model: keras.Model, images: int) -> str:
-    """What follows from the configuration, for the first lines of the log."""
-    config, facts = run.config, run.facts
-    parameters = _count(variable for variable in model.weights if "moving" not in compat.path(variable))
-    learning = _count(model.trainable_variables)
-    network = f"{config.model}: {parameters:,} parameters"
-    if config.freeze_stages or config.freeze_norm:
-        network += f", {learning:,} of them learning"
-    architecture = {name.lower(): net for name, net in ARCHITECTURES.items()}.get(config.model)
-    options = {"classes": len(facts.class_names), "shortcut": config.shortcut or "default"}
-    options["stride_in_1x1"] = config.stride_in_1x1
-    height, width = run.train_size
-    if architecture and architecture.parameters(**options) == parameters and height == width:
-        network += f", {architecture.multiply_adds(input_size=height, **options) / 1e6:.1f}e6 multiply-adds an image"
-    batch = f"{config.batch_size} images"
-    if config.accumulate > 1:
-        batch += f" in {config.accumulate} parts"
-    passes = config.steps * config.batch_size / images
-    where = describe(model.distribute_strategy, config.batch_size // config.accumulate)
-    return (
-        f"{network}\n"
-        f"{config.steps} steps of {batch}, {passes:.1f} passes over {images} of {facts.name}\n"
-        f"{config.optimizer}, rate {config.learning_rate:g} {course(config)}; "
-        f"{config.precision} on {where}"
-    )
-
-
-def _count(variables) -> int:
-    """How many numbers variables hold."""
-    return sum(math.prod(variable.shape) for variable in variables)
-
-
-def course(config: Config) -> str:
-    """How the learning rate goes on, in words."""
-    start = ""
-    if config.warmup_error:
-        start = f"after {config.warmup_rate:g} until the training error is below {config.warmup_error:g} %, "
-    elif config.warmup_steps:
-        rising = config.schedule == "cosine"
-        start = f"after {config.warmup_steps} steps {'from' if rising else 'of'} {config.warmup_rate:g}, "
-    if config.schedule == "cosine":
-        return f"{start}falling on a cosine"
-    if config.schedule == "plateau":
-        return f"{start}divided by 10 after {config.patience} evaluations without a lower error"
-    return f"{start}divided by 10 at {', '.join(map(str, config.decay_steps)) or 'no step'}"
+def _evaluate(model: keras.Model, tests: tf.data.Dataset | None, steps: int | None, callbacks) -> None:
+    """Evaluate outside of `fit`, and tell the callbacks as it does."""
+    logs = {}
+    if tests is not None:
+        found = model.evaluate(tests, steps=steps, return_dict=True, verbose=0, callbacks=callbacks)
+        logs = {f"val_{name}": value for name, value in found.items()}
+    for callback in callbacks:
+        callback.set_model(model)
+        callback.on_epoch_end(0, logs)

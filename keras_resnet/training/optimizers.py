@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 from keras_resnet import compat
-from keras_resnet.config import check_optimizer
 from keras_resnet.errors import InputError
+from keras_resnet.experiment.config import check_optimizer
 
 NO_DECAY = ("gamma", "beta", "bias")
 """Names of the variables that `decay_norm=False` keeps from weight decay: those of batch norm and the biases."""

@@ -7,7 +7,7 @@ import math
 import keras
 
 from keras_resnet import compat
-from keras_resnet.config import Config
+from keras_resnet.experiment.config import BaseConfig
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -70,7 +70,7 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["scale"])
 
 
-def learning_rate(config: Config):
+def learning_rate(config: BaseConfig):
     """The learning rate of a run.
 
     "piecewise" is the paper's: `warmup_rate` for `warmup_steps`, then `learning_rate`, divided by ten at each of

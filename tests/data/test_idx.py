@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from keras_resnet.data import datasets, idx
-from keras_resnet.data.examples import Images
+from keras_resnet.data import idx, sources
+from keras_resnet.data.dataset import Images
 
 
 def encoded(array, kind=8):
@@ -31,11 +31,11 @@ def folder(path, images, labels, compress=True):
 def test_a_data_set_of_idx_files(compress, tmp_path, random):
     images, labels = random.integers(0, 256, (30, 28, 24)), np.arange(30) % 7
     root = folder(tmp_path / "fashion", images, labels, compress)
-    dataset = datasets.load(f"idx:{root}")
-    assert dataset.facts.splits == {"train": 15, "test": 15}
-    assert dataset.facts.image_size == (28, 24)
-    assert dataset.facts.class_names == tuple("0123456")
-    assert dataset.facts.mean is None
+    dataset = sources.load(f"idx:{root}")
+    assert dataset.info.splits == {"train": 15, "test": 15}
+    assert dataset.info.image_size == (28, 24)
+    assert dataset.info.class_names == tuple("0123456")
+    assert dataset.info.mean is None
     test = dataset.examples("test")
     assert isinstance(test, Images)
     assert (test.images.dtype, test.labels.dtype) == (np.uint8, np.int32)
@@ -46,10 +46,10 @@ def test_a_data_set_of_idx_files(compress, tmp_path, random):
 def test_names_of_classes(tmp_path, random):
     root = folder(tmp_path, random.integers(0, 256, (8, 4, 4)), np.arange(8) % 3)
     (root / "labels.txt").write_text("T-shirt/top\nTrouser\nHemd ü\n\n", encoding="utf-8")
-    assert datasets.load(f"idx:{root}").facts.class_names == ("T-shirt/top", "Trouser", "Hemd ü")
+    assert sources.load(f"idx:{root}").info.class_names == ("T-shirt/top", "Trouser", "Hemd ü")
     (root / "labels.txt").write_text("one\ntwo\n")
     with pytest.raises(ValueError, match=r"labels.txt of '.*' must name 3 classes; it names 2\."):
-        datasets.load(f"idx:{root}")
+        sources.load(f"idx:{root}")
 
 
 GOOD = encoded(np.zeros((2, 3)))
@@ -80,20 +80,20 @@ def test_broken_files(content, message, tmp_path):
 
 def test_folders_that_do_not_fit(tmp_path, random):
     with pytest.raises(ValueError, match="dataset must name an existing folder after 'idx:'; got '/no/such'"):
-        datasets.load("idx:/no/such")
+        sources.load("idx:/no/such")
     with pytest.raises(ValueError, match=r"must hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz; it does"):
-        datasets.load(f"idx:{tmp_path}")
+        sources.load(f"idx:{tmp_path}")
     images, labels = random.integers(0, 256, (8, 4, 4)), np.arange(8) % 3
     root = folder(tmp_path / "a", images, labels)
     (root / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(encoded(labels[:3])))
     with pytest.raises(ValueError, match=r"test files of .* must hold .* they hold \[4, 4, 4\] and \[3\]"):
-        datasets.load(f"idx:{root}")
+        sources.load(f"idx:{root}")
     root = folder(tmp_path / "b", images, labels)
     (root / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(encoded(images[:4, :3])))
     with pytest.raises(ValueError, match=r"must have one size; they have {'train': \(4, 4\), 'test': \(3, 4\)}"):
-        datasets.load(f"idx:{root}")
+        sources.load(f"idx:{root}")
     root = folder(tmp_path / "c", images, labels)
     (root / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(encoded(images[:0])))
     (root / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(encoded(labels[:0])))
     with pytest.raises(ValueError, match=r"they hold \[0, 4, 4\] and \[0\]"):
-        datasets.load(f"idx:{root}")
+        sources.load(f"idx:{root}")

@@ -11,16 +11,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnet.data import datasets, pipeline, statistics
-from keras_resnet.data.examples import Dataset, Files
-from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.data import pipeline, sources, statistics
+from keras_resnet.data.dataset import Dataset, Files
+from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
 from tests.conftest import KERAS_2
-from tests.data.test_datasets import store
+from tests.data.test_sources import store
 
 MEAN, STD = (100.0,) * 3, (50.0,) * 3
-LAYERS = {} if KERAS_2 else {"rand_augment": 0.5, "erase": 0.5, "mixup": 0.2, "cutmix": 1.0}
-EVERYTHING = {"color": 0.1, **LAYERS, "classes": 10}
+LAYERS = {} if KERAS_2 else {"rand_augment": 0.5, "random_erase_prob": 0.5, "mixup": 0.2, "cutmix": 1.0}
+EVERYTHING = {"pca_noise": 0.1, **LAYERS, "classes": 10}
 
 
 def photos(folder, count, classes=2, side=40):
@@ -31,7 +31,7 @@ def photos(folder, count, classes=2, side=40):
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.full((side + number % 7, side + 3, 3), number % 200, "uint8")
         Image.fromarray(pixels + random.integers(0, 9, pixels.shape, dtype="uint8")).save(path)
-    return datasets.load(f"folder:{folder}")
+    return sources.load(f"folder:{folder}")
 
 
 def take(batches, count):
@@ -53,23 +53,23 @@ def stream(tmp_path_factory):
     random = np.random.default_rng(2)
     images = [random.integers(0, 256, (40 + i % 9, 45, 3)).astype("uint8") for i in range(50)]
     store(root, "stream_set", images, np.arange(50) % 10, 10, (None, None, 3))
-    return datasets.load("stream_set", data_dir=str(root))
+    return sources.load("stream_set", data_dir=str(root))
 
 
 @pytest.fixture(params=["digits", "folder", "stream", "cached folder", "cached stream"])
 def source(request, folder, stream):
     """A data set of each form, and the options of its pipeline."""
-    dataset = {"digits": datasets.load("digits"), "folder": folder, "stream": stream}[request.param.split()[-1]]
+    dataset = {"digits": sources.load("digits"), "folder": folder, "stream": stream}[request.param.split()[-1]]
     return dataset, {"cache": "memory"} if "cached" in request.param else {}
 
 
 def test_batches_have_static_shapes_and_types(source):
     dataset, options = source
     for view, labels in (
-        (TrainView((32, 32), MEAN, STD), (16,)),
-        *([] if KERAS_2 else [(TrainView((32, 32), MEAN, STD, mixup=0.2, classes=10), (16, 10))]),
-        (TrainView((24, 24), MEAN, STD, crop="inception"), (16,)),
-        (TrainView((32, 32), MEAN, STD, crop="scale", scales=(33, 48)), (16,)),
+        (TrainTransform((32, 32), MEAN, STD), (16,)),
+        *([] if KERAS_2 else [(TrainTransform((32, 32), MEAN, STD, mixup=0.2, classes=10), (16, 10))]),
+        (TrainTransform((24, 24), MEAN, STD, crop="inception"), (16,)),
+        (TrainTransform((32, 32), MEAN, STD, crop="scale", scale_range=(33, 48)), (16,)),
     ):
         batches = pipeline.train(dataset, 16, view, **options)
         image_spec, label_spec = batches.element_spec
@@ -97,21 +97,21 @@ def starts_anywhere(dataset, view, steps, **options):
 def test_a_pipeline_can_start_at_any_step(source):
     dataset, options = source
     steps = (3, 12) if options else TEN_STEPS
-    starts_anywhere(dataset, TrainView((32, 32), MEAN, STD, crop="inception", color=0.1), steps, **options)
+    starts_anywhere(dataset, TrainTransform((32, 32), MEAN, STD, crop="inception", pca_noise=0.1), steps, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "folder"])
 def test_a_pipeline_can_start_at_any_step_with_all_augmentations_on(name, folder):
-    dataset = folder if name == "folder" else datasets.load("digits")
-    starts_anywhere(dataset, TrainView((32, 32), MEAN, STD, **EVERYTHING), TEN_STEPS)
+    dataset = folder if name == "folder" else sources.load("digits")
+    starts_anywhere(dataset, TrainTransform((32, 32), MEAN, STD, **EVERYTHING), TEN_STEPS)
 
 
 @pytest.mark.parametrize("name", ["cached folder", "stream"])
 def test_the_global_seed_changes_nothing(name, folder, stream):
     """Training sets it; with 0, TensorFlow could not compare it with the seed of the order."""
     dataset = stream if name == "stream" else folder
-    view = TrainView((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center")
+    view = TrainTransform((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center")
     taken = []
     try:
         for seed in (None, 0, 7):
@@ -126,9 +126,9 @@ def test_the_global_seed_changes_nothing(name, folder, stream):
 def test_two_processes_yield_the_same_batches():
     code = (
         "import hashlib, itertools; from keras_resnet.data import datasets, pipeline;"
-        "from keras_resnet.data.views import TrainView;"
-        f"view = TrainView((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
-        "batches = pipeline.train(datasets.load('digits'), 64, view, seed=9);"
+        "from keras_resnet.data.views import TrainTransform;"
+        f"view = TrainTransform((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
+        "batches = pipeline.train(sources.load('digits'), 64, view, seed=9);"
         "parts = [part.numpy().tobytes() for batch in itertools.islice(batches, 25) for part in batch];"
         "print(hashlib.sha256(b''.join(parts)).hexdigest())"
     )
@@ -142,7 +142,7 @@ def test_each_epoch_is_a_permutation_of_the_split(source):
     dataset, options = source
     count = dataset.count("train")
     places = lambda step: step * 7 + tf.range(7, dtype=tf.int64)  # noqa: E731
-    if dataset.facts.name == "digits":
+    if dataset.info.name == "digits":
         positions = tf.range(3 * count, dtype=tf.int64)
         index = np.concatenate([pipeline._index(part, count, 5, True) for part in tf.split(positions, 2 * 3)])
     else:
@@ -165,7 +165,7 @@ def test_shuffling_is_uniform_enough():
 def test_evaluation_sees_each_image_once(source):
     dataset, _ = source
     count = dataset.count("train")
-    view = EvalView((32, 32), MEAN, STD, 0 if dataset.facts.image_size else 36)
+    view = EvalTransform((32, 32), MEAN, STD, 0 if dataset.info.image_size else 36)
     for size in (1, 16, count + 1):
         for pad in (False, True):
             stream = pipeline.evaluate(dataset, size, view, split="train", pad_batches=pad, with_index=True)
@@ -182,8 +182,8 @@ def test_evaluation_sees_each_image_once(source):
 def test_10000_images_on_replicas_and_workers(two_replicas):
     """128 a batch: 10,000 distinct indices on one replica, two replicas, and two workers."""
     images = np.zeros((10_000, 2, 2, 3), "uint8")
-    dataset = datasets.from_arrays(images, np.zeros(10_000, int), ("a",))
-    view = EvalView((2, 2), MEAN, STD)
+    dataset = sources.from_arrays(images, np.zeros(10_000, int), ("a",))
+    view = EvalTransform((2, 2), MEAN, STD)
 
     def evaluate(context=None):
         return pipeline.evaluate(dataset, 128, view, split="train", with_index=True, context=context)
@@ -203,8 +203,8 @@ def test_10000_images_on_replicas_and_workers(two_replicas):
 
 
 def test_cifar10_test_images_on_replicas_and_workers(real_data, two_replicas):
-    dataset = datasets.load("cifar10", data_dir=str(real_data / "tfds"))
-    view = EvalView((32, 32), dataset.facts.mean, dataset.facts.std)
+    dataset = sources.load("cifar10", data_dir=str(real_data / "tfds"))
+    view = EvalTransform((32, 32), dataset.info.mean, dataset.info.std)
     batches = pipeline.evaluate(dataset, 128, view, with_index=True)
     distributed = two_replicas.experimental_distribute_dataset(batches)
     parts = [two_replicas.experimental_local_results(batch[-1]) for batch in distributed]
@@ -223,7 +223,7 @@ def test_cifar10_test_images_on_replicas_and_workers(real_data, two_replicas):
 
 def test_workers_share_the_batches_of_one(source):
     dataset, options = source
-    view = TrainView((32, 32), MEAN, STD, pad=0, mirror=False)
+    view = TrainTransform((32, 32), MEAN, STD, pad=0, mirror=False)
     whole = take(pipeline.train(dataset, 8, view, seed=1, start_step=4, **options), 3)
     parts = [
         take(
@@ -240,7 +240,7 @@ def test_workers_share_the_batches_of_one(source):
 
 def test_the_papers_view_by_hand(folder):
     """Without augmentation, a training image of a folder is the file resized, normalised."""
-    view = TrainView((32, 32), MEAN, STD, crop="center", mirror=False, antialias=True)
+    view = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False, antialias=True)
     images, labels = take(pipeline.train(folder, 1, view, shuffle=False), 1)[0]
     path = folder.examples("train").paths[0]
     picture = Image.open(path)
@@ -260,12 +260,14 @@ def test_exif_orientation_is_a_switch(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(pixels).save(tmp_path / name / "1.jpg", exif=exif)
-    dataset = datasets.load(f"folder:{tmp_path}")
+    dataset = sources.load(f"folder:{tmp_path}")
     for exif, bright in ((False, np.s_[:12]), (True, np.s_[:, 20:])):
-        train = TrainView((32, 32), MEAN, STD, crop="center", mirror=False, exif=exif)
+        train = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False, exif=exif)
         for image in (
             take(pipeline.train(dataset, 1, train), 1)[0][0][0],
-            take(pipeline.evaluate(dataset, 1, EvalView((32, 32), MEAN, STD, 32, exif), split="train"), 1)[0][0][0],
+            take(pipeline.evaluate(dataset, 1, EvalTransform((32, 32), MEAN, STD, 32, exif), split="train"), 1)[0][0][
+                0
+            ],
         ):
             assert image[bright].min() > 1.5
 
@@ -286,7 +288,7 @@ def test_100_broken_files_of_10000(tmp_path, caplog):
     dataset = photos(tmp_path / "many", 10_000, side=16)
     expected = set()
     planted(dataset, expected, 100)
-    view = TrainView((16, 16), MEAN, STD)
+    view = TrainTransform((16, 16), MEAN, STD)
     broken = pipeline.BrokenFiles(10_000, 0.01)
     with caplog.at_level(logging.WARNING):
         for images, _ in pipeline.train(dataset, 500, view, broken=broken).take(20):  # one epoch
@@ -304,7 +306,7 @@ def test_in_place_of_a_broken_file_stands_another_of_its_batch(tmp_path):
     dataset = photos(tmp_path, 8)
     expected = set()
     planted(dataset, expected, 3)
-    view = TrainView((32, 32), MEAN, STD, crop="center", mirror=False)
+    view = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False)
     images, _ = take(pipeline.train(dataset, 8, view, max_broken=1.0), 1)[0]
     assert len({image.tobytes() for image in images}) == 5
     again = take(pipeline.train(dataset, 8, view, max_broken=1.0), 1)[0]
@@ -315,13 +317,13 @@ def test_no_image_of_a_batch(tmp_path):
     dataset = photos(tmp_path, 2)
     planted(dataset, set(), 2)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no image of a batch can be decoded"):
-        take(pipeline.train(dataset, 2, TrainView((32, 32), MEAN, STD), max_broken=1.0), 1)
+        take(pipeline.train(dataset, 2, TrainTransform((32, 32), MEAN, STD), max_broken=1.0), 1)
 
 
 def test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it(tmp_path):
     dataset = photos(tmp_path, 9)
     paths = dataset.examples("train").paths
-    view = EvalView((32, 32), MEAN, STD, 36)
+    view = EvalTransform((32, 32), MEAN, STD, 36)
     with open(paths[4], "wb") as file:
         file.write(b"\xff\xd8\xff")
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"{paths[4]} cannot be decoded"):
@@ -333,20 +335,20 @@ def test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it(tmp_pa
 
 def test_large_images_count_as_broken(folder):
     with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be decoded"):
-        take(pipeline.evaluate(folder, 4, EvalView((32, 32), MEAN, STD, 36), split="train", max_pixels=100), 1)
+        take(pipeline.evaluate(folder, 4, EvalTransform((32, 32), MEAN, STD, 36), split="train", max_pixels=100), 1)
 
 
 def test_an_image_smaller_than_the_crop_is_an_error(folder):
     with pytest.raises(tf.errors.InvalidArgumentError, match="has 40x43 pixels, and the view wants 64x64"):
-        take(pipeline.evaluate(folder, 4, EvalView((64, 64), MEAN, STD), split="train"), 1)
+        take(pipeline.evaluate(folder, 4, EvalTransform((64, 64), MEAN, STD), split="train"), 1)
 
 
 def test_labels_out_of_range_are_an_error(folder):
     examples = folder.examples("train")
     wrong = Files(examples.paths, examples.labels + 1)
-    dataset = Dataset(folder.facts, lambda _: wrong)
+    dataset = Dataset(folder.info, lambda _: wrong)
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be from 0 to 1; one is"):
-        take(pipeline.train(dataset, 8, TrainView((32, 32), MEAN, STD)), 7)
+        take(pipeline.train(dataset, 8, TrainTransform((32, 32), MEAN, STD)), 7)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +365,7 @@ def test_labels_out_of_range_are_an_error(folder):
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        pipeline.train(datasets.load("digits"), view=TrainView((32, 32), MEAN, STD), **options)
+        pipeline.train(sources.load("digits"), view=TrainTransform((32, 32), MEAN, STD), **options)
 
 
 @pytest.mark.parametrize(
@@ -381,32 +383,32 @@ def test_bad_arguments(options, message):
 )
 def test_bad_views(options, message):
     with pytest.raises(ValueError, match=message):
-        TrainView((224, 224), MEAN, STD, **options)
+        TrainTransform((224, 224), MEAN, STD, **options)
 
 
 def test_resize_must_hold_the_crop():
     with pytest.raises(ValueError, match="resize must be at least the crop, 224, or 0; got 200"):
-        EvalView((224, 224), MEAN, STD, 200)
+        EvalTransform((224, 224), MEAN, STD, 200)
 
 
 def test_statistics(folder):
-    dataset = datasets.load("digits")
+    dataset = sources.load("digits")
     images = dataset.examples("train").images.astype("float64")
-    mean, std = statistics.pixel_statistics(dataset, EvalView((32, 32), MEAN, STD), progress=False)
+    mean, std = statistics.pixel_statistics(dataset, EvalTransform((32, 32), MEAN, STD), progress=False)
     np.testing.assert_allclose(mean, images.mean(0), atol=1e-3)
     np.testing.assert_allclose(std, images.std((0, 1, 2)), atol=1e-3)
-    mean, std = statistics.pixel_statistics(folder, EvalView((32, 32), MEAN, STD, 32), progress=False)
+    mean, std = statistics.pixel_statistics(folder, EvalTransform((32, 32), MEAN, STD, 32), progress=False)
     assert mean.shape == (32, 32, 3)
     assert 0 < std[0] < 100
 
 
-@pytest.mark.parametrize("name", ["color", *LAYERS, "pad", "mirror", "scales", "antialias"])
+@pytest.mark.parametrize("name", ["pca_noise", *LAYERS, "pad", "mirror", "scales", "antialias"])
 def test_every_switch_of_the_view_does_something(name, folder):
     base = {"pad": 0, "mirror": False, "classes": 2}
     on = {
-        "color": {"color": 0.1},
+        "pca_noise": {"pca_noise": 0.1},
         "rand_augment": {"rand_augment": 0.5},
-        "erase": {"erase": 1.0},
+        "random_erase_prob": {"random_erase_prob": 1.0},
         "mixup": {"mixup": 0.5},
         "cutmix": {"cutmix": 1.0},
         "pad": {"pad": 4},
@@ -414,8 +416,8 @@ def test_every_switch_of_the_view_does_something(name, folder):
         "scales": {"crop": "scale", "scales": (32, 64)},
         "antialias": {"antialias": True},
     }[name]
-    plain = take(pipeline.train(folder, 16, TrainView((24, 24), MEAN, STD, **base)), 1)
-    other = take(pipeline.train(folder, 16, TrainView((24, 24), MEAN, STD, **{**base, **on})), 1)
+    plain = take(pipeline.train(folder, 16, TrainTransform((24, 24), MEAN, STD, **base)), 1)
+    other = take(pipeline.train(folder, 16, TrainTransform((24, 24), MEAN, STD, **{**base, **on})), 1)
     assert not np.array_equal(plain[0][0], other[0][0])
 
 
@@ -423,8 +425,8 @@ def test_every_switch_of_the_view_does_something(name, folder):
 @pytest.mark.parametrize("share", [0.1, 1.0])
 def test_the_share_of_erased_images(share):
     images = np.full((400, 16, 16, 3), 255, "uint8")
-    dataset = datasets.from_arrays(images, np.zeros(400, "int32"), ("a",))
-    view = TrainView((16, 16), (0.0,) * 3, (100.0,) * 3, crop="center", mirror=False, erase=share)
+    dataset = sources.from_arrays(images, np.zeros(400, "int32"), ("a",))
+    view = TrainTransform((16, 16), (0.0,) * 3, (100.0,) * 3, crop="center", mirror=False, random_erase_prob=share)
     shown = np.concatenate([batch for batch, _ in take(pipeline.train(dataset, 100, view), 10)])
     erased = np.mean((shown == 0).any((1, 2, 3)))
     # Three standard deviations of a share of 1,000; a part smaller than a pixel erases nothing.
@@ -434,8 +436,8 @@ def test_the_share_of_erased_images(share):
 @pytest.mark.skipif(KERAS_2, reason="CutMix is a layer of Keras 3")
 def test_the_shares_of_cutmix_are_uniform():
     images = np.zeros((64, 32, 32, 3), "uint8")
-    dataset = datasets.from_arrays(images, np.arange(64), tuple(map(str, range(64))))
-    view = TrainView((32, 32), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, cutmix=1.0, classes=64)
+    dataset = sources.from_arrays(images, np.arange(64), tuple(map(str, range(64))))
+    view = TrainTransform((32, 32), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, cutmix=1.0, classes=64)
     largest = np.concatenate([labels.max(1) for _, labels in take(pipeline.train(dataset, 64, view), 30)])
     # The larger one of two shares that are Beta(1, 1): uniform from a half to 1.
     assert largest.mean() == pytest.approx(0.75, abs=0.06)
@@ -445,8 +447,8 @@ def test_the_shares_of_cutmix_are_uniform():
 @pytest.mark.skipif(KERAS_2, reason="RandAugment is a layer of Keras 3")
 def test_images_in_memory_have_operations_of_their_own():
     image = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), "uint8")
-    dataset = datasets.from_arrays(np.repeat(image, 16, 0), np.zeros(16, "int32"), ("a",))
-    view = TrainView((24, 24), MEAN, STD, crop="center", mirror=False, rand_augment=0.6, rand_augment_ops=1)
+    dataset = sources.from_arrays(np.repeat(image, 16, 0), np.zeros(16, "int32"), ("a",))
+    view = TrainTransform((24, 24), MEAN, STD, crop="center", mirror=False, rand_augment=0.6, rand_augment_ops=1)
     ((shown, _),) = take(pipeline.train(dataset, 16, view), 1)
     assert len({one.tobytes() for one in shown}) > 8
 
@@ -454,14 +456,14 @@ def test_images_in_memory_have_operations_of_their_own():
 def test_images_in_memory_are_tested_as_they_are_served(tmp_path, random):
     images = random.integers(0, 256, (4, 20, 24, 3)).astype("uint8")
     for resize in (32, 40):
-        view = EvalView((32, 32), MEAN, STD, resize)
+        view = EvalTransform((32, 32), MEAN, STD, resize)
         for pixels, tested in zip(images, view.batch(tf.constant(images)), strict=True):
             served = view.batch(view.decode(tf.io.encode_png(pixels))[None])
             np.testing.assert_allclose(tested, served[0], atol=1e-4)
 
 
 def test_a_cache_is_that_of_its_images(folder, tmp_path):
-    view = TrainView((16, 16), MEAN, STD, pad=0, mirror=False)
+    view = TrainTransform((16, 16), MEAN, STD, pad=0, mirror=False)
     for dataset, split in ((folder, "train"), (folder.pick("train", range(49, -1, -1)), "picked")):
         plain = take(pipeline.train(dataset, 50, view, split=split, shuffle=False), 2)
         for _ in range(2):
@@ -478,9 +480,9 @@ def test_a_cache_is_that_of_its_images(folder, tmp_path):
 def test_mixing_by_hand():
     """The grey of each image is that of its label's mixture; CutMix rounds its window to pixels after its label."""
     images = np.stack([np.full((16, 16, 3), 10 * i, "uint8") for i in range(8)])
-    dataset = datasets.from_arrays(images, np.arange(8), tuple("abcdefgh"))
+    dataset = sources.from_arrays(images, np.arange(8), tuple("abcdefgh"))
     for options, tolerance in (({"mixup": 1.0}, 0.01), ({"cutmix": 1.0}, 5.0)):
-        view = TrainView((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, classes=8, **options)
+        view = TrainTransform((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, classes=8, **options)
         mixed, labels = take(pipeline.train(dataset, 8, view), 1)[0]
         np.testing.assert_allclose(mixed.mean((1, 2, 3)), labels @ (10.0 * np.arange(8)), atol=tolerance)
         assert (np.count_nonzero(labels, axis=1) <= 2).all()

@@ -2,23 +2,25 @@
 
 import numpy as np
 
-from keras_resnet.detection import faster_rcnn
+from keras_resnet.detection.faster_rcnn import faster_rcnn
 from keras_resnet.models.architectures import Architecture, Stage
 
 STAGES = (Stage(16, 1, 1), Stage(32, 1, 2), Stage(64, 1, 2), Stage(64, 1, 2))
 TINY = Architecture("Tiny", 10, "imagenet", "basic", STAGES, "B", 128, 2)
 OPTIONS = {
     "anchor_scales": (32.0, 64.0),
-    "straddle": -1.0,
-    "smallest": 4.0,
+    "straddle_thresh": -1.0,
+    "min_proposal_size": 4.0,
     "rpn_filters": 64,
-    "train_proposals": (500, 100),
-    "test_proposals": (300, 50),
-    "regions": 32,
-    "positive_share": 0.5,
+    "pre_nms_topk_train": 500,
+    "post_nms_topk_train": 100,
+    "pre_nms_topk_test": 300,
+    "post_nms_topk_test": 50,
+    "roi_batch_size_per_image": 32,
+    "positive_fraction": 0.5,
     "roi_pooling": "align",
     "freeze_at": 0,
-    "detections": 20,
+    "detections_per_image": 20,
     "policy": "float32",
 }
 

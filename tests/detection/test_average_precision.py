@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from keras_resnet.data.boxes import Picture
-from keras_resnet.detection.average_precision import Found, Truth, curves, mean
-from keras_resnet.evaluation import detection
+from keras_resnet.detection import evaluate as detection
+from keras_resnet.detection.average_precision import Detections, GroundTruth, curves, mean
+from keras_resnet.detection.data.boxes import Annotation
 
 
 def found(*rows):
     """Rows of (top, left, bottom, right, score, label)."""
     rows = np.array(rows, "float32").reshape(-1, 6)
-    return Found(rows[:, :4], rows[:, 4], rows[:, 5].astype(int))
+    return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(int))
 
 
 def truth(*rows, ignored=()):
     rows = np.array(rows, "float32").reshape(-1, 5)
     flags = np.isin(np.arange(len(rows)), ignored)
-    return Truth(rows[:, :4], rows[:, 4].astype(int), flags)
+    return GroundTruth(rows[:, :4], rows[:, 4].astype(int), flags)
 
 
 BOX, FAR = (0, 0, 10, 10), (50, 50, 60, 60)
@@ -79,11 +79,11 @@ def scene(random):
         rows = np.concatenate([near, np.concatenate([extra, extra + 50], -1)])
         guess = np.concatenate([labels[: len(near)], random.integers(0, 3, 3)])
         order = np.argsort(-(scores := random.random(len(rows))))
-        seen.append(Found(rows[order].astype("float32"), scores[order].astype("float32"), guess[order]))
+        seen.append(Detections(rows[order].astype("float32"), scores[order].astype("float32"), guess[order]))
         flags = np.zeros(count, bool)
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], -1)
         crowd = flags.copy()
-        pictures.append(Picture("", number, (500, 500), boxes.astype("float32") / 500, labels, flags, crowd, areas))
+        pictures.append(Annotation("", number, (500, 500), boxes.astype("float32") / 500, labels, flags, crowd, areas))
     return seen, pictures
 
 

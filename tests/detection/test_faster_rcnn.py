@@ -7,9 +7,9 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import compat
-from keras_resnet.data.boxes import Picture
-from keras_resnet.detection import average_precision, faster_rcnn, inference, testing
-from keras_resnet.detection.average_precision import Truth
+from keras_resnet.detection import average_precision, faster_rcnn, inference, test_time
+from keras_resnet.detection.average_precision import GroundTruth
+from keras_resnet.detection.data.boxes import Annotation
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
 from tests.detection.scenes import TINY, scenes, shown, tiny
@@ -19,7 +19,7 @@ def mean_ap(model, inputs):
     output = model.predict_on_batch(shown(inputs))
     found = [inference.unpacked(output, row, (1, 1)) for row in range(len(inputs["images"]))]
     truth = [
-        Truth(boxes[labels > 0], labels[labels > 0] - 1, np.zeros(sum(labels > 0), bool))
+        GroundTruth(boxes[labels > 0], labels[labels > 0] - 1, np.zeros(sum(labels > 0), bool))
         for boxes, labels in zip(inputs["boxes"], inputs["labels"], strict=True)
     ]
     return average_precision.mean([curve.average() for curve in average_precision.curves(found, truth, 2)])
@@ -91,9 +91,9 @@ def test_refinement_looks_twice_at_the_regions_and_votes(trained_detector):
 
 def test_one_network_at_one_scale_is_the_ensembles_simplest_case(trained_detector):
     inputs = shown(scenes(2, 6))
-    same(trained_detector(inputs), testing.detect([trained_detector], inputs), 1e-6)
+    same(trained_detector(inputs), test_time.detect([trained_detector], inputs), 1e-6)
     # Twins have the same regions, of which suppression keeps those that one keeps.
-    same(trained_detector(inputs), testing.detect([trained_detector, trained_detector], inputs))
+    same(trained_detector(inputs), test_time.detect([trained_detector, trained_detector], inputs))
 
 
 def test_an_ensemble_averages(trained_detector):
@@ -102,7 +102,7 @@ def test_an_ensemble_averages(trained_detector):
     model.set_weights(trained_detector.get_weights())
     kernel, bias, *rest = model.siblings.get_weights()
     model.siblings.set_weights([kernel, bias + np.float32([50, 0, 0]), *rest])
-    both = testing.detect([trained_detector, model], inputs)
+    both = test_time.detect([trained_detector, model], inputs)
     alone = trained_detector(inputs)
     # The second net sees nothing but background, so that the mean is half of the first one's probability.
     top = int(alone["count"][0])
@@ -117,9 +117,9 @@ def test_several_scales(trained_detector):
     for merge in ("before", "after"):
         same(
             trained_detector(inputs),
-            testing.detect([trained_detector], {**inputs, "pyramid": (inputs, inputs)}, merge=merge),
+            test_time.detect([trained_detector], {**inputs, "pyramid": (inputs, inputs)}, merge=merge),
         )
-    found = testing.detect([trained_detector], levels)
+    found = test_time.detect([trained_detector], levels)
     assert found["count"][0] > 0
     assert np.abs(found["scores"] - trained_detector(inputs)["scores"]).max() > 1e-4
 
@@ -128,7 +128,7 @@ def test_the_two_scales_around_224_pixels_are_taken():
     sides = np.float32([20, 100, 224, 448, 1000])
     regions = tf.constant(np.stack([0 * sides, 0 * sides, sides, sides], -1)[None])
     factors = [tf.constant([[f, f]]) for f in (1 / 3, 2 / 3, 1.0, 4 / 3, 5 / 3)]
-    assert testing.lower_level(regions, factors).numpy().tolist() == [[3, 3, 2, 0, 0]]
+    assert test_time.lower_level(regions, factors).numpy().tolist() == [[3, 3, 2, 0, 0]]
 
 
 def test_context_is_the_whole_images_vector(trained_detector):
@@ -257,21 +257,21 @@ def test_wrong_arguments(options, message):
 def test_pictures_of_two_orientations_come_back_in_order(tmp_path):
     from PIL import Image
 
-    from keras_resnet.data.boxes import BoxView
+    from keras_resnet.detection.data.boxes import DetectionTransform
 
     pictures = []
     for number, size in enumerate([(40, 60), (60, 40), (40, 60)]):
         path = tmp_path / f"{number}.png"
         Image.fromarray(np.full((*size, 3), number * 50, "uint8")).save(path)
         nothing = np.zeros(0)
-        pictures.append(Picture(str(path), number, size, np.zeros((0, 4)), nothing, nothing, nothing, nothing))
+        pictures.append(Annotation(str(path), number, size, np.zeros((0, 4)), nothing, nothing, nothing, nothing))
 
     def predict(batch):
         value = float(np.asarray(batch["images"])[0, 0, 0, 0])
         box = np.array([[[0, 0, *np.asarray(batch["image_size"])[0]]]])
         return {"boxes": box, "scores": [[value]], "classes": np.array([[1]]), "count": [1]}
 
-    view = BoxView(20, 30, (0.0,) * 3, (1.0,) * 3)
+    view = DetectionTransform(20, 30, (0.0,) * 3, (1.0,) * 3)
     found = inference.detect(lambda b: {k: np.asarray(v) for k, v in predict(b).items()}, pictures, view)
     np.testing.assert_allclose([one.scores[0] for one in found], [0, 50, 100], atol=0.01)
     assert [one.boxes[0].tolist() for one in found] == [[0, 0, 40, 60], [0, 0, 60, 40], [0, 0, 40, 60]]

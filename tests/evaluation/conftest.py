@@ -8,13 +8,13 @@ import pytest
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A workdir of a ResNet-20 for random images of 16 pixels, whose batch norm fits them."""
-    from keras_resnet.config import Config
-    from keras_resnet.data import datasets
-    from keras_resnet.workdir import Workdir
+    from keras_resnet.classification.config import ClassifierConfig
+    from keras_resnet.classification.run import ClassifierRun
+    from keras_resnet.data import sources
 
-    config = Config(dataset="synthetic:16x16x7", model="resnet20", batch_size=64, eval_split="test")
-    dataset = datasets.load(config.dataset)
-    run = Workdir(tmp_path_factory.mktemp("runs") / "r20", config, dataset.facts)
+    config = ClassifierConfig(dataset="synthetic:16x16x7", model="resnet20", batch_size=64, eval_split="test")
+    dataset = sources.load(config.dataset)
+    run = ClassifierRun(tmp_path_factory.mktemp("runs") / "r20", config, dataset.info)
     _write(run)
     return run
 
@@ -33,13 +33,13 @@ def _write(run):
     """Write random weights whose batch norm fits the run's images."""
     import keras
 
-    from keras_resnet.data import datasets, pipeline
+    from keras_resnet.data import pipeline, sources
     from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
     from keras_resnet.models import weights
 
     run.create()
     keras.utils.set_random_seed(0)
     model = run.build()
-    batches = pipeline.train(datasets.load(run.config.dataset), 64, run.train_view())
+    batches = pipeline.train(sources.load(run.config.dataset), 64, run.train_transform())
     recalibrate_batch_norm(model, batches, steps=2, progress=False)
     weights.save(model, run.weights)

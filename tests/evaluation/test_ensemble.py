@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from keras_resnet.data import datasets, pipeline
-from keras_resnet.data.views import DenseView, EvalView
-from keras_resnet.evaluation import classification, ensemble
+from keras_resnet.data import pipeline, sources
+from keras_resnet.data.transforms import DenseTransform, EvalTransform
+from keras_resnet.evaluation import ensemble, metrics
 from keras_resnet.evaluation.dense import fully_convolutional
 
 
 @pytest.fixture(scope="module")
 def dataset(run):
-    return datasets.load(run.config.dataset)
+    return sources.load(run.config.dataset)
 
 
 @pytest.fixture(scope="module")
 def probabilities(run, other_run, dataset):
     """Of both networks over the whole test split, by `predict`."""
-    images = np.concatenate([images for images, _ in pipeline.evaluate(dataset, 64, run.eval_view())])
+    images = np.concatenate([images for images, _ in pipeline.evaluate(dataset, 64, run.eval_transform())])
     return [source.load().predict(images, verbose=0) for source in (run, other_run)]
 
 
@@ -27,9 +27,9 @@ def labels(dataset):
 
 
 def member(source, strategy=None, **view):
-    view = EvalView(source.image_size, source.mean, source.std, **view)
+    view = EvalTransform(source.image_size, source.mean, source.std, **view)
     load = lambda: source.load(classifier_activation=None)  # noqa: E731
-    return ensemble.network(source.config.model, load, view, source.facts.class_names, strategy)
+    return ensemble.network(source.config.model, load, view, source.dataset_info.class_names, strategy)
 
 
 def evaluate(members, dataset, **options):
@@ -70,7 +70,7 @@ def test_count_and_error_at_any_batch_size_and_on_two_replicas(
 def test_ten_crops_are_ten_evaluations(run, dataset):
     """Each crop cut by hand, given to the network by itself, and averaged in NumPy."""
     images, labels = (array[:20] for array in (dataset.examples("test").images, dataset.examples("test").labels))
-    small = datasets.from_arrays(np.repeat(np.repeat(images, 2, 1), 2, 2), labels, run.facts.class_names)
+    small = sources.from_arrays(np.repeat(np.repeat(images, 2, 1), 2, 2), labels, run.dataset_info.class_names)
     (result,) = evaluate([member(run, resize=32)], small, split="train", protocol="ten_crop", batch_size=64).values()
     whole = (small.examples("train").images - np.float32(run.mean)) / np.float32(run.std)
     model = run.load()
@@ -84,13 +84,13 @@ def test_ten_crops_are_ten_evaluations(run, dataset):
 @pytest.mark.parametrize("mirror", [False, True])
 def test_multi_scale_is_the_average_of_scales(run, dataset, mirror):
     images, labels = (array[:6] for array in (dataset.examples("test").images, dataset.examples("test").labels))
-    small = datasets.from_arrays(images, labels, run.facts.class_names)
+    small = sources.from_arrays(images, labels, run.dataset_info.class_names)
     options = {"split": "train", "protocol": "multi_scale", "scales": (32, 40), "mirror": mirror}
     (result,) = evaluate([member(run)], small, **options).values()
     dense = fully_convolutional(run.load())
     scales = []
     for scale in (32, 40):
-        view = DenseView(run.image_size, run.mean, run.std, scale)
+        view = DenseTransform(run.image_size, run.mean, run.std, scale)
         ((pictures, _),) = pipeline.evaluate(small, 6, view, split="train")
         sides = [pictures[:, 0], pictures[:, 0, :, ::-1]] if mirror else [pictures[:, 0]]
         scales.append(np.mean([dense(side).numpy().mean((1, 2)) for side in sides], 0))
@@ -100,8 +100,8 @@ def test_multi_scale_is_the_average_of_scales(run, dataset, mirror):
 
 def test_a_function_that_knows_nothing(dataset, labels):
     """Any function is evaluated; this one always says class 2."""
-    batches = pipeline.evaluate(dataset, 100, EvalView((16, 16), (0.0,) * 3, (1.0,) * 3))
-    result = classification.evaluate(lambda images: np.eye(7)[np.full(len(images), 2)], batches)
+    batches = pipeline.evaluate(dataset, 100, EvalTransform((16, 16), (0.0,) * 3, (1.0,) * 3))
+    result = metrics.evaluate(lambda images: np.eye(7)[np.full(len(images), 2)], batches)
     assert result.top1_error == 100 * np.mean(labels != 2)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet.data.examples import Dataset, Facts, Files, Images, Stream
-from keras_resnet.data.views import EvalView
-from keras_resnet.evaluation import classification, figures, report
+from keras_resnet.data.dataset import Dataset, DatasetInfo, Files, Images, Stream
+from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.evaluation import figures, metrics, report
 
 
 @pytest.mark.parametrize("kind", ["images", "files", "stream"])
@@ -24,15 +24,15 @@ def test_pictures_at_indices(random, tmp_path, kind):
         "files": Files(np.array(paths), labels.astype("int32")),
         "stream": Stream("test", records, 6),
     }[kind]
-    dataset = Dataset(Facts("some", ("a",), None, {"test": 6}), {"test": examples}.__getitem__)
-    view = EvalView((9, 9), (100.0,) * 3, (10.0,) * 3)
+    dataset = Dataset(DatasetInfo("some", ("a",), None, {"test": 6}), {"test": examples}.__getitem__)
+    view = EvalTransform((9, 9), (100.0,) * 3, (10.0,) * 3)
     np.testing.assert_array_equal(figures.pictures(dataset, "test", [4, 1, 5], view), images[[4, 1, 5]])
     assert figures.pictures(dataset, "test", [], view).shape == (0, 9, 9, 3)
 
 
 def test_table():
     scores = np.eye(6)[[0, 1, 2, 3]]
-    result = classification.evaluate(lambda x: x, [(scores, np.array([0, 1, 2, 4]))], from_logits=True)
+    result = metrics.evaluate(lambda x: x, [(scores, np.array([0, 1, 2, 4]))], from_logits=True)
     lines = report.table([report.Row("net", "single", result)]).splitlines()
     # Wilson's interval of 1 in 4 by hand: (0.25 + z^2/8 -+ z sqrt(0.25 * 0.75 / 4 + z^2/64)) / (1 + z^2/4).
     assert lines[2].startswith("| net | single | 25.00 | 4.56-69.94 | 0.00 | 0.00-48.99 | ")
@@ -43,12 +43,12 @@ def test_table():
 def test_a_perfect_network_has_pictures(tmp_path):
     """No mistakes, one bin, classes without images."""
     log_probabilities = np.log(np.eye(50)[[3, 7]] * 0.9 + 0.002)
-    outcomes = classification.Outcomes.of(np.array([3, 7]), log_probabilities)
+    outcomes = metrics.Outcomes.of(np.array([3, 7]), log_probabilities)
     names = tuple(map(str, range(50)))
     images = Images(np.zeros((2, 8, 8, 3), "uint8"), np.array([3, 7], "int32"))
-    dataset = Dataset(Facts("some", names, (8, 8), {"test": 2}), {"test": images}.__getitem__)
+    dataset = Dataset(DatasetInfo("some", names, (8, 8), {"test": 2}), {"test": images}.__getitem__)
     figures.confusion_matrix(outcomes, names, tmp_path / "confusion.png")
     figures.reliability(outcomes, tmp_path / "reliability.png")
-    view = EvalView((8, 8), (0.0,) * 3, (1.0,) * 3)
+    view = EvalTransform((8, 8), (0.0,) * 3, (1.0,) * 3)
     figures.mistakes(outcomes, dataset, "test", view, names, tmp_path / "mistakes.png")
     assert {path.name for path in tmp_path.iterdir()} == {"confusion.png", "reliability.png", "mistakes.png"}

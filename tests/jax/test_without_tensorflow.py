@@ -75,7 +75,8 @@ def test_weights_round_trip(tmp_path):
 
 def test_weights_of_pytorch_by_safetensors(random, tmp_path):
     """Neither torch nor TensorFlow is there; the file has torchvision's names."""
-    from keras_resnet.models import convert, weights
+    from keras_resnet.models import weights
+    from keras_resnet.models.weights import convert
 
     options = {"input_shape": (32, 32, 3), "classes": 3, "stride_in_1x1": False}
     model = keras_resnet.ResNet([(8, 1, 1), (8, 1, 2)], **options)

@@ -35,13 +35,13 @@ def served(published):
 @pytest.fixture(scope="package")
 def digits_run(tmp_path_factory):
     """The folder of a run on the digits that has weights, without the training."""
-    from keras_resnet.config import PRESETS
-    from keras_resnet.data import datasets
+    from keras_resnet.classification.config import PRESETS
+    from keras_resnet.classification.run import ClassifierRun
+    from keras_resnet.data import sources
     from keras_resnet.models import weights
-    from keras_resnet.workdir import Workdir
     from tests.serving.sources import settle
 
-    run = Workdir(tmp_path_factory.mktemp("run"), PRESETS["digits_resnet20"], datasets.load("digits").facts)
+    run = ClassifierRun(tmp_path_factory.mktemp("run"), PRESETS["digits_resnet20"], sources.load("digits").dataset_info)
     run.create()
     weights.save(settle(run.build(), seed=2), run.weights)
     return run.path

@@ -35,7 +35,7 @@ def names_and_shapes(model: Model) -> dict:
 
 def differences(source: Source, path: pathlib.Path, seed: int = 0) -> dict[str, float]:
     """Largest difference of each signature's output from the Keras model's, over batches of 1, 2 and 7 images."""
-    model, served, view = source.load(), Model(path), source.photo_view()
+    model, served, view = source.load(), Model(path), source.photo_transform()
     random = np.random.default_rng(seed)
     features = pooled(model)
     height, width = view.size
@@ -71,9 +71,9 @@ def openvino_difference(source: Source, folder: pathlib.Path, seed: int = 0) -> 
 
     from keras_resnet.serving import folding, saved_model, signatures
 
-    model, view = source.load(), source.photo_view()
+    model, view = source.load(), source.photo_transform()
     served = folding.fold(model)
-    endpoint = signatures.endpoints(served, view, source.facts.class_names)["images"]
+    endpoint = signatures.endpoints(served, view, source.dataset_info.class_names)["images"]
     saved_model.write(served, {"serving_default": endpoint}, folder)
 
     def no_resizing(node):

@@ -130,7 +130,7 @@ def publish(folder: str, versions: str, requests: str, model: str) -> None:
         net = keras_resnet.ResNet20(classes=10)
     for version in range(1, int(versions) + 1):
         source = Source(settle(net, version))
-        np.save(root / f"expected{version}.npy", net.predict_on_batch(source.photo_view().batch(images)))
+        np.save(root / f"expected{version}.npy", net.predict_on_batch(source.photo_transform().batch(images)))
         due = (version - 1) / int(versions) * int(requests)
         while version > 1 and _progress(root, 0) < due:
             time.sleep(0.05)

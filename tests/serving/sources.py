@@ -9,8 +9,8 @@ import types
 import keras
 import numpy as np
 
-from keras_resnet.data.examples import Facts
-from keras_resnet.data.views import EvalView
+from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.models.resnet import recursion_limit
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
@@ -27,9 +27,9 @@ class Source:
     std: tuple = STD
 
     @property
-    def facts(self) -> Facts:
+    def dataset_info(self) -> DatasetInfo:
         names = tuple(f"class {number}" for number in range(self.model.output_shape[-1]))
-        return Facts("test", names, None, {}, MEAN, STD)
+        return DatasetInfo("test", names, None, {}, MEAN, STD)
 
     @property
     def config(self):
@@ -38,9 +38,9 @@ class Source:
     def load(self) -> keras.Model:
         return self.model
 
-    def photo_view(self) -> EvalView:
+    def photo_transform(self) -> EvalTransform:
         size = self.model.input_shape[1:3]
-        return EvalView(size, self.mean, self.std, self.resize or size[0], self.exif)
+        return EvalTransform(size, self.mean, self.std, self.resize or size[0], self.exif)
 
 
 def settle(model: keras.Model, seed: int = 0) -> keras.Model:

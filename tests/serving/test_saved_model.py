@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet import cli
-from keras_resnet.data import datasets
+from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.cli import main as cli
+from keras_resnet.data import sources
 from keras_resnet.serving import publish, saved_model, warmup
-from keras_resnet.workdir import Workdir
 from tests.serving.harness import Model, ServingError, fields, tensor_from_proto
 from tests.serving.sources import MEAN, STD, Source, settle
 
@@ -34,7 +34,7 @@ def test_what_is_in_a_version(published, source):
         "variables/variables.data-00000-of-00001",
         "variables/variables.index",
     }
-    assert (published / "assets" / "labels.txt").read_text().splitlines() == list(source.facts.class_names)
+    assert (published / "assets" / "labels.txt").read_text().splitlines() == list(source.dataset_info.class_names)
     assert {path.name for path in published.parent.iterdir()} == {"1", "models.config", "compose.yaml"}
     config = (published.parent / "models.config").read_text()
     assert 'name: "bottle"' in config
@@ -89,7 +89,7 @@ def test_options(tmp_path):
 
 def test_a_mean_of_each_pixel_and_a_network_that_is_not_square(tmp_path):
     source = Source(tiny(input_shape=(8, 12, 3)), mean=np.random.default_rng(0).uniform(100, 140, (8, 12, 3)))
-    source.photo_view = lambda: keras_resnet.data.views.EvalView((8, 12), source.mean, STD)
+    source.photo_transform = lambda: keras_resnet.data.views.EvalTransform((8, 12), source.mean, STD)
     served = Model(saved_model.export(source, tmp_path / "m"))
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3)).astype("uint8")
     expected = source.model.predict_on_batch((images - np.float32(source.mean)) / np.float32(STD))
@@ -129,9 +129,9 @@ def test_weights_that_nobody_trained_here(digits_run, tmp_path):
     weights = tmp_path / "digits.weights.h5"
     assert cli.run("convert", [str(digits_run), str(weights)]) == 0
     assert cli.run("export", [f"--weights={weights}", f"--out={tmp_path}/m", "--top=2"]) == 0
-    images = datasets.load("digits").examples("test").images[:4]
-    run = Workdir.open(digits_run)
-    expected = run.load().predict_on_batch(run.eval_view().batch(images))
+    images = sources.load("digits").examples("test").images[:4]
+    run = ClassifierRun.open(digits_run)
+    expected = run.load().predict_on_batch(run.eval_transform().batch(images))
     answer = Model(tmp_path / "m" / "1").run("images", {"images": images})
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
     assert answer["classes"][:, 0].tolist() == [str(best).encode() for best in expected.argmax(1)]

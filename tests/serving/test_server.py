@@ -113,7 +113,7 @@ def test_answers(server, contents, source):
     _, rows = post(server, {"instances": [b64(one) for one in contents]})
     _, columns = post(server, {"inputs": [b64(one) for one in contents]})
     assert columns["outputs"]["classes"] == [row["classes"] for row in rows["predictions"]]
-    view = source.photo_view()
+    view = source.photo_transform()
     expected = source.model.predict_on_batch(view.batch(np.stack([view.decode(one) for one in contents])))
     np.testing.assert_allclose(columns["outputs"]["probabilities"], expected, atol=1e-5)
     assert columns["outputs"]["classes"][0][0] == f"class {expected[0].argmax()}"
@@ -134,7 +134,7 @@ def test_the_example_client(server, contents, source, way, tmp_path):
     place = f"http://127.0.0.1:{server['rest_port']}" if way == "rest" else f"127.0.0.1:{server['grpc_port']}"
     command = [sys.executable, "examples/serving_client.py", f"--{way}={place}", "--model=bottle"]
     result = subprocess.run([*command, *photos], capture_output=True, text=True)
-    view = source.photo_view()
+    view = source.photo_transform()
     expected = source.model.predict_on_batch(view.batch(np.stack([view.decode(one) for one in contents])))
     lines = result.stdout.splitlines()
     assert len(lines) == 2, result.stderr

@@ -9,7 +9,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.data import pipeline
-from keras_resnet.data.examples import Dataset, Files
+from keras_resnet.data.dataset import Dataset, Files
 from keras_resnet.serving import saved_model, signatures
 from tests.conftest import READABLE
 from tests.serving import soak_images
@@ -69,11 +69,11 @@ def pipeline_pixels(source, files, tmp_path):
     for path, (contents, _) in zip(paths, files.values(), strict=True):
         path.write_bytes(contents)
     examples = Files(np.array(list(map(str, paths))), np.zeros(len(paths), "int32"))
-    facts = source.facts
+    facts = source.dataset_info
     facts.splits["test"] = len(paths)
     broken = pipeline.BrokenFiles(len(paths), 1.0)
     batches = pipeline.evaluate(
-        Dataset(facts, lambda split: examples), 4, source.photo_view(), with_index=True, broken=broken
+        Dataset(facts, lambda split: examples), 4, source.photo_transform(), with_index=True, broken=broken
     )
     names = list(files)
     return {
@@ -107,7 +107,7 @@ def test_pixels_are_those_of_the_evaluation_pipeline(exif, random, tmp_path):
 def test_photos_of_the_networks_own_size_are_taken_as_they_are(source, random):
     same = Source(source.model)
     images = random.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
-    np.testing.assert_array_equal(same.photo_view().crop(images), images)
+    np.testing.assert_array_equal(same.photo_transform().crop(images), images)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_one_pixel_high_images(served, random):
 
 
 def test_mistakes(source):
-    view, names = source.photo_view(), source.facts.class_names
+    view, names = source.photo_transform(), source.dataset_info.class_names
     with pytest.raises(ValueError, match="class_names must be the names of the 7 classes; got 6"):
         signatures.endpoints(source.model, view, names[:6])
     with pytest.raises(ValueError, match="top must be at least 1; got 0"):

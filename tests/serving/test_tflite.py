@@ -12,23 +12,23 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_resnet
-from keras_resnet.data import datasets, pipeline
-from keras_resnet.data.views import EvalView
-from keras_resnet.evaluation import classification
+from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.data import pipeline, sources
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.evaluation import exported as exported_networks
+from keras_resnet.evaluation import metrics
 from keras_resnet.serving import metadata, report, tflite, warmup
-from keras_resnet.workdir import Workdir
 from tests.serving.sources import Source, settle
 
 
 @pytest.fixture(scope="module")
 def run(digits_run):
-    return Workdir.open(digits_run)
+    return ClassifierRun.open(digits_run)
 
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    dataset = datasets.load("digits")
+    dataset = sources.load("digits")
     out = tmp_path_factory.mktemp("tflite") / "out"
     return tflite.export(run, out, dataset=dataset, calibration_images=50, report_split="test", report_images=200)
 
@@ -49,8 +49,8 @@ def test_what_is_written(exported):
 
 @pytest.mark.parametrize(("name", "bound"), [("float32", 1e-4), ("float16", 0.02), ("dynamic", 0.15), ("int8", 0.25)])
 def test_probabilities_are_those_of_the_network(exported, run, name, bound):
-    images = datasets.load("digits").examples("test").images[:30]
-    expected = run.load().predict_on_batch(run.eval_view().batch(images))
+    images = sources.load("digits").examples("test").images[:30]
+    expected = run.load().predict_on_batch(run.eval_transform().batch(images))
     lite = report.interpreter(variant(exported, name), 1)
     found = np.concatenate([lite(image[None]) for image in images])
     assert np.abs(found - expected).max() < bound
@@ -84,9 +84,9 @@ def test_sizes(exported):
 
 
 def test_the_report_counts_as_the_evaluation_does(exported, run):
-    dataset = tflite.sample(datasets.load("digits"), "test", 200)
-    batches = pipeline.evaluate(dataset, 64, run.eval_view(), split="picked")
-    errors = classification.evaluate(run.load().predict_on_batch, batches)
+    dataset = tflite.sample(sources.load("digits"), "test", 200)
+    batches = pipeline.evaluate(dataset, 64, run.eval_transform(), split="picked")
+    errors = metrics.evaluate(run.load().predict_on_batch, batches)
     found = rows(exported)
     assert found["original"]["top1_error"] == pytest.approx(errors.top1_error)
     assert found["original"]["top5_error"] == pytest.approx(errors.top5_error)
@@ -98,12 +98,12 @@ def test_the_report_counts_as_the_evaluation_does(exported, run):
 
 def test_a_data_set_with_some_of_the_classes(run, tmp_path):
     """Labels are matched with the network's outputs by the names of the classes."""
-    digits = datasets.load("digits").examples("test")
+    digits = sources.load("digits").examples("test")
     chosen = np.isin(digits.labels, [3, 7])
     images, labels = digits.images[chosen], (digits.labels[chosen] == 3).astype("int32")
-    seven_or_three = datasets.from_arrays(images, labels, ("7", "3"))
+    seven_or_three = sources.from_arrays(images, labels, ("7", "3"))
     out = tflite.export(run, tmp_path / "out", variants=["float32"], dataset=seven_or_three, report_split="train")
-    scores = run.load().predict_on_batch(run.eval_view().batch(images))
+    scores = run.load().predict_on_batch(run.eval_transform().batch(images))
     expected = 100 * np.mean(scores.argmax(1) != np.where(labels, 3, 7))
     assert [row["top1_error"] for row in rows(out).values()] == pytest.approx([expected, expected], abs=0.5)
 
@@ -117,7 +117,7 @@ def test_ties_of_integer_networks_are_no_hits():
 def test_metadata(exported, run):
     path = variant(exported, "int8")
     with zipfile.ZipFile(path) as archive:
-        assert archive.read("labels.txt").decode().splitlines() == list(run.facts.class_names)
+        assert archive.read("labels.txt").decode().splitlines() == list(run.dataset_info.class_names)
         assert json.loads(archive.read("preprocessing.json"))["center_crop"] == [32, 32]
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     (entry,) = [entry for entry in model.metadata if entry.name == b"TFLITE_METADATA"]
@@ -156,22 +156,22 @@ def tables(owner, slot):
 
 def test_any_batch_size(run, tmp_path):
     out = tflite.export(run, tmp_path / "out", variants=["float32"], batch_size=None)
-    images = datasets.load("digits").examples("test").images[:3]
+    images = sources.load("digits").examples("test").images[:3]
     runner = Interpreter(model_path=str(out / "resnet20_float32.tflite")).get_signature_runner("serving_default")
-    expected = run.load().predict_on_batch(run.eval_view().batch(images))
+    expected = run.load().predict_on_batch(run.eval_transform().batch(images))
     np.testing.assert_allclose(runner(images=images)["probabilities"], expected, atol=1e-4)
     assert {path.name for path in out.iterdir()} == {"resnet20_float32.tflite"}
 
 
 def test_a_fixed_batch(run, tmp_path):
-    dataset = datasets.load("digits")
+    dataset = sources.load("digits")
     options = {"calibration_images": 20, "report_split": "test", "report_images": 50}
     out = tflite.export(run, tmp_path / "out", variants=["float32", "int8"], dataset=dataset, batch_size=8, **options)
     assert {row["variant"]: row["agreement"] for row in rows(out).values()}["float32"] == 100
     assert rows(out)["int8"]["agreement"] >= 85
     # The last of three parts is not whole.
     images = dataset.examples("test").images[:20]
-    expected = run.load().predict_on_batch(run.eval_view().batch(images))
+    expected = run.load().predict_on_batch(run.eval_transform().batch(images))
     found = exported_networks.tflite(variant(out, "float32"))
     np.testing.assert_allclose(found.function(images), expected, atol=1e-4)
 
@@ -180,11 +180,11 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
     net = keras_resnet.ResNet([(4, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=3, name="tiny")
     source = Source(settle(net), mean=random.uniform(100, 140, (8, 8, 3)))
     images = random.integers(0, 256, (40, 8, 8, 3)).astype("uint8")
-    dataset = datasets.from_arrays(images, np.zeros(40, "int32"), source.facts.class_names)
+    dataset = sources.from_arrays(images, np.zeros(40, "int32"), source.dataset_info.class_names)
     out = tflite.export(source, tmp_path / "out", variants=["int8"], dataset=dataset, calibration_images=40)
     lite = report.interpreter(out / "tiny_int8.tflite", 1)
     found = np.concatenate([lite(image[None]) for image in images])
-    assert np.abs(found - net.predict_on_batch(source.photo_view().batch(images))).max() < 0.1
+    assert np.abs(found - net.predict_on_batch(source.photo_transform().batch(images))).max() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
 )
 def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
     if "dataset" in arguments:
-        arguments = {**arguments, "dataset": datasets.load(arguments["dataset"])}
+        arguments = {**arguments, "dataset": sources.load(arguments["dataset"])}
     with pytest.raises(ValueError, match=message):
         tflite.export(run, tmp_path / "new" / "out", **arguments)
     assert list(tmp_path.iterdir()) == []
@@ -220,7 +220,7 @@ def test_an_existing_output_is_refused(run, tmp_path):
 
 
 def test_samples_are_spread_evenly():
-    digits = datasets.load("digits")
+    digits = sources.load("digits")
     picked = tflite.sample(digits, "test", 3).examples("picked")
     np.testing.assert_array_equal(picked.labels, digits.examples("test").labels[[0, 199, 399]])
     assert tflite.sample(digits, "test", 0).count("picked") == 599
@@ -236,24 +236,27 @@ def test_how_a_photo_is_made_an_input(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(pixels).save(photo, quality=100, subsampling=0, exif=exif)
-    for view in (EvalView((32, 32), (0.0,) * 3, (1.0,) * 3, 36, True), EvalView((36, 24), (0.0,) * 3, (1.0,) * 3)):
+    for view in (
+        EvalTransform((32, 32), (0.0,) * 3, (1.0,) * 3, 36, True),
+        EvalTransform((36, 24), (0.0,) * 3, (1.0,) * 3),
+    ):
         rule = json.loads(json.dumps(metadata.preprocessing(view)))
         expected = view.decode(photo.read_bytes()).numpy()
         difference = np.abs(load_photo(str(photo), rule)[0].astype("float32") - expected)
         assert difference.mean() < 3, view
     with pytest.raises(ValueError, match="60x40 pixels; the network wants 64x64"):
-        load_photo(str(photo), metadata.preprocessing(EvalView((64, 64), (0.0,) * 3, (1.0,) * 3)))
+        load_photo(str(photo), metadata.preprocessing(EvalTransform((64, 64), (0.0,) * 3, (1.0,) * 3)))
 
 
 def test_the_example_names_photos(exported, run, tmp_path):
     from PIL import Image
 
-    image = datasets.load("digits").examples("test").images[0]
+    image = sources.load("digits").examples("test").images[0]
     photo = tmp_path / "a photo.png"
     Image.fromarray(image).save(photo)
     command = [sys.executable, "examples/tflite_predict.py", "--top=1", f"--model={variant(exported, 'float32')}"]
     result = subprocess.run([*command, photo], capture_output=True, text=True)
-    best = run.load().predict_on_batch(run.eval_view().batch(image[None])).argmax()
+    best = run.load().predict_on_batch(run.eval_transform().batch(image[None])).argmax()
     assert result.stdout.startswith(f"{photo}: {best} "), result.stderr
     result = subprocess.run([*command, tmp_path / "none.png"], capture_output=True, text=True)
     assert result.returncode == 1

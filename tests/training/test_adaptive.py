@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_resnet import compat
-from keras_resnet.config import Config
+from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.training.adaptive import Plateau, WarmUp
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.schedules import Scaled, learning_rate
@@ -31,7 +31,7 @@ def test_warm_up_ends_when_the_average_error_is_low(random):
     points = (centers[labels] + random.normal(size=(640, 5))).astype("float32")
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
-    rate = learning_rate(Config(warmup_error=80.0, steps=40, decay_steps=(35,)))
+    rate = learning_rate(ClassifierConfig(warmup_error=80.0, steps=40, decay_steps=(35,)))
     model.compile(keras.optimizers.SGD(rate), CrossEntropy(), metrics=[Top1Error()])
     kernel, bias = model.get_weights()
     rates, averages = [], []
@@ -56,7 +56,7 @@ def test_warm_up_ends_when_the_average_error_is_low(random):
 
 
 def test_a_plateau_after_the_warm_up_stays():
-    rate = learning_rate(Config(warmup_error=80.0, schedule="plateau", steps=40))
+    rate = learning_rate(ClassifierConfig(warmup_error=80.0, schedule="plateau", steps=40))
     warm_up, plateau = WarmUp(rate, 80.0), Plateau(rate, patience=1)
     metric = Top1Error()
     warm_up.set_model(types.SimpleNamespace(metrics=[metric]))

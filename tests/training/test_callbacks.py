@@ -4,7 +4,7 @@ import json
 import os
 from types import SimpleNamespace
 
-from keras_resnet.curves import read_metrics
+from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.training.callbacks import MetricsLog
 
 

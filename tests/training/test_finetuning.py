@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.models import resnet, weights
-from keras_resnet.models.published import ModelInfo
+from keras_resnet.models.weights.published import ModelInfo
 from keras_resnet.training import finetuning, optimizers
 
 

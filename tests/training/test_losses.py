@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_resnet.config import Config
+from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
 from keras_resnet.training.schedules import learning_rate
 
@@ -55,7 +55,7 @@ def test_they_survive_serialisation():
 
 def test_the_papers_schedule():
     """0.1, divided by ten when 32,000 and 48,000 steps are taken; 110 layers start with 400 steps at 0.01."""
-    rate = learning_rate(Config(warmup_steps=400))
+    rate = learning_rate(ClassifierConfig(warmup_steps=400))
     for step, expected in (
         (0, 0.01),
         (399, 0.01),
@@ -67,11 +67,13 @@ def test_the_papers_schedule():
         (63_999, 0.001),
     ):
         assert abs(float(rate(step)) - expected) < 1e-8, step
-    assert learning_rate(Config(decay_steps=())) == 0.1
+    assert learning_rate(ClassifierConfig(decay_steps=())) == 0.1
 
 
 def test_the_cosine_by_hand():
-    rate = learning_rate(Config(schedule="cosine", steps=110, warmup_steps=10, warmup_rate=0.0, learning_rate=0.4))
+    rate = learning_rate(
+        ClassifierConfig(schedule="cosine", steps=110, warmup_steps=10, warmup_rate=0.0, learning_rate=0.4)
+    )
     for step, expected in ((0, 0.0), (5, 0.2), (10, 0.4), (60, 0.2), (85, 0.4 * (1 - 2**-0.5) / 2), (110, 0.0)):
         assert abs(float(rate(step)) - expected) < 1e-6, step
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate))

@@ -1,0 +1,1 @@
+"""Image classification: configurations, runs, training, evaluation and export."""

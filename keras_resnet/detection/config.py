@@ -1,0 +1,194 @@
+"""The configurations of Faster R-CNN and of a detector's run, and the presets.
+
+The names follow detectron2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from keras_resnet.errors import InputError
+from keras_resnet.experiment.config import BaseConfig, Options, option
+
+
+@dataclasses.dataclass(frozen=True)
+class FasterRCNNConfig(Options):
+    """The options of Faster R-CNN besides its classes (appendix A of the paper; Ren et al., 2015)."""
+
+    backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network")
+    anchor_scales: tuple[float, ...] = option((128.0, 256.0, 512.0), "Sides of the anchors in pixels.", "network")
+    anchor_ratios: tuple[float, ...] = option((0.5, 1.0, 2.0), "Heights of the anchors over their widths.", "network")
+    straddle_thresh: float = option(
+        0.0, "Pixels by which trained anchors may reach over the border; negative to train all anchors.", "network"
+    )
+    min_proposal_size: float = option(16.0, "Smallest side of a proposal in pixels.", "network", minimum=0)
+    pre_nms_topk_train: int = option(12_000, "Proposals before NMS in training.", "network", minimum=1)
+    post_nms_topk_train: int = option(2_000, "Proposals after NMS in training.", "network", minimum=1)
+    pre_nms_topk_test: int = option(6_000, "Proposals before NMS in testing.", "network", minimum=1)
+    post_nms_topk_test: int = option(300, "Proposals after NMS in testing.", "network", minimum=1)
+    roi_batch_size_per_image: int = option(128, "Regions of an image in a training step.", "network", minimum=1)
+    positive_fraction: float = option(
+        0.25, "Largest fraction of positive regions among them.", "network", minimum=0, maximum=1
+    )
+    bg_iou_low: float = option(
+        0.0, "Regions that overlap every object less than this are not trained; 0.1 for VOC.", "network"
+    )
+    roi_pooling: str = option("max", "max (the paper's) or align.", "network", choices=("max", "align"))
+    context: bool = option(
+        False, "Append the features of the whole image to those of each region (appendix B).", "network"
+    )
+    freeze_at: int = option(2, "The last stage that is not trained.", "network", minimum=0)
+    score_thresh: float = option(0.05, "Lowest probability of a detection.", "network")
+    nms_thresh: float = option(0.3, "IoU above which NMS suppresses the weaker box of a class.", "network")
+    detections_per_image: int = option(100, "Most detections of an image.", "network", minimum=1)
+    refine: bool = option(False, "Refine boxes iteratively and vote in testing (appendix B).", "network")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.anchor_scales or not self.anchor_ratios:
+            raise InputError("anchor_scales and anchor_ratios must not be empty.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig(FasterRCNNConfig, BaseConfig):
+    """Everything that determines the result of a detector's run; each field is a flag of the same name."""
+
+    RENAMED: ClassVar[dict[str, str | tuple[str, ...]]] = {
+        "shorter": "min_size",
+        "longer": "max_size",
+        "flip": "vertical_flip",
+        "max_boxes": "max_gt_boxes",
+        "weights": "backbone_weights",
+        "start": "init_weights",
+        "straddle": "straddle_thresh",
+        "smallest": "min_proposal_size",
+        "train_proposals": ("pre_nms_topk_train", "post_nms_topk_train"),
+        "test_proposals": ("pre_nms_topk_test", "post_nms_topk_test"),
+        "regions": "roi_batch_size_per_image",
+        "positive_share": "positive_fraction",
+        "background": "bg_iou_low",
+        "score": "score_thresh",
+        "overlap": "nms_thresh",
+        "detections": "detections_per_image",
+    }
+
+    dataset: str = option(
+        "voc/2007", "folder:PATH (PASCAL VOC's or COCO's layout) or a tensorflow-datasets name.", "data"
+    )
+    extra_dataset: str = option(
+        "", "A second data set of the same classes, whose train_split is added to the training images.", "data"
+    )
+    class_names: tuple[str, ...] = option(
+        (), "Classes of a VOC folder in order; by default all that occur, sorted.", "data"
+    )
+    train_split: str = option("train+validation", "Split to train on, or several joined by +.", "data")
+    min_size: int = option(600, "Shorter side of an image in pixels.", "data", minimum=1)
+    max_size: int = option(1000, "Largest longer side of an image in pixels.", "data", minimum=1)
+    mean: tuple[float, ...] = option(
+        (), "Mean of the RGB channels to subtract; by default that of backbone_weights.", "data"
+    )
+    std: tuple[float, ...] = option(
+        (), "Standard deviation of the RGB channels to divide by; by default that of backbone_weights.", "data"
+    )
+    max_gt_boxes: int = option(100, "Most ground-truth boxes of a training image.", "data", minimum=1)
+    vertical_flip: bool = option(False, "Flip half of the training images upside down.", "augmentation")
+    backbone_weights: str = option(
+        "", "Weights of the backbone's classification network to start from: a name or a file.", "network"
+    )
+    init_weights: str = option("", "The .weights.h5 file of a detector with the same layers to start from.", "network")
+    training: str = option(
+        "joint",
+        "joint (one loss) or alternating (the four steps of Faster R-CNN).",
+        "optimization",
+        choices=("joint", "alternating"),
+    )
+    batch_size: int = option(1, "Images in a training step.", "optimization", minimum=1)
+    steps: int = option(
+        80_000, "Training steps; with alternating training, steps of each of the four.", "optimization", minimum=1
+    )
+    learning_rate: float = option(1e-3, "Initial learning rate.", "optimization", minimum=0)
+    warmup_rate: float = option(1e-4, "Learning rate during warm-up.", "optimization", minimum=0)
+    decay_steps: tuple[int, ...] = option(
+        (60_000,), "Steps at which the learning rate is divided by 10.", "optimization"
+    )
+    eval_steps: int = option(5_000, "Steps between evaluations on eval_split.", "run", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_size < self.min_size:
+            raise InputError(f"max_size must be at least min_size, {self.min_size}; got {self.max_size}.")
+        if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean):
+            raise InputError(f"mean and std must be three numbers each, or none; got {self.mean} and {self.std}.")
+
+    def detector_options(self) -> dict[str, Any]:
+        """Return the arguments of `faster_rcnn` except for the classes."""
+        return {name: getattr(self, name) for name in FasterRCNNConfig.field_names()} | {"policy": self.precision}
+
+
+_VOC = DetectorConfig(bg_iou_low=0.1)
+"""Faster R-CNN's schedule for PASCAL VOC: 6e4 steps at 1e-3, 2e4 at 1e-4."""
+
+_COCO = DetectorConfig(
+    dataset="coco/2014",
+    train_split="train",
+    eval_split="validation",
+    anchor_scales=(64.0, 128.0, 256.0, 512.0),
+    steps=320_000,
+    decay_steps=(240_000,),
+    batch_size=8,
+    eval_steps=20_000,
+)
+"""Appendix A for COCO: 24e4 steps at 1e-3, 8e4 at 1e-4, 8 images a step."""
+
+_BCCD = DetectorConfig(
+    dataset="folder:BCCD",
+    train_split="train",
+    eval_split="val",
+    min_size=240,
+    max_size=320,
+    vertical_flip=True,
+    backbone="resnet50",
+    anchor_scales=(16.0, 32.0, 64.0, 128.0),
+    straddle_thresh=-1.0,
+    min_proposal_size=4.0,
+    pre_nms_topk_train=1_000,
+    post_nms_topk_train=300,
+    pre_nms_topk_test=1_000,
+    post_nms_topk_test=100,
+    roi_batch_size_per_image=32,
+    positive_fraction=0.5,
+    roi_pooling="align",
+    steps=2_336,
+    learning_rate=5e-3,
+    warmup_steps=50,
+    warmup_rate=1e-3,
+    decay_steps=(1_752,),
+    clip_norm=5.0,
+    precision="mixed_bfloat16",
+    max_gt_boxes=32,
+    eval_steps=292,
+    checkpoint_steps=100,
+)
+"""Blood cells on a CPU: small images, few regions, 8 times 292 steps."""
+
+PRESETS = {
+    "voc07_resnet101": _VOC,
+    "voc0712_resnet101": dataclasses.replace(_VOC, extra_dataset="voc/2012", steps=110_000, decay_steps=(80_000,)),
+    "coco_resnet101": _COCO,
+    "coco_resnet101_faster_rcnn_rates": dataclasses.replace(_COCO, learning_rate=3e-3),
+    "bccd_resnet50": _BCCD,
+    "bccd_resnet50_large": dataclasses.replace(
+        _BCCD,
+        min_size=480,
+        max_size=640,
+        anchor_scales=(32.0, 64.0, 128.0, 256.0),
+        min_proposal_size=8.0,
+        pre_nms_topk_train=2_000,
+        post_nms_topk_train=500,
+        pre_nms_topk_test=2_000,
+        post_nms_topk_test=150,
+        roi_batch_size_per_image=64,
+    ),
+}
+"""Name -> configuration, `dataset_backbone`; the rates of the second COCO preset are those of Ren et al., 2015."""

@@ -1,0 +1,69 @@
+"""The folder of a detector's run, and what the configuration implies: the transform, the detector, its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.detection.data import boxes
+from keras_resnet.detection.data.boxes import DetectionDataset, DetectionTransform
+from keras_resnet.detection.faster_rcnn import FasterRCNN, faster_rcnn
+from keras_resnet.experiment.run import Run
+from keras_resnet.models import weights
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorRun(Run):
+    """A detector's run.
+
+    Attributes:
+        path: the folder; its files are those of `Run`.
+        config: how the detector is trained.
+        dataset_info: the data set it is trained on: classes and splits.
+    """
+
+    TASK: ClassVar[str] = "detection"
+    CONFIG: ClassVar[type[DetectorConfig]] = DetectorConfig
+
+    config: DetectorConfig
+
+    @property
+    def mean(self) -> tuple[float, ...] | None:
+        """Mean of each channel, from the configuration or the weights that the run started from."""
+        return self.config.mean or self.dataset_info.mean
+
+    @property
+    def std(self) -> tuple[float, ...] | None:
+        """Standard deviation of each channel, likewise."""
+        return self.config.std or self.dataset_info.std
+
+    def transform(self) -> DetectionTransform:
+        """Return the transform of the run's images in training, testing and serving."""
+        return DetectionTransform(self.config.min_size, self.config.max_size, self.mean, self.std)
+
+    def dataset(self, data_dir: str | None = None) -> DetectionDataset:
+        """Open the data set that the run is trained on."""
+        config = self.config
+        return boxes.load(config.dataset, data_dir or config.data_dir, config.download, self.dataset_info.class_names)
+
+    def build(self, **options) -> FasterRCNN:
+        """Build the run's detector with fresh weights.
+
+        Args:
+            **options: fields of `FasterRCNNConfig` to change, such as `refine=True`, and `policy`.
+        """
+        return faster_rcnn(classes=len(self.dataset_info.class_names), **{**self.config.detector_options(), **options})
+
+    def load(self, **options) -> FasterRCNN:
+        """Build the detector and load the run's best weights.
+
+        Args:
+            **options: as for `build`.
+
+        Raises:
+            ValueError: the run has no weights yet, or they do not fit.
+        """
+        model = self.build(**options)
+        weights.load(model, self.weights)
+        return model

@@ -1,0 +1,1 @@
+"""Distributed training: strategies, collectives between workers, and a launcher of workers."""

@@ -1,0 +1,253 @@
+"""Run configurations: frozen dataclasses whose fields carry their help, range and choices.
+
+A task derives its configuration from `BaseConfig`. Each field becomes a command-line flag of the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from keras_resnet.errors import InputError, check_choice, did_you_mean
+
+GROUPS = ("data", "augmentation", "network", "optimization", "run", "hardware")
+"""Topics of the fields, in the order in which `--help` shows them."""
+
+OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb", "novograd")
+"""Optimizers by name; the last one, `lookahead_NAME` and `tfa:CLASS` require tensorflow-addons."""
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+ConfigT = TypeVar("ConfigT", bound="Options")
+
+
+def option(
+    default: Any,
+    help: str,
+    group: str = "run",
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] = (),
+    affects_result: bool = True,
+) -> Any:
+    """Define a field of a configuration.
+
+    Args:
+        default: the default value; its type is that of the field.
+        help: the sentence that `--help` shows.
+        group: the topic under which `--help` shows it, one of `GROUPS`.
+        minimum: smallest allowed value.
+        maximum: largest allowed value.
+        below: exclusive upper bound, instead of `maximum`.
+        choices: allowed values.
+        affects_result: whether a run with another value is another run; False for fields such as the data folder.
+    """
+    metadata = {
+        "help": help,
+        "group": group,
+        "minimum": minimum,
+        "maximum": maximum,
+        "below": below,
+        "choices": tuple(choices),
+        "affects_result": affects_result,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _range(metadata: Mapping[str, Any]) -> str:
+    """The allowed range of a number in words."""
+    minimum, maximum, below = metadata["minimum"], metadata["maximum"], metadata["below"]
+    if maximum is not None:
+        return f"from {minimum} to {maximum}"
+    if below is not None:
+        return f"in [{minimum}, {below})"
+    return "0 or more" if minimum == 0 else f"at least {minimum}"
+
+
+_TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", tuple: "a list"}
+
+
+def _has_type(value: object, default: object) -> bool:
+    """Whether a value from JSON has the type of a field with this default."""
+    if default is None:
+        return value is None or isinstance(value, str)
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    allowed = {int: int, float: (int, float), str: str, tuple: (list, tuple)}[type(default)]
+    return isinstance(value, allowed) and not isinstance(value, bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Base of dataclasses with fields made by `option`: validated values, read from and written to JSON."""
+
+    RENAMED: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
+    """Field in files of version 0.1 -> its name now; a tuple spreads a list over several fields."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, metadata = getattr(self, field.name), field.metadata
+            if metadata.get("choices"):
+                check_choice(field.name, value, metadata["choices"])
+            low, high, below = (metadata.get(key) for key in ("minimum", "maximum", "below"))
+            if value is None or (low is None and high is None and below is None):
+                continue
+            if (
+                not (low is None or value >= low)
+                or (high is not None and value > high)
+                or (below is not None and value >= below)
+            ):
+                raise InputError(f"{field.name} must be {_range(metadata)}; got {value}.")
+
+    def to_json(self) -> str:
+        """Return the configuration as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """Return the names of the fields."""
+        return tuple(field.name for field in dataclasses.fields(cls))
+
+    @classmethod
+    def upgraded(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a configuration file with the field names of version 0.1 replaced by today's."""
+        upgraded: dict[str, Any] = {}
+        for name, value in values.items():
+            new = cls.RENAMED.get(name, name)
+            if isinstance(new, tuple):
+                upgraded.update(zip(new, value, strict=True))
+            else:
+                upgraded[new] = value
+        return upgraded
+
+    @classmethod
+    def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+        """Build a configuration from JSON values; missing fields get their defaults.
+
+        Raises:
+            ValueError: an unknown field, or a value of another type or outside its range.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        values = cls.upgraded(values)
+        if unknown := sorted(set(values) - set(defaults)):
+            raise InputError(
+                f"config has unknown fields {unknown}{did_you_mean(unknown[0], defaults)}; "
+                f"allowed are {sorted(defaults)}."
+            )
+        for name, value in values.items():
+            if not _has_type(value, defaults[name]):
+                expected = _TYPE_NAMES.get(type(defaults[name]), "a string or null")
+                raise InputError(f"{name} must be {expected}; got {value!r} in the config.")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def from_file(cls: type[ConfigT], path: str | os.PathLike) -> ConfigT:
+        """Read a configuration from a JSON file such as a run's `config.json`.
+
+        Raises:
+            ValueError: the file cannot be read, or as for `from_dict`.
+        """
+        content = read_json(path)
+        return cls.from_dict(content.get("config", content))
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a configuration file as a dictionary.
+
+    Raises:
+        ValueError: the file cannot be read or holds no JSON object.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"config file {os.fspath(path)!r} cannot be read: {error}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("config", content), dict):
+        raise InputError(f"config file {os.fspath(path)!r} cannot be read: it holds no JSON object of fields.")
+    return content
+
+
+def check_increasing(name: str, values: Iterable[int]) -> None:
+    """Raise `InputError` unless `values` strictly increase."""
+    values = list(values)
+    if values != sorted(set(values)):
+        raise InputError(f"{name} must increase; got {values}.")
+
+
+def check_optimizer(name: str) -> None:
+    """Raise `InputError` unless `name` is an optimizer's, whether or not it is installed."""
+    if not name.startswith("tfa:") and name.removeprefix("lookahead_") not in OPTIMIZERS:
+        allowed = ", ".join(map(repr, OPTIMIZERS))
+        raise InputError(
+            f"optimizer must be one of {allowed}, one of them after 'lookahead_', or 'tfa:CLASS'; got {name!r}."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseConfig(Options):
+    """The fields that the runs of all tasks share; a task adds its own and may change defaults."""
+
+    dataset: str = option("", "Name of the data set.", "data")
+    data_dir: str | None = option(
+        None, "Folder of prepared tensorflow-datasets. [~/tensorflow_datasets]", "data", affects_result=False
+    )
+    download: bool = option(False, "Download and prepare the data set if it is missing.", "data", affects_result=False)
+    train_split: str = option("train", "Split to train on, or a part of one: train[:45000].", "data")
+    eval_split: str = option("test", "Split to evaluate on during training: test, validation, train[45000:].", "data")
+    mirror: bool = option(True, "Mirror half of the training images left to right.", "augmentation")
+    batch_size: int = option(128, "Images in a training step.", "optimization", minimum=1)
+    steps: int = option(64_000, "Training steps.", "optimization", minimum=1)
+    optimizer: str = option(
+        "sgd",
+        "sgd (the paper's), sgdw (decoupled weight decay), adamw or lamb; tensorflow-addons adds more: docs/stacks.md.",
+        "optimization",
+    )
+    schedule: str = option(
+        "piecewise",
+        "Learning rate schedule: piecewise (divided by 10 at decay_steps) or cosine.",
+        "optimization",
+        choices=("piecewise", "cosine"),
+    )
+    learning_rate: float = option(0.1, "Initial learning rate.", "optimization", minimum=0)
+    warmup_steps: int = option(0, "Steps at warmup_rate before learning_rate.", "optimization", minimum=0)
+    warmup_rate: float = option(0.01, "Learning rate during warm-up.", "optimization", minimum=0)
+    decay_steps: tuple[int, ...] = option(
+        (32_000, 48_000), "Steps at which the learning rate is divided by 10.", "optimization"
+    )
+    momentum: float = option(0.9, "Momentum of SGD; first beta of AdamW and LAMB.", "optimization", minimum=0, below=1)
+    nesterov: bool = option(False, "Use Nesterov momentum, for SGD.", "optimization")
+    weight_decay: float = option(
+        1e-4, "Weight decay; for sgd an L2 term in the gradient, as in the paper.", "optimization", minimum=0
+    )
+    decay_norm: bool = option(True, "Apply weight decay to batch norm variables and biases too.", "optimization")
+    clip_norm: float = option(
+        0.0, "Clip gradients to this global norm; 0 disables clipping.", "optimization", minimum=0
+    )
+    precision: str = option(
+        "float32",
+        "Dtype policy of the convolutions: float32, mixed_bfloat16 or mixed_float16.",
+        "hardware",
+        choices=PRECISIONS,
+    )
+    seed: int = option(0, "Seed of initialization, shuffling and augmentation.", "run", minimum=0, maximum=2**32 - 1)
+    eval_steps: int = option(1_000, "Steps between evaluations on eval_split.", "run", minimum=1)
+    checkpoint_steps: int = option(500, "Steps between checkpoints; each evaluation saves one too.", "run", minimum=1)
+
+    warmup_error: ClassVar[float] = 0.0
+    """Training error below which the warm-up ends; only classifiers have this field."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_optimizer(self.optimizer)
+        check_increasing("decay_steps", self.decay_steps)
+        if self.schedule == "piecewise" and self.decay_steps and self.warmup_steps >= self.decay_steps[0]:
+            raise InputError(
+                f"warmup_steps must be below the first of decay_steps, {self.decay_steps[0]}; got {self.warmup_steps}."
+            )
+        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
+            raise InputError(f"warmup_steps must be below steps, {self.steps}; got {self.warmup_steps}.")

@@ -1,0 +1,98 @@
+"""The folder of a run: its configuration, what is known of its data set, and the paths of its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any, ClassVar, TypeVar
+
+from keras_resnet import files
+from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.errors import InputError
+from keras_resnet.experiment import tasks
+from keras_resnet.experiment.config import BaseConfig, read_json
+
+RunT = TypeVar("RunT", bound="Run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's folder; each task derives its own class, which builds and loads the model.
+
+    Attributes:
+        path: the folder.
+        config: how the model is trained.
+        dataset_info: the data set it is trained on: classes, splits, image size, mean and standard deviation.
+    """
+
+    TASK: ClassVar[str] = ""
+    CONFIG: ClassVar[type[BaseConfig]] = BaseConfig
+
+    path: pathlib.Path
+    config: Any
+    dataset_info: DatasetInfo
+
+    @property
+    def weights(self) -> pathlib.Path:
+        """The weights with the lowest error so far."""
+        return self.path / "best.weights.h5"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Folder of the checkpoints from which an interrupted run resumes."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """A JSON Lines file with one record for each evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """Folder of TensorBoard event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def curves(self) -> pathlib.Path:
+        """The plot of the learning curves."""
+        return self.path / "curves.png"
+
+    def create(self) -> None:
+        """Make the folder and write `config.json`.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        values = {
+            "task": self.TASK,
+            "config": dataclasses.asdict(self.config),
+            "dataset": dataclasses.asdict(self.dataset_info),
+        }
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            files.write(self.path / "config.json", json.dumps(values, indent=2) + "\n")
+        except OSError as error:
+            reason = error.strerror
+            raise InputError(f"workdir must be a writable folder; {str(self.path)!r} is not: {reason}.") from error
+
+    @classmethod
+    def open(cls: type[RunT], path: str | os.PathLike) -> RunT:
+        """Read the folder of an earlier run.
+
+        Raises:
+            ValueError: it has no readable `config.json`, or the run is another task's.
+        """
+        path = pathlib.Path(path)
+        content = read_json(path / "config.json")
+        task = tasks.name_of(content)
+        if task != cls.TASK:
+            raise InputError(f"workdir must be the folder of a {cls.TASK} run; {str(path)!r} holds a {task} run.")
+        config = cls.CONFIG.from_dict(content.get("config", content))
+        try:
+            return cls(path, config, DatasetInfo.from_dict(content["dataset"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f'workdir must be the folder of a run; {str(path)!r} has a config.json without a valid "dataset".'
+            ) from error

@@ -1,0 +1,274 @@
+"""The paper's experiments rerun: their networks trained one after the other, and the results beside the paper's."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+from keras_resnet import files
+from keras_resnet.classification import evaluate as session
+from keras_resnet.classification import train
+from keras_resnet.classification.config import PRESETS, ClassifierConfig
+from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.cli import flags
+from keras_resnet.errors import InputError, check_choice
+from keras_resnet.experiment import curves
+from keras_resnet.models import costs
+from keras_resnet.paper import responses
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a table or figure of the paper compares.
+
+    Attributes:
+        title: what it shows.
+        presets: the networks with their recipes, in the paper's order.
+        paper: network -> the paper's test error in percent, where it states one.
+        views: how the trained networks are tested, of `evaluation.protocols`.
+        on_demand: networks that are only run where they are named, for what they cost.
+    """
+
+    title: str
+    presets: tuple[str, ...]
+    paper: Mapping[str, float]
+    views: str = "single"
+    on_demand: tuple[str, ...] = ()
+
+
+def _cifar10(*networks: str) -> tuple[str, ...]:
+    return tuple(f"cifar10_{network}" for network in networks)
+
+
+_RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202")
+_PLAIN = ("plainnet20", "plainnet32", "plainnet44", "plainnet56")
+_TABLE_6 = dict(zip(_RESNETS, (8.75, 7.51, 7.17, 6.97, 6.43, 7.93), strict=True))
+
+_SCHEDULE = {
+    *("dataset", "train_split", "eval_split", "steps", "batch_size", "optimizer", "learning_rate", "schedule"),
+    *("decay_steps", "warmup_steps", "precision"),
+}
+
+EXPERIMENTS = {
+    "table2": Experiment(
+        "Table 2: plain and residual networks on ImageNet, ten crops",
+        tuple(f"imagenet_{network}" for network in ("plainnet18", "resnet18_a", "plainnet34", "resnet34_a")),
+        {"plainnet18": 27.94, "resnet18_a": 27.88, "plainnet34": 28.54, "resnet34_a": 25.03},
+        views="ten_crop",
+    ),
+    "table6": Experiment(
+        "Table 6: residual networks on CIFAR-10", _cifar10(*_RESNETS), _TABLE_6, on_demand=("resnet1202",)
+    ),
+    "figure6": Experiment(
+        "Figure 6: plain and residual networks on CIFAR-10 while they train",
+        _cifar10(*_PLAIN, *_RESNETS),
+        _TABLE_6,
+        on_demand=("resnet1202",),
+    ),
+    "figure7": Experiment(
+        "Figure 7: layer responses on CIFAR-10",
+        _cifar10("plainnet20", "plainnet56", "resnet20", "resnet56", "resnet110"),
+        _TABLE_6,
+    ),
+}
+
+
+def reproduce(
+    name: str,
+    out: str | os.PathLike,
+    *,
+    steps: int | None = None,
+    networks: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    changes: Mapping[str, object] | None = None,
+    command: str = "",
+) -> str:
+    """Train what an experiment needs, and write `NAME.md`, `NAME.json` and `NAME.png`.
+
+    Args:
+        name: a key of `EXPERIMENTS`.
+        out: folder; the runs are in `out/runs`, which experiments share. The same call again goes on with them.
+        steps: training steps of each network; the steps at which the rate falls are moved in proportion. By default the
+            paper's.
+        networks: some of the experiment's, such as "resnet20"; by default all but those on demand.
+        seeds: of the runs of each network.
+        changes: other fields of the configurations, such as the data set.
+        command: what the results name as their origin.
+
+    Returns:
+        The results as Markdown.
+
+    Raises:
+        ValueError: an unknown experiment or network, a configuration that is not allowed, or a run there with another.
+        errors.Stopped: as for `training.fit`.
+    """
+    check_choice("experiment", name, EXPERIMENTS)
+    experiment = EXPERIMENTS[name]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds must be different and at least one; got {list(seeds)}.")
+    configs = {
+        network: [
+            flags.override(scaled(PRESETS[preset], steps), {**(changes or {}), "seed": seed}) for seed in sorted(seeds)
+        ]
+        for network, preset in _chosen(experiment, networks).items()
+    }
+    out = pathlib.Path(out)
+    runs, count = {}, sum(map(len, configs.values()))
+    for network, of_seeds in configs.items():
+        runs[network] = []
+        for config in of_seeds:
+            done = sum(map(len, runs.values()))
+            print(f"{name}: {network}, seed {config.seed}, run {done + 1} of {count}", flush=True)
+            runs[network].append(_trained(config, out / "runs" / f"{network}_seed{config.seed}"))
+    if name == "figure7":
+        lines, results = _responses(runs, out)
+    else:
+        lines, results = _errors(experiment, runs)
+        curves.plot_panels(_panels(runs), out / f"{name}.png", highest=_highest(runs))
+    recipes = {network: _recipe(of_seeds[0]) for network, of_seeds in configs.items()}
+    sentences = dict.fromkeys(_sentence(of_seeds[0]) for of_seeds in configs.values())
+    facts = {"command": command, "date": datetime.date.today().isoformat(), **session.environment()}
+    facts = {fact: value for fact, value in facts.items() if value}
+    values = {"title": experiment.title, **facts, "recipes": recipes, "results": results}
+    text = "\n\n".join(
+        [
+            f"# {experiment.title}",
+            "\n".join(f"- {fact}: {value}" for fact, value in facts.items()),
+            "\n".join(f"- {line}" for line in sentences),
+            "\n".join(lines),
+            f"![{experiment.title}]({name}.png)",
+        ]
+    )
+    files.write(out / f"{name}.json", json.dumps(values, indent=2) + "\n")
+    files.write(out / f"{name}.md", text + "\n")
+    return text
+
+
+def scaled(config: ClassifierConfig, steps: int | None) -> ClassifierConfig:
+    """The configuration with another number of steps, and its rate divided at the same shares of them.
+
+    It is evaluated at least 20 times.
+    """
+    if steps is None:
+        return config
+    decay = sorted({round(step * steps / config.steps) for step in config.decay_steps} - {0})
+    often = min(config.eval_steps, max(steps // 20, 1))
+    return dataclasses.replace(config, steps=steps, decay_steps=tuple(decay), eval_steps=often)
+
+
+def _chosen(experiment: Experiment, networks: Sequence[str]) -> dict[str, str]:
+    """Network -> preset, of those that are wanted."""
+    known = {preset.split("_", 1)[1]: preset for preset in experiment.presets}
+    for network in networks:
+        check_choice("networks", network, known)
+    wanted = networks or [network for network in known if network not in experiment.on_demand]
+    return {network: preset for network, preset in known.items() if network in wanted}
+
+
+def _trained(config: ClassifierConfig, path: pathlib.Path) -> ClassifierRun:
+    """The run, trained to its end now or by an earlier call."""
+    if (path / "config.json").is_file():
+        run = ClassifierRun.open(path)
+        if run.config == config and run.metrics.is_file() and run.weights.is_file():
+            records = curves.read_metrics(run.metrics)
+            if records and records[-1]["step"] == config.steps:
+                return run
+    return train.train(config, path)
+
+
+def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]]) -> tuple[list[str], list[dict]]:
+    """The lines of a table of errors, and the same as values."""
+    lines = [
+        "| network | layers | parameters | training error (%) | test error (%) | the paper's (%) |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    results = []
+    for network, of_seeds in runs.items():
+        last = [curves.read_metrics(run.metrics)[-1] for run in of_seeds]
+        training = [record["top1_error"] for record in last]
+        test = [record["val_top1_error"] for record in last]
+        if experiment.views != "single":
+            test = [_test_error(run, experiment.views) for run in of_seeds]
+        cost = _cost(of_seeds[0])
+        paper = experiment.paper.get(network)
+        lines.append(
+            f"| {network} | {cost['layers']} | {cost['parameters']:,} | {_spread(training)} | {_spread(test)} "
+            f"| {'' if paper is None else f'{paper:.2f}'} |"
+        )
+        seeds = [run.config.seed for run in of_seeds]
+        results.append(
+            {"network": network, "layers": cost["layers"], "parameters": cost["parameters"], "seeds": seeds}
+            | {"training_error": training, "test_error": test, "paper": paper}
+        )
+    views = "of the single view after the last step"
+    if experiment.views != "single":
+        views = f"of {experiment.views}, with the weights that had the lowest error of the single view"
+    return [*lines, "", f"Test errors are {views}; training errors are means since the evaluation before."], results
+
+
+def _test_error(run: ClassifierRun, views: str) -> float:
+    plan = session.EvalConfig(views=(views,))
+    return session.evaluate([run], plan, split=run.config.eval_split).rows[0].result.top1_error
+
+
+def _cost(run: ClassifierRun) -> dict:
+    (architecture,) = costs.networks([run.config.model])
+    options = {"shortcut": run.config.shortcut} if run.config.shortcut else {}
+    return costs.costs(architecture, classes=len(run.dataset_info.class_names), **options)
+
+
+def _spread(errors: Sequence[float]) -> str:
+    """One error; of several their mean, deviation and the best, as Table 6 has them."""
+    if len(errors) == 1:
+        return f"{errors[0]:.2f}"
+    return f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f} (best {min(errors):.2f})"
+
+
+def _responses(runs: Mapping[str, Sequence[ClassifierRun]], out: pathlib.Path) -> tuple[list[str], list[dict]]:
+    """Draw the layer responses of the first seed's networks; the lines of a table, and the same as values."""
+    sources = [of_seeds[0] for of_seeds in runs.values()]
+    found = session.responses(sources, None, None, sources[0].config.eval_split, 256)
+    responses.plot(found, out / "figure7.png")
+    responses.write_csv(found, out / "figure7.csv")
+    lines = ["| network | 3x3 layers | mean standard deviation |", "|---|---:|---:|"]
+    results = []
+    for one in found:
+        lines.append(f"| {one.name} | {len(one.layers)} | {one.deviations.mean():.3f} |")
+        results.append(
+            {"network": one.name, "layers": list(one.layers), "deviations": [round(d, 6) for d in one.deviations]}
+        )
+    return [*lines, "", "Each layer's deviation is in figure7.csv."], results
+
+
+def _panels(runs: Mapping[str, Sequence[ClassifierRun]]) -> dict[str, dict[str, list[dict]]]:
+    """The curves of the first seed's runs, plain networks beside residual ones."""
+    panels = {}
+    for network, of_seeds in runs.items():
+        title = "plain networks" if network.startswith("plainnet") else "residual networks"
+        panels.setdefault(title, {})[network] = curves.read_metrics(of_seeds[0].metrics)
+    return panels
+
+
+def _highest(runs: Mapping[str, Sequence[ClassifierRun]]) -> float | None:
+    """Upper end of the error axis: low enough to see the ends of the curves, as the paper's 20 %."""
+    last = [curves.read_metrics(run.metrics)[-1] for of_seeds in runs.values() for run in of_seeds]
+    return min(2.5 * max(max(record["top1_error"], record["val_top1_error"]) for record in last), 100.0) or None
+
+
+def _recipe(config: ClassifierConfig) -> dict:
+    """What a network was trained by: the schedule in full, and whatever else is not the default."""
+    values, default = dataclasses.asdict(config), dataclasses.asdict(ClassifierConfig())
+    changed = {name for name in values if values[name] != default[name]} - {"model", "seed", "data_dir"}
+    return {name: value for name, value in values.items() if name in _SCHEDULE | changed}
+
+
+def _sentence(config: ClassifierConfig) -> str:
+    return (
+        f"{config.dataset} {config.train_split}, tested on {config.eval_split}: {config.steps} steps of "
+        f"{config.batch_size} images, rate {config.learning_rate:g} {train.course(config)}; {config.precision}"
+    )

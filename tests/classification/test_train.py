@@ -1,0 +1,457 @@
+"""Runs: evaluated when they should be, resumed bit by bit, unharmed by kills, signals, full disks and NaN."""
+
+import dataclasses
+import os
+import random as python_random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet import errors, training
+from keras_resnet.classification import train
+from keras_resnet.classification.config import PRESETS, ClassifierConfig
+from keras_resnet.experiment.curves import read_metrics
+from keras_resnet.models import resnet
+from keras_resnet.training import checkpoints, loop
+from tests.data.test_pipeline import photos
+
+# Tiny images, and everything on that could make a resumed run differ.
+KERAS_3 = hasattr(keras, "ops")
+"""Whether MixUp and accumulation are there; docs/stacks.md."""
+
+CONFIG = ClassifierConfig(
+    dataset="synthetic:8x8x4",
+    batch_size=16,
+    steps=12,
+    learning_rate=0.01,
+    decay_steps=(9,),
+    warmup_steps=2,
+    eval_steps=5,
+    checkpoint_steps=3,
+    eval_split="test[:64]",
+    pad=1,
+    pca_noise=0.1,
+    mixup=0.2 if KERAS_3 else 0.0,
+    label_smoothing=0.1,
+    ema=0.9,
+    ema_steps=2,
+    precision="mixed_bfloat16",
+    op_determinism=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    """A one-block network in the place of ResNet-20, so that a run takes seconds."""
+
+    def build(**options):
+        return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
+
+    monkeypatch.setitem(resnet.CONSTRUCTORS, "resnet20", build)
+
+
+def weights_of(run):
+    """Every variable of the newest checkpoint, by name."""
+    reader = tf.train.load_checkpoint(str(run.checkpoints))
+    return {
+        name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "CHECKPOINTABLE" not in name
+    }
+
+
+def assert_equal(one, two):
+    assert one.keys() == two.keys()
+    for name in one:
+        if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE":
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The run that no one disturbed; the checks of the others are against it."""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            resnet.CONSTRUCTORS, "resnet20", lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)
+        )
+        return train.train(CONFIG, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_evaluations_and_files(undisturbed):
+    records = read_metrics(undisturbed.metrics)
+    assert [record["step"] for record in records] == [5, 10, 12]
+    assert [round(record["learning_rate"], 6) for record in records] == [0.01, 0.001, 0.001]
+    best = min(record["val_top1_error"] for record in records)
+    model = undisturbed.load()
+    dataset = train.datasets.load(CONFIG.dataset)
+    tests = train.pipeline.evaluate(dataset, 64, undisturbed.eval_transform(), split="test[:64]")
+    images, labels = next(iter(tests))
+    error = 100 * np.mean(model.predict_on_batch(images).argmax(1) != labels.numpy())
+    assert abs(error - best) < 1e-3
+    assert undisturbed.curves.read_bytes()[:4] == b"\x89PNG"
+    assert len(list(undisturbed.checkpoints.glob("*.index"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [(1, signal.SIGTERM), (3, signal.SIGINT), (4, signal.SIGTERM), (5, signal.SIGINT), (11, signal.SIGTERM)],
+)
+def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, undisturbed, tmp_path, monkeypatch):
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def send(self, batch, logs=None):
+        if self.checkpoints.step == step and not resumed:
+            os.kill(os.getpid(), number)
+        original(self, batch, logs)
+
+    resumed = False
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
+    before = signal.getsignal(number)
+    with pytest.raises(errors.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"):
+        train.train(CONFIG, tmp_path)
+    assert signal.getsignal(number) is before
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith(f"ckpt-{step}")
+    resumed = True
+    run = train.train(CONFIG, tmp_path)
+    assert_equal(weights_of(run), weights_of(undisturbed))
+    strip = ("loss", "top1_error")  # averages over the steps since the run went on
+    ours, theirs = (
+        [{k: v for k, v in record.items() if k not in strip} for record in read_metrics(r.metrics)]
+        for r in (run, undisturbed)
+    )
+    assert ours == theirs
+    assert run.weights.exists()
+
+
+@pytest.mark.parametrize("moment", ["between two calls of fit", "in an evaluation"])
+def test_a_signal_outside_of_a_step(moment, undisturbed, tmp_path, monkeypatch):
+    """At step 10 of 12 the run is evaluated, and then `fit` is called again."""
+    owner, name = {
+        "between two calls of fit": (checkpoints.StopOnSignal, "on_train_end"),
+        "in an evaluation": (checkpoints.StopOnSignal, "on_test_begin"),
+    }[moment]
+    original = getattr(owner, name)
+
+    def send(self, logs=None):
+        original(self, logs)
+        if self.checkpoints.step == 10 and not resumed:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    resumed = False
+    monkeypatch.setattr(owner, name, send)
+    with pytest.raises(errors.Stopped, match="stopped by SIGTERM at step 10, which is saved"):
+        train.train(CONFIG, tmp_path)
+    resumed = True
+    run = train.train(CONFIG, tmp_path)
+    assert_equal(weights_of(run), weights_of(undisturbed))
+    assert [record["step"] for record in read_metrics(run.metrics)] == [5, 10, 12]
+    assert read_metrics(run.metrics)[1]["val_loss"] == read_metrics(undisturbed.metrics)[1]["val_loss"]
+
+
+def test_a_batch_in_parts_is_the_same_batch(tmp_path, monkeypatch):
+    """Without batch norm, four parts of four images make the step of one batch of sixteen."""
+
+    def linear(input_shape, classes, **options):
+        layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(classes, name="predictions")]
+        return keras.Sequential(layers)
+
+    monkeypatch.setitem(resnet.CONSTRUCTORS, "resnet20", linear)
+    config = dataclasses.replace(CONFIG, mixup=0.0, pca_noise=0.0, pad=0, mirror=False, precision="float32", ema=0.5)
+    runs = [train.train(dataclasses.replace(config, accumulate=n), tmp_path / str(n)) for n in (1, 4)]
+    one, four = ([record["val_loss"] for record in read_metrics(run.metrics)] for run in runs)
+    np.testing.assert_allclose(four, one, rtol=1e-5)
+    models = [run.load() for run in runs]
+    np.testing.assert_allclose(*(model.get_weights()[0] for model in models), atol=1e-6)
+
+
+def test_an_own_network_and_own_images(tmp_path, random):
+    """The library's way: any Keras model that gives logits, and images in memory."""
+    labels = random.integers(0, 3, 90)
+    images = (40 * labels[:, None, None, None] + random.integers(0, 40, (90, 8, 8, 3))).astype("uint8")
+    dataset = train.datasets.from_arrays(images, labels.astype("int32"), ("dark", "grey", "light"))
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    config = ClassifierConfig(
+        train_split="train[:60]",
+        eval_split="train[60:]",
+        batch_size=20,
+        steps=90,
+        decay_steps=(),
+        eval_steps=45,
+        learning_rate=0.01,
+        pad=0,
+    )
+    run = training.fit(model, dataset, config, tmp_path)
+    assert read_metrics(run.metrics)[-1]["val_top1_error"] < 10
+    assert list(run.tensorboard.rglob("events.out.tfevents.*"))
+
+
+def test_a_finished_run_stays_as_it_is(undisturbed):
+    before = weights_of(undisturbed)
+    records = read_metrics(undisturbed.metrics)
+    train.train(CONFIG, undisturbed.path)
+    assert_equal(weights_of(undisturbed), before)
+    assert read_metrics(undisturbed.metrics) == records
+
+
+def test_another_config_in_the_same_folder(undisturbed):
+    other = dataclasses.replace(CONFIG, learning_rate=0.2, seed=3)
+    with pytest.raises(ValueError, match=r"another config: learning_rate 0.01 there, 0.2 here; seed 0 there, 3 here"):
+        train.train(other, undisturbed.path)
+
+
+def test_not_a_number_never_reaches_the_disk(tmp_path, monkeypatch):
+    """Weights that become NaN in step 4 are not in any checkpoint, whether the loss or the weights show it first."""
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def plant(self, batch, logs=None):
+        if self.checkpoints.step == 4:
+            kernel = self.model.trainable_weights[0]
+            kernel.assign(kernel * np.nan)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", plant)
+    for every in (1, 2, 50):
+        config = dataclasses.replace(CONFIG, checkpoint_steps=every, eval_steps=12)
+        with pytest.raises(FloatingPointError, match=r"at step \d+; nothing was saved"):
+            train.train(config, tmp_path / str(every))
+        newest = tf.train.latest_checkpoint(tmp_path / str(every) / "checkpoints")
+        assert newest is None or newest.endswith(f"ckpt-{3 if every == 1 else 2}")
+
+
+def test_not_a_number_is_not_among_the_best_weights(tmp_path, monkeypatch):
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def plant(self, batch, logs=None):
+        original(self, batch, logs)
+        if self.checkpoints.step == 4:
+            kernel = self.model.trainable_weights[0]
+            kernel.assign(kernel * np.nan)
+
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", plant)
+    config = dataclasses.replace(CONFIG, checkpoint_steps=50, eval_steps=4, ema=0.0)
+    with pytest.raises(FloatingPointError, match="at step 4; nothing was saved"):
+        train.train(config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "checkpoints", "tensorboard"}
+
+
+def test_a_corrected_command_goes_through(tmp_path):
+    """What is wrong is found before images are read for their mean, and nothing is left."""
+    photos(tmp_path / "photos", 20, side=12)
+    wrong = dataclasses.replace(CONFIG, dataset=f"folder:{tmp_path}/photos", image_size=8, steps=2, eval_steps=2)
+    wrong = dataclasses.replace(wrong, decay_steps=(), warmup_steps=0, mixup=0.0)
+    right = dataclasses.replace(wrong, train_split="train[:80%]", eval_split="train[80%:]")
+    for config, message in (
+        (wrong, "split must be one of 'train'"),
+        (dataclasses.replace(right, model="resnet21"), "model must be one of"),
+        (dataclasses.replace(right, batch_size=17), "batch_size must be from 1 to the 16 images"),
+        (dataclasses.replace(right, pixel_mean=True, train_size=6), "pixel_mean must be off where train_size, 6, is"),
+        (dataclasses.replace(right, freeze_norm=True), "freeze_stages and freeze_norm want init_weights"),
+    ):
+        with pytest.raises(errors.InputError, match=message):
+            train.train(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    assert train.train(right, tmp_path / "run").weights.exists()
+    # Where images come from, and how fast, is no part of a run.
+    again = dataclasses.replace(right, threads=2, download=True, data_dir=str(tmp_path))
+    (tmp_path / "run/.weights-left-by-a-kill").mkdir()
+    assert train.train(again, tmp_path / "run").config == again
+    assert not list((tmp_path / "run").glob(".*"))
+    with pytest.raises(errors.InputError, match="cache '' there, 'memory' here"):  # which has another order
+        train.train(dataclasses.replace(right, cache="memory"), tmp_path / "run")
+
+
+RECIPES = {
+    "accumulation": {"optimizer": "sgdw", "schedule": "cosine", "clip_norm": 1.0, "accumulate": 1 + KERAS_3},
+    "plateau": {"optimizer": "adamw", "schedule": "plateau", "patience": 1, "backbone_lr_mult": 0.5, "eval_steps": 2},
+    "warm-up by error": {"optimizer": "lamb", "warmup_steps": 0, "warmup_error": 77.0, "decay_norm": False},
+    "float16": {"precision": "mixed_float16", "loss": "binary_cross_entropy", "target_threshold": 0.2},
+    "several steps a call": {"steps_per_execution": 2, "steps": 12, "eval_steps": 6, "checkpoint_steps": 2},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_other_recipes_run_and_resume(name, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, **RECIPES[name])
+    whole = train.train(config, tmp_path / "whole")
+    original = checkpoints.StopOnSignal.on_train_batch_end
+
+    def send(self, batch, logs=None):
+        if self.checkpoints.step >= 7 and not resumed:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batch, logs)
+
+    resumed = False
+    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
+    with pytest.raises(errors.Stopped):
+        train.train(config, tmp_path / "parts")
+    resumed = True
+    assert_equal(weights_of(train.train(config, tmp_path / "parts")), weights_of(whole))
+
+
+def code_path(config):
+    """What decides which code runs: all but sizes and numbers."""
+    switches = ("model", "dataset", "shortcut")
+    values = dataclasses.asdict(config).items()
+    return tuple(bool(value) if not isinstance(value, str) else value for name, value in values if name not in switches)
+
+
+KINDS = {code_path(config): name for name, config in PRESETS.items()}
+
+
+def test_the_presets_are_of_these_kinds():
+    """Digits, CIFAR-10, CIFAR-10 with 110 layers, ImageNet, and two recipes of today."""
+    assert len(KINDS) == 6
+
+
+def on_small_images(preset, **options):
+    """A preset on small random images, its other options untouched but for those given."""
+    return dataclasses.replace(
+        preset,
+        dataset="synthetic:40x40x4",
+        image_size=32,
+        train_size=28 if preset.train_size else 0,
+        resize=36,
+        batch_size=8,
+        scale_range=(32, 60) if preset.crop == "scale" else preset.scales,
+        **options,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS.values())
+def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monkeypatch):
+    """A one-block network on random images through the code path of a preset: two steps, then two more."""
+
+    preset = PRESETS[name]
+    config = on_small_images(
+        preset,
+        eval_split="test[:64]",
+        steps=4,
+        warmup_steps=min(preset.warmup_steps, 2),
+        eval_steps=2,
+        checkpoint_steps=2,
+        ema_steps=1,
+    )
+
+    def build(shortcut="A", **options):
+        return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
+
+    monkeypatch.setitem(resnet.CONSTRUCTORS, config.model, build)
+    original = checkpoints.Checkpoints.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if self.step == 2:
+            raise errors.Stopped(signal.SIGTERM, 2)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "on_epoch_end", stop)
+    with pytest.raises(errors.Stopped):
+        train.train(config, tmp_path)
+    run = train.train(config, tmp_path)
+    assert [record["step"] for record in read_metrics(run.metrics)] == [2, 4]
+    assert run.load().output_shape == (None, 4)
+
+
+def test_a_checkpoint_of_another_network(tmp_path, undisturbed):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    saver = checkpoints.Checkpoints(model, undisturbed.checkpoints, 1)
+    with pytest.raises(ValueError, match=r"checkpoint '.*ckpt-12' does not fit this run"):
+        saver.restore()
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+    """A limit on the size of files stands for a full disk: the kernel refuses the write in the middle of a save."""
+    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(2000)])
+    model.compile("sgd", "mse")
+    saver = checkpoints.Checkpoints(model, tmp_path, 1)
+    saver.save()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for step in range(1, 21):
+            model.optimizer.iterations.assign(step)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 + 70_000 * step, before[1]))
+            with pytest.raises(
+                ValueError, match=f"the checkpoint of step {step} cannot be written to .* older ones are"
+            ):
+                saver.save()
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert all((tmp_path / name).read_bytes() == contents for name, contents in kept.items())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert saver.restore() == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+TRAIN = """
+import sys
+sys.path.insert(0, ".")
+from keras_resnet import workdir
+from keras_resnet.config import PRESETS, ClassifierConfig
+from keras_resnet import training
+from keras_resnet.models import resnet
+from keras_resnet.training import loop
+resnet.CONSTRUCTORS["resnet20"] = lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)
+train.train(ClassifierConfig.from_file(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(tmp_path):
+    """Killed soon after its first save, four times: each start goes on, and the end is that of an undisturbed run.
+
+    It saves at each step, so that many kills come inside of a save.
+    """
+    config = dataclasses.replace(CONFIG, steps=60, checkpoint_steps=1, eval_steps=20)
+    (tmp_path / "config.json").write_text(config.to_json())
+    moments = python_random.Random(0)
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "config.json"), str(tmp_path / "run")]
+    reached = [0]
+    for _ in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and newest_step(tmp_path / "run") == reached[-1]:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        reached.append(newest_step(tmp_path / "run"))
+    assert reached == sorted(set(reached))
+    assert reached[-1] < 60
+    subprocess.run(command, check=True, capture_output=True)
+    whole = train.train(config, tmp_path / "whole")
+    run = train.ClassifierRun.open(tmp_path / "run")
+    assert_equal(weights_of(run), weights_of(whole))
+    assert [record["step"] for record in read_metrics(run.metrics)] == [20, 40, 60]
+
+
+def newest_step(run):
+    """The step of a run's newest checkpoint; 0 without one."""
+    newest = tf.train.latest_checkpoint(run / "checkpoints")
+    return int(newest.rsplit("-", 1)[1]) if newest else 0
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "every", "expected"),
+    [
+        (0, 12, 5, [(0, 10, 2), (10, 12, 1)]),
+        (0, 10, 5, [(0, 10, 2)]),
+        (3, 12, 5, [(3, 5, 1), (5, 10, 1), (10, 12, 1)]),
+        (10, 12, 5, [(10, 12, 1)]),
+        (11, 12, 5, [(11, 12, 1)]),
+        (12, 12, 5, []),
+        (0, 3, 5, [(0, 3, 1)]),
+        (2, 3, 5, [(2, 3, 1)]),
+    ],
+)
+def test_segments(start, steps, every, expected):
+    assert list(loop.segments(start, steps, every)) == expected

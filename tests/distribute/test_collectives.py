@@ -1,0 +1,72 @@
+"""Two workers on this machine: what they train, save, say and find, beside one device."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from keras_resnet.classification import evaluate as session
+from keras_resnet.classification import train
+from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.distribute import launch
+from keras_resnet.experiment.curves import read_metrics
+from keras_resnet.models import resnet
+from tests.classification.test_train import assert_equal, weights_of
+from tests.distribute import two_workers
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    monkeypatch.setitem(resnet.CONSTRUCTORS, "resnet20", two_workers.small)
+
+
+@pytest.mark.slow
+def test_two_workers(tmp_path, capfd):
+    """One start of two processes for all scenes, as starting TensorFlow takes most of the time."""
+    assert launch.run([sys.executable, two_workers.__file__, str(tmp_path)], 2) == 0, capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "2 replicas (CPU) of 2 workers, 8 of the 16 images of a batch on each" in printed
+    assert "[worker 1] step" not in printed
+    first, second = (json.loads((tmp_path / f"said{number}.json").read_text()) for number in (0, 1))
+    assert first == second
+
+    # With synchronised batch norm, 20 steps come to the weights, errors and loss of one device.
+    ours = ClassifierRun.open(tmp_path / "same")
+    theirs = train.train(two_workers.SAME, tmp_path / "one")
+    one, two = weights_of(theirs), weights_of(ours)
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
+    (ours_said,), (theirs_said,) = (read_metrics(run.metrics) for run in (ours, theirs))
+    assert ours_said["val_top1_error"] == theirs_said["val_top1_error"]
+    assert ours_said["val_loss"] == pytest.approx(theirs_said["val_loss"], abs=1e-4)
+
+    # Without it, both end with the very same variables, and they are what is saved.
+    apart = [dict(np.load(tmp_path / f"apart{number}.npz")) for number in (0, 1)]
+    assert_equal(*apart)
+    assert any("moving_variance" in name for name in apart[0])
+    stored = weights_of(ClassifierRun.open(tmp_path / "apart"))
+    for name, value in apart[0].items():
+        assert any(np.array_equal(value, other) for other in stored.values()), name
+
+    # A signal to one of them stops both at the same step, and what follows is bit-equal.
+    assert first["stopped"].startswith("stopped by SIGTERM at step 3, which is saved")
+    assert_equal(_without_counter(stored), _without_counter(weights_of(ClassifierRun.open(tmp_path / "stopped"))))
+
+    assert first["different"] == "config must be the same on all workers; seed is 0 on worker 0, 1 on worker 1."
+    assert not (tmp_path / "different").exists()
+    assert first["gathered"] == ["worker", "workerworker"]
+    for found in first["evaluated"]:
+        (row,) = session.evaluate([ours], session.EvalConfig()).rows
+        expected = row.result.numbers()
+        assert (found["count"], found["top1_error"]) == (256, expected["top1_error"])
+        assert found["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+
+    # When this fails, Keras runs under TensorFlow's own strategy, and `training.multi_worker` can go.
+    of_a_batch, of_the_logs = first["uncorrected"]
+    assert "PerReplica" in of_a_batch
+    assert "reduction dimension 0 for input with 0 dimensions" in of_the_logs
+
+
+def _without_counter(weights):
+    return {name: value for name, value in weights.items() if "save_counter" not in name}

@@ -1,0 +1,93 @@
+"""The launcher with commands of a few lines: what workers are told and say, and how all of them end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from keras_resnet.distribute import launch
+
+TELL = "import os; print(os.environ['TF_CONFIG'])"
+ONE_FAILS = """
+import json, os, sys, time
+if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+    {end}
+time.sleep(100)
+"""
+LAUNCH = (
+    "import sys; from keras_resnet import launch; sys.exit(launch.run([sys.executable, '-c', sys.argv[1]], 2, 0.5))"
+)
+
+
+def test_each_worker_knows_all_and_its_number(capfd):
+    assert launch.run([sys.executable, "-c", TELL], 3) == 0
+    lines = sorted(capfd.readouterr().out.splitlines())
+    told = [json.loads(line.removeprefix(f"[worker {number}] ")) for number, line in enumerate(lines)]
+    assert [one["task"] for one in told] == [{"type": "worker", "index": number} for number in range(3)]
+    assert told[0]["cluster"] == told[1]["cluster"] == told[2]["cluster"]
+    assert len(set(told[0]["cluster"]["worker"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [("sys.exit(3)", 3, "exit code 3"), ("os.kill(os.getpid(), 9)", 137, "SIGKILL")],
+    ids=["exit", "kill -9"],
+)
+def test_one_that_fails_stops_all(end, code, said, capfd):
+    start = time.monotonic()
+    assert launch.run([sys.executable, "-c", ONE_FAILS.format(end=end)], 2, grace=0.5) == code
+    assert time.monotonic() - start < 20
+    assert f"worker 1 ended with {said}: SIGTERM to the others" in capfd.readouterr().out
+
+
+def test_one_that_does_not_listen_is_killed(capfd):
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + ONE_FAILS.format(
+        end="time.sleep(1); sys.exit(3)"
+    )
+    assert launch.run([sys.executable, "-c", deaf], 2, grace=0.5) == 3
+    assert "SIGKILL to the others" in capfd.readouterr().out
+
+
+def test_those_that_save_a_step_have_time(capfd):
+    slow = "import json, os, sys, time\n"
+    slow += "time.sleep(json.loads(os.environ['TF_CONFIG'])['task']['index'] * 2)\nsys.exit(143)"
+    assert launch.run([sys.executable, "-c", slow], 2, grace=0.3) == 143
+    assert "to the others" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_are_handed_on(number):
+    # Where the tests run in the background of a shell, Python finds SIGINT ignored and leaves it so.
+    command = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command += "print('up', flush=True); time.sleep(100)"
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, command], stdout=subprocess.PIPE, text=True)
+    seen = [process.stdout.readline() for _ in range(2)]
+    assert sorted(seen) == ["[worker 0] up\n", "[worker 1] up\n"]
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode in (128 + number, 1)  # Python itself ends with 1 at a KeyboardInterrupt
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+def test_workers_of_a_killed_launcher_end():
+    command = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, command], stdout=subprocess.PIPE, text=True)
+    workers = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{pid}") and "Z" not in _state(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _state(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return "Z"

@@ -1,0 +1,33 @@
+"""Which output a class of a data set is."""
+
+import numpy as np
+import pytest
+
+from keras_resnet.models.class_names import label_map, readable
+from keras_resnet.models.predictions import imagenet_classes
+
+WNIDS = tuple(wnid for wnid, _ in imagenet_classes())
+NAMES = tuple(name for _, name in imagenet_classes())
+
+
+def test_the_same_classes():
+    assert label_map(("a", "b"), ("a", "b")) is None
+    assert label_map(("x", "y"), ("a", "b")) is None  # others of the same number, in their order
+
+
+def test_other_orders_and_parts():
+    assert label_map(("c", "a"), ("a", "b", "c")).tolist() == [2, 0]
+    assert label_map(("b", "a"), ("a", "b")).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("network", [WNIDS, NAMES])
+def test_folders_named_by_wordnet_ids(network):
+    np.testing.assert_array_equal(label_map(("n02504458", "n01440764"), network), [386, 0])
+    assert readable(("n01440764", "cat")) == ("tench", "cat")
+
+
+def test_another_number_of_classes():
+    with pytest.raises(ValueError, match="the network's 3 classes or some of them by name; it has 2, among them 'z'"):
+        label_map(("a", "z"), ("a", "b", "c"))
+    with pytest.raises(ValueError, match="among them 'crane'"):  # two classes have this name
+        label_map(("crane", "tench"), NAMES)
