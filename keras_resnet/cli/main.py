@@ -20,7 +20,6 @@ import functools
 import logging
 import os
 import pathlib
-import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -486,11 +485,12 @@ def run(verb: str, arguments: Sequence[str], verbs: Mapping[str, Callable] | Non
         print(f"keras-resnet {verb}: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        # An error that a pipeline raised inside TensorFlow comes back as one of TensorFlow's, with its text in it.
-        said = re.search(r"InputError:\]? ?\[?(.+?)\]*$", str(error).replace("'\\n'", ""), re.MULTILINE)
-        if not said or not type(error).__module__.startswith("tensorflow"):
+        from keras_resnet.ops import graph_errors
+
+        message = graph_errors.message_of(error)
+        if message is None:
             raise
-        print(f"keras-resnet {verb}: {said.group(1)}", file=sys.stderr)
+        print(f"keras-resnet {verb}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"keras-resnet {verb}: interrupted", file=sys.stderr)

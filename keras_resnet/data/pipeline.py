@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_resnet.data.dataset import Dataset, Files, Images, Stream
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
-from keras_resnet.ops import image
+from keras_resnet.ops import graph_errors, image
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +141,9 @@ def train(
 
         def finish(pixels, valid, place, label, name):
             def replace():
-                noted = _note(broken.report, name[~valid])
-                some = tf.debugging.Assert(
-                    tf.reduce_any(valid), ["InputError: no image of a batch can be decoded, such as", name[0], "."]
+                noted = graph_errors.check_call(broken.report, name[~valid])
+                some = graph_errors.check(
+                    tf.reduce_any(valid), "no image of a batch can be decoded, such as ", name[0], "."
                 )
                 # The next valid image of the batch, round its end.
                 order = (tf.range(part)[:, None] + tf.range(part)[None]) % part
@@ -237,7 +237,9 @@ def evaluate(
 
         def finish(pixels, valid, place, label, name):
             def note():
-                with tf.control_dependencies([_note(broken.report if broken else refuse, name[~valid])]):
+                with tf.control_dependencies(
+                    [graph_errors.check_call(broken.report if broken else refuse, name[~valid])]
+                ):
                     return pixels[valid], label[valid], place[valid]
 
             return output(*tf.cond(tf.reduce_all(valid), lambda: (pixels, label, place), note))
@@ -248,12 +250,6 @@ def evaluate(
         # TensorFlow does not count through `interleave`, and Keras warns where a data set ends unannounced.
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
-
-
-def _note(report, names: tf.Tensor) -> tf.Operation:
-    """Call `report` with names string[N]; what it answers, if anything, is an error of the pipeline."""
-    answer = tf.numpy_function(lambda names: np.array(report(names), dtype=object), [names], tf.string)
-    return tf.debugging.Assert(tf.strings.length(answer) == 0, ["InputError:", answer])
 
 
 def _refusal(names: np.ndarray, view: EvalTransform) -> str:
@@ -406,9 +402,7 @@ def _decoded(
         length = tf.size(place)
         label = tf.cast(label, tf.int32)
         wrong = tf.boolean_mask(label, (label < 0) | (label >= classes))
-        check = tf.debugging.Assert(
-            tf.size(wrong) == 0, [f"InputError: labels must be from 0 to {classes - 1}; one is", wrong, "."]
-        )
+        check = graph_errors.check(tf.size(wrong) == 0, f"labels must be from 0 to {classes - 1}; got ", wrong[:1], ".")
         # An error inside a graph can only be caught by a data set that drops its element; what is missing is then seen.
         seeds = image_seeds(place) if image_seeds else tf.zeros([length])
         decoded = tf.data.Dataset.from_tensor_slices((tf.range(length), place, contents, seeds))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from keras_resnet.ops import graph_errors
+
 LARGEST_MAP = 64
 """Side, in cells, that is allowed for where a map's size is not known when the graph is built.
 
@@ -40,8 +42,8 @@ def _levels(cells: int | None, bins: int) -> int:
 def _reached(low: tf.Tensor, high: tf.Tensor, levels: int) -> tf.Tensor:
     """`low`, once it is sure that two of the longest windows cover each bin from it."""
     longest = 2**levels
-    text = f"InputError: roi_pooling must be align for images so large: a bin has more than {longest} cells."
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(high - low <= longest), [text])]):
+    text = f"roi_pooling must be align for images so large: a bin has more than {longest} cells."
+    with tf.control_dependencies([graph_errors.check(tf.reduce_all(high - low <= longest), text)]):
         return tf.identity(low)
 
 

@@ -8,12 +8,12 @@ function of its `seed`, i32[2].
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from keras_resnet.errors import InputError
+from keras_resnet.ops import graph_errors
 
 MAX_PIXELS = 50_000_000
 """Largest image that is decoded, in pixels; a header that promises more is refused."""
@@ -194,20 +194,7 @@ def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Te
     except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
         raise InputError(f"there is no image file {path!r}.") from error
     except tf.errors.InvalidArgumentError as error:
-        raise InputError(f"{path!r} is not a readable {FORMATS} image: {first_line(error)}.") from error
-
-
-def first_line(error: tf.errors.OpError) -> str:
-    """What an error of TensorFlow says, without the graph and the source lines it came from."""
-    said = re.sub(
-        r"\{\{.*?\}\}|\[Op:.*|\t.*|assertion failed:|Expected .* Summarized data:|b(?=['\"])"
-        r"|Graph execution error:|Detected at node .*|^ *File .*",
-        "",
-        error.message,
-        flags=re.MULTILINE,
-    )
-    lines = [re.sub(r"[\[\]'\"]", "", line).strip(" .") for line in said.splitlines()]
-    return next((line for line in lines if line), "unknown error")
+        raise InputError(f"{path!r} is not a readable {FORMATS} image: {graph_errors.first_line(error)}.") from error
 
 
 def exif_orientation(contents: tf.Tensor) -> tf.Tensor:

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError
-from keras_resnet.ops import image
+from keras_resnet.ops import graph_errors, image
 from keras_resnet.serving import folding, publish, signatures, tf_serving, warmup
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.1}
@@ -98,7 +98,7 @@ def write(model: keras.Model, endpoints: dict[str, signatures.Endpoint], folder:
     try:
         compat.write_out(archive, str(folder))
     except tf.errors.OpError as error:
-        reason = image.first_line(error)
+        reason = graph_errors.first_line(error)
         raise InputError(
             f"out must be a place that can be written; {str(folder.parent)!r} cannot: {reason}."
         ) from error

@@ -347,7 +347,7 @@ def test_labels_out_of_range_are_an_error(folder):
     examples = folder.examples("train")
     wrong = Files(examples.paths, examples.labels + 1)
     dataset = Dataset(folder.info, lambda _: wrong)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be from 0 to 1; one is"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be from 0 to 1; got 2"):
         take(pipeline.train(dataset, 8, TrainTransform((32, 32), MEAN, STD)), 7)
 
 

@@ -308,7 +308,7 @@ def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
     (tmp_path / "small.png").write_bytes(encoded(smooth(10, 10), "PNG"))
     code = """
 import resource, sys, time
-from keras_resnet.ops import image
+from keras_resnet.ops import graph_errors, image
 from tests.conftest import KERAS_2, READABLE
 import tensorflow as tf
 decode = tf.function(image.decode, input_signature=[tf.TensorSpec([], tf.string)])
@@ -324,7 +324,7 @@ try:
     decode(tf.constant(bomb))
 except tf.errors.InvalidArgumentError as error:
     seconds = time.perf_counter() - start
-    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, image.first_line(error))
+    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, graph_errors.first_line(error))
 """
     command = [sys.executable, "-c", code, str(tmp_path / "small.png"), str(tmp_path / "bomb.png")]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -28,7 +28,7 @@ from keras_resnet.data.dataset import DatasetInfo, split_range
 from keras_resnet.data.pipeline import stateless_seed
 from keras_resnet.errors import InputError
 from keras_resnet.ops import boxes as box_ops
-from keras_resnet.ops import image
+from keras_resnet.ops import graph_errors, image
 
 log = logging.getLogger(__name__)
 
@@ -491,10 +491,10 @@ def _with_pixels(stream: tf.data.Dataset) -> tf.data.Dataset:
         return pixels.ignore_errors(log_warning=False).concatenate(nothing).take(1).map(lambda one: (one, path, *rest))
 
     def checked(pixels, path, *rest):
-        text = tf.strings.join(
-            ["InputError: image ", path, f" is missing, damaged, too large or no {image.FORMATS} image."]
+        readable = graph_errors.check(
+            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {image.FORMATS} image."
         )
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(pixels) > 0, [text])]):
+        with tf.control_dependencies([readable]):
             pixels = tf.identity(pixels)
         return (pixels, *rest) if rest else pixels
 
