@@ -27,11 +27,12 @@ test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environme
 test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
 	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 -m 'not slow'
 
-lint: $(VENV)/.installed ## check style and format
+lint: $(VENV)/.installed ## check style, format and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
-format: $(VENV)/.installed ## mend style and format
+format: $(VENV)/.installed ## fix style and format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 

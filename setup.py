@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_resnet", "keras_resnet.*"]),
-    package_data={"keras_resnet.models": ["imagenet_classes.csv"]},
+    package_data={"keras_resnet": ["py.typed"], "keras_resnet.models": ["imagenet_classes.csv"]},
     entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli.main:main"]},
     install_requires=[
         *on_tensorflow(">=2.15" + not_tensorflow),
@@ -56,6 +56,6 @@ setup(
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "tflite": ["ai-edge-litert"],
         "torch": ["torch>=2.6"],
-        "test": ["ai-edge-litert", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],
+        "test": ["ai-edge-litert", "mypy", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],
     },
 )
