@@ -60,12 +60,12 @@ def main(arguments):
     from keras_resnet.classification.pretrained import Pretrained
     from keras_resnet.models.predictions import decode_predictions
     from keras_resnet.models.weights import published
-    from keras_resnet.ops import image
+    from keras_resnet.ops import codecs
 
     named = published.is_name(FLAGS.weights)
     source = Pretrained.open(FLAGS.weights, FLAGS.model or ("resnet50" if named else None))
     view, model, names = source.photo_transform(), source.load(), source.dataset_info.class_names
-    pictures = np.stack([image.read(photo, view.decode) for photo in photos])
+    pictures = np.stack([codecs.read(photo, view.decode) for photo in photos])
     probabilities = model.predict(view.batch(pictures), batch_size=8, verbose=0)
     predictions = decode_predictions(probabilities, min(FLAGS.top, len(names)), names)
     for photo, best in zip(photos, predictions, strict=True):

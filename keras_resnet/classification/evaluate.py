@@ -22,7 +22,7 @@ from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
 from keras_resnet.evaluation.scores import AVERAGES
 from keras_resnet.models.class_names import label_map, readable
 from keras_resnet.models.predictions import imagenet_classes
-from keras_resnet.ops import image
+from keras_resnet.ops import codecs
 from keras_resnet.paper.responses import Responses, layer_responses
 
 
@@ -150,7 +150,7 @@ def evaluate(
                 mirror=plan.mirror,
                 average=plan.average,
                 batch_size=plan.batch_size,
-                max_pixels=sources[0].config.max_pixels if sources else image.MAX_PIXELS,
+                max_pixels=sources[0].config.max_pixels if sources else codecs.MAX_PIXELS,
                 label_map=label_map(data.info.class_names, group[0].class_names),
                 strategy=strategy,
                 progress=strategy is None or collectives.is_chief(strategy),

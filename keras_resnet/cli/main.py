@@ -313,12 +313,12 @@ def predict(arguments: Sequence[str]) -> None:
     run = _opened(values)
 
     from keras_resnet.models.predictions import decode_predictions
-    from keras_resnet.ops import image
+    from keras_resnet.ops import codecs
 
     model, view = run.load(), run.photo_transform()
     names = run.dataset_info.class_names
     for photo in photos:
-        scores = model.predict_on_batch(view.batch(image.read(photo, view.decode)[None]))
+        scores = model.predict_on_batch(view.batch(codecs.read(photo, view.decode)[None]))
         best = decode_predictions(scores, min(values.top, len(names)), names)[0]
         print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
 

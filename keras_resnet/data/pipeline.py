@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_resnet.data.dataset import Dataset, Files, Images, Stream
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
-from keras_resnet.ops import graph_errors, image
+from keras_resnet.ops import codecs, graph_errors
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def train(
     threads: int = 0,
     deterministic: bool = True,
     max_broken: float = 0.001,
-    max_pixels: int = image.MAX_PIXELS,
+    max_pixels: int = codecs.MAX_PIXELS,
     broken: BrokenFiles | None = None,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
@@ -170,7 +170,7 @@ def evaluate(
     pad_batches: bool = False,
     with_index: bool = False,
     threads: int = 0,
-    max_pixels: int = image.MAX_PIXELS,
+    max_pixels: int = codecs.MAX_PIXELS,
     broken: BrokenFiles | None = None,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
@@ -256,10 +256,10 @@ def _refusal(names: np.ndarray, view: EvalTransform) -> str:
     """Why the first of these files is of no use: it is no image, or smaller than a view that does not resize."""
     name, (height, width) = names[0].decode(errors="replace"), view.size
     with contextlib.suppress(InputError):
-        size = image.read(name).shape
+        size = codecs.read(name).shape
         if not view.resize and (size[0] < height or size[1] < width):
             return f"{name} has {size[0]}x{size[1]} pixels, and the view wants {height}x{width} without resizing."
-    return f"{name} cannot be decoded as a {image.FORMATS} image."
+    return f"{name} cannot be decoded as a {codecs.FORMATS} image."
 
 
 def stateless_seed(seed: int, number: tf.Tensor) -> tf.Tensor:

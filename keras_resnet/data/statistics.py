@@ -8,7 +8,7 @@ from tqdm import tqdm
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import EvalTransform
-from keras_resnet.ops.image import MAX_PIXELS
+from keras_resnet.ops.codecs import MAX_PIXELS
 
 
 def pixel_statistics(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.ops import image
+from keras_resnet.ops import codecs, image, windows
 
 CROPS = ("pad", "scale", "inception", "center")
 
@@ -80,17 +80,17 @@ class EvalTransform:
         """Pictures that the network sees of each image."""
         return 1
 
-    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+    def decode(self, contents: tf.Tensor, max_pixels: int = codecs.MAX_PIXELS) -> tf.Tensor:
         """One file, string[] -> its view f32[H,W,3] in [0, 255].
 
         Raises:
             tf.errors.InvalidArgumentError: it cannot be decoded, or is smaller than the crop and not to be resized.
         """
         if self.exif:
-            pixels = image.exif_orient(image.decode(contents, max_pixels), image.exif_orientation(contents))
+            pixels = codecs.exif_orient(codecs.decode(contents, max_pixels), codecs.exif_orientation(contents))
             return self.crop(pixels)
-        size = image.checked_dimensions(contents, max_pixels)
-        return image.decode_window(contents, size, self.window(size), self.size)
+        size = codecs.checked_dimensions(contents, max_pixels)
+        return codecs.decode_window(contents, size, self.window(size), self.size)
 
     def crop(self, images: tf.Tensor) -> tf.Tensor:
         """Decoded images of any one size, u8[h,w,3] or u8[B,h,w,3] -> their views f32[H,W,3] or f32[B,H,W,3].
@@ -106,7 +106,7 @@ class EvalTransform:
         if self.resize:
             if self.size[0] != self.size[1]:
                 raise InputError(f"resize wants a square view; got size {self.size}.")
-            return image.center_window(size, self.size[0], self.resize)
+            return windows.center_window(size, self.size[0], self.resize)
         fits = tf.debugging.Assert(
             tf.reduce_all(size >= crop), ["the image is smaller than the crop: height and width", size, "crop", crop]
         )
@@ -126,9 +126,9 @@ class EvalTransform:
 
     def _decode_whole(self, contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
         """The whole image as it is stored, f32[h,w,3]."""
-        pixels = image.decode(contents, max_pixels)
+        pixels = codecs.decode(contents, max_pixels)
         if self.exif:
-            pixels = image.exif_orient(pixels, image.exif_orientation(contents))
+            pixels = codecs.exif_orient(pixels, codecs.exif_orientation(contents))
         return tf.cast(pixels, tf.float32)
 
     def _resize_batch(self, images: tf.Tensor) -> tf.Tensor:
@@ -151,7 +151,7 @@ class IdentityTransform(EvalTransform):
     def shape(self) -> tuple[int | None, ...]:
         return (None, None, 3)
 
-    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+    def decode(self, contents: tf.Tensor, max_pixels: int = codecs.MAX_PIXELS) -> tf.Tensor:
         """One file, string[] -> the image f32[h,w,3] in [0, 255].
 
         Raises:
@@ -179,18 +179,18 @@ class TenCropTransform(EvalTransform):
     def views(self) -> int:
         return 10
 
-    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+    def decode(self, contents: tf.Tensor, max_pixels: int = codecs.MAX_PIXELS) -> tf.Tensor:
         """One file, string[] -> its five crops f32[5,H,W,3] in [0, 255].
 
         Raises:
             tf.errors.InvalidArgumentError: it cannot be decoded, or is smaller than the crop and not to be resized.
         """
-        return image.five_crops(self._decode_resized(contents, max_pixels)[None], self.size)[0]
+        return windows.five_crops(self._decode_resized(contents, max_pixels)[None], self.size)[0]
 
     def batch(self, images: tf.Tensor) -> tf.Tensor:
         """Crops [B,5,H,W,3] or whole images [B,h,w,3] in [0, 255] -> f32[B,10,H,W,3] normalised, mirrored ones last."""
         if images.shape.rank == 4:
-            images = image.five_crops(self._resize_batch(images), self.size)
+            images = windows.five_crops(self._resize_batch(images), self.size)
         both = tf.concat([images, tf.reverse(images, [3])], axis=1)
         return tf.reshape(image.normalize(_unfold(both), self.mean, self.std), [-1, 10, *self.size, 3])
 
@@ -222,7 +222,7 @@ class DenseTransform(EvalTransform):
     def views(self) -> int:
         return 2 if self.mirror else 1
 
-    def decode(self, contents: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+    def decode(self, contents: tf.Tensor, max_pixels: int = codecs.MAX_PIXELS) -> tf.Tensor:
         """One file, string[] -> the whole image resized, f32[h,w,3] in [0, 255].
 
         Raises:
@@ -327,14 +327,14 @@ class TrainTransform:
     def window(self, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The window i32[4] or f32[4] of a file's image, given its i32[2] height and width."""
         if self.crop == "scale":
-            return image.scale_window(size, self.size[0], self.scale_range, seed)
+            return windows.scale_window(size, self.size[0], self.scale_range, seed)
         if self.crop == "inception":
-            return image.inception_window(size, seed)
+            return windows.inception_window(size, seed)
         if self.size[0] == self.size[1]:
-            return image.center_window(size, self.size[0], self.size[0])
-        return image.whole_window(size)
+            return windows.center_window(size, self.size[0], self.size[0])
+        return windows.whole_window(size)
 
-    def decode(self, contents: tf.Tensor, seed: tf.Tensor, max_pixels: int = image.MAX_PIXELS) -> tf.Tensor:
+    def decode(self, contents: tf.Tensor, seed: tf.Tensor, max_pixels: int = codecs.MAX_PIXELS) -> tf.Tensor:
         """One file, string[] -> its crop f32[H,W,3] in [0, 255], mirrored or not; only what it needs is decoded.
 
         Raises:
@@ -342,11 +342,11 @@ class TrainTransform:
         """
         mirror = tf.random.stateless_uniform([], tf.add(seed, [0, 1])) < 0.5 if self.mirror else False
         if self.exif:
-            pixels = image.exif_orient(image.decode(contents, max_pixels), image.exif_orientation(contents))
+            pixels = codecs.exif_orient(codecs.decode(contents, max_pixels), codecs.exif_orientation(contents))
             pixels = image.resize_window(pixels, self.window(tf.shape(pixels)[:2], seed), self.size)
             return tf.cond(mirror, lambda: tf.reverse(pixels, [1]), lambda: pixels) if self.mirror else pixels
-        size = image.checked_dimensions(contents, max_pixels)
-        return image.decode_window(
+        size = codecs.checked_dimensions(contents, max_pixels)
+        return codecs.decode_window(
             contents,
             size,
             self.window(size, seed),
@@ -363,11 +363,11 @@ class TrainTransform:
         if self.crop in ("scale", "inception"):
             size = tf.constant(list(images.shape[1:3]), tf.int32)
             seeds = tf.random.split(seed, images.shape[0])
-            windows = tf.map_fn(
+            drawn = tf.map_fn(
                 lambda s: tf.cast(self.window(size, s), tf.float32), seeds, fn_output_signature=tf.float32
             )
-            windows /= tf.cast(tf.tile(size, [2]), tf.float32)
-            boxes = tf.concat([windows[:, :2], windows[:, :2] + windows[:, 2:]], 1)
+            drawn /= tf.cast(tf.tile(size, [2]), tf.float32)
+            boxes = tf.concat([drawn[:, :2], drawn[:, :2] + drawn[:, 2:]], 1)
             return tf.image.crop_and_resize(images, boxes, tf.range(images.shape[0]), self.size)
         if tuple(images.shape[1:3]) != tuple(self.size):
             return tf.image.resize(images, self.size, antialias=True)

@@ -181,13 +181,13 @@ def predict(arguments: Sequence[str]) -> None:
 
     from keras_resnet.detection import evaluate as detection
     from keras_resnet.detection import inference
-    from keras_resnet.ops import image
+    from keras_resnet.ops import codecs
 
     out = pathlib.Path(values.out or ".")
     out.mkdir(parents=True, exist_ok=True)
     names: list[str] = []  # of the pictures that are written, each another one
     for photo in photos:
-        pixels = image.read(photo)
+        pixels = codecs.read(photo)
         batch, *levels = (one.batch(pixels) for one in (view, *pyramid))
         output = {k: np.asarray(v) for k, v in detect(batch | ({"pyramid": tuple(levels)} if levels else {})).items()}
         scale = np.array(pixels.shape[:2]) / np.asarray(batch["image_size"])[0]

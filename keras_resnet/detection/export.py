@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_resnet import files
 from keras_resnet.detection.data.boxes import DetectionTransform
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.ops import image
+from keras_resnet.ops import codecs, image
 from keras_resnet.serving import publish, saved_model, signatures, tf_serving, warmup
 
 STYLES = ("tf_od", "model_garden")
@@ -80,7 +80,7 @@ def export(
     Before it, the version was loaded the way TF Serving loads it and asked with its warm-up requests.
 
     The input of `serving_default` is `input_tensor` u8[B,H,W,3], images of one size, `inputs` in Model Garden's style;
-    that of `serving_bytes` is `image_bytes` string[B], encoded as `ops.image.decode` takes them, each of any size.
+    that of `serving_bytes` is `image_bytes` string[B], encoded as `ops.codecs.decode` takes them, each of any size.
 
     Args:
         model: a detector, float32.
@@ -103,7 +103,7 @@ def export(
     name = {"tf_od": "input_tensor", "model_garden": "inputs"}[style]
 
     def one(contents):
-        return {key: value[0] for key, value in detect(image.decode(contents)[None]).items()}
+        return {key: value[0] for key, value in detect(codecs.decode(contents)[None]).items()}
 
     def from_bytes(contents):
         # One after the other, since each may have another size.

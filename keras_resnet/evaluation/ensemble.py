@@ -20,7 +20,7 @@ from keras_resnet.evaluation import protocols, replicas
 from keras_resnet.evaluation.dense import fully_convolutional
 from keras_resnet.evaluation.metrics import Outcomes, Result
 from keras_resnet.evaluation.scores import RunningAverage, score
-from keras_resnet.ops import image
+from keras_resnet.ops import codecs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def evaluate(
     mirror: bool = False,
     average: str = "probabilities",
     batch_size: int = 256,
-    max_pixels: int = image.MAX_PIXELS,
+    max_pixels: int = codecs.MAX_PIXELS,
     label_map: np.ndarray | None = None,
     strategy: tf.distribute.Strategy | None = None,
     progress: bool = True,

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError
-from keras_resnet.ops import graph_errors, image
+from keras_resnet.ops import codecs, graph_errors
 from keras_resnet.serving import folding, publish, signatures, tf_serving, warmup
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.1}
@@ -33,7 +33,7 @@ def export(
     *,
     version: int | None = None,
     top: int = 5,
-    max_pixels: int = image.MAX_PIXELS,
+    max_pixels: int = codecs.MAX_PIXELS,
     fold: bool = True,
     dtype: str = "float32",
 ) -> pathlib.Path:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError
 from keras_resnet.models.resnet import recursion_limit
-from keras_resnet.ops import image
+from keras_resnet.ops import codecs
 
 
 class Endpoint(NamedTuple):
@@ -36,7 +36,7 @@ def endpoints(
     class_names: Sequence[str],
     *,
     top: int = 5,
-    max_pixels: int = image.MAX_PIXELS,
+    max_pixels: int = codecs.MAX_PIXELS,
 ) -> dict[str, Endpoint]:
     """Return the functions behind the signatures of this module.
 

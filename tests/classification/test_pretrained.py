@@ -173,13 +173,13 @@ def test_the_authors_network_on_photographs(real_data):
         pytest.skip(f"needs the folder of {AUTHORS} in KERAS_RESNET_TEST_WEIGHTS")
     path = pathlib.Path(folder, AUTHORS)
     from keras_resnet.models.predictions import imagenet_classes
-    from keras_resnet.ops import image
+    from keras_resnet.ops import codecs
 
     source = Pretrained.open(path)
     view = source.eval_transform()
     photos = sorted((real_data / "imagenet_sample").glob("*.JPEG"))
     assert len(photos) == 100
-    pixels = np.stack([image.read(str(photo), view.decode) for photo in photos])
+    pixels = np.stack([codecs.read(str(photo), view.decode) for photo in photos])
     theirs = keras.applications.ResNet50(weights=path).predict(
         keras.applications.resnet.preprocess_input(pixels.copy()), batch_size=25, verbose=0
     )

@@ -10,7 +10,7 @@ from PIL import Image
 from keras_resnet.data import pipeline, sources
 from keras_resnet.data.transforms import DenseTransform, EvalTransform, TenCropTransform
 from keras_resnet.evaluation import protocols
-from keras_resnet.ops import image
+from keras_resnet.ops import windows
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
 
@@ -39,8 +39,8 @@ def five_by_hand(pixels, height, width):
 def test_five_crops(random, size):
     images = random.integers(0, 256, (3, *size, 3)).astype("uint8")
     expected = np.stack([five_by_hand(one, 8, 6) for one in images])
-    np.testing.assert_array_equal(image.five_crops(tf.constant(images), (8, 6)), expected)
-    in_map = tf.data.Dataset.from_tensors(images).map(lambda x: image.five_crops(x, (8, 6)))
+    np.testing.assert_array_equal(windows.five_crops(tf.constant(images), (8, 6)), expected)
+    in_map = tf.data.Dataset.from_tensors(images).map(lambda x: windows.five_crops(x, (8, 6)))
     np.testing.assert_array_equal(next(iter(in_map)), expected)
 
 

@@ -28,7 +28,7 @@ from keras_resnet.data.dataset import DatasetInfo, split_range
 from keras_resnet.data.pipeline import stateless_seed
 from keras_resnet.errors import InputError
 from keras_resnet.ops import boxes as box_ops
-from keras_resnet.ops import graph_errors, image
+from keras_resnet.ops import codecs, graph_errors, image
 
 log = logging.getLogger(__name__)
 
@@ -486,13 +486,13 @@ def _with_pixels(stream: tf.data.Dataset) -> tf.data.Dataset:
 
     def read(path, *rest):
         # An error inside a graph can only be caught by a data set that drops its element; what is missing is then seen.
-        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: image.decode(tf.io.read_file(path)))
+        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: codecs.decode(tf.io.read_file(path)))
         nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8))
         return pixels.ignore_errors(log_warning=False).concatenate(nothing).take(1).map(lambda one: (one, path, *rest))
 
     def checked(pixels, path, *rest):
         readable = graph_errors.check(
-            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {image.FORMATS} image."
+            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {codecs.FORMATS} image."
         )
         with tf.control_dependencies([readable]):
             pixels = tf.identity(pixels)

@@ -1,0 +1,120 @@
+"""Windows of an image: which part of it becomes the network's input.
+
+A window is i32[4] or f32[4]: top, left, height and width in pixels of the stored image. Every random draw is a pure
+function of its `seed`, i32[2].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def whole_window(size: tf.Tensor) -> tf.Tensor:
+    """The window of the whole image, given its i32[2] height and width."""
+    return tf.stack([0, 0, size[0], size[1]])
+
+
+def resized_size(size: tf.Tensor, shorter: int) -> tf.Tensor:
+    """Height and width after the shorter side is resized to `shorter`, i32[2]; the longer is rounded down."""
+    return size * shorter // tf.reduce_min(size)
+
+
+def center_window(size: tf.Tensor, crop: int, resize: int) -> tf.Tensor:
+    """The window that becomes the centre crop after the shorter side is resized.
+
+    Args:
+        size: i32[2], height and width of the image.
+        crop: side of the crop in pixels, at most `resize`.
+        resize: length of the shorter side after resizing.
+
+    Returns:
+        f32[4], since the window of the resized image need not fall on whole pixels of the stored one. The resized
+        longer side and the offset are rounded as torchvision's `Resize` and `CenterCrop` do.
+    """
+    resized = resized_size(size, resize)
+    offset = tf.round(tf.cast(resized - crop, tf.float32) / 2)
+    scale = tf.cast(size, tf.float32) / tf.cast(resized, tf.float32)
+    return tf.concat([offset * scale, crop * scale], 0)
+
+
+def scale_window(size: tf.Tensor, crop: int, scales: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
+    """The window of the paper's training view (section 3.4): a random crop after the shorter side was resized.
+
+    Args:
+        size: i32[2], height and width of the image.
+        crop: side of the crop in pixels.
+        scales: the shorter side is drawn uniformly from these, both included; the first is at least `crop`.
+        seed: i32[2].
+
+    Returns:
+        i32[4], a square window.
+    """
+    draws = tf.random.stateless_uniform([3], seed)
+    short = scales[0] + tf.cast(draws[0] * (scales[1] - scales[0] + 1), tf.int32)
+    side = tf.maximum(tf.cast(tf.round(crop * tf.reduce_min(size) / short), tf.int32), 1)
+    offset = tf.cast(draws[1:] * tf.cast(size - side + 1, tf.float32), tf.int32)
+    return tf.concat([tf.minimum(offset, size - side), [side, side]], 0)
+
+
+def inception_window(
+    size: tf.Tensor,
+    seed: tf.Tensor,
+    area: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tf.Tensor:
+    """The window of the Inception training view (Szegedy et al., 2014): random area and aspect ratio.
+
+    Ten windows are drawn and the first that fits is taken, as torchvision's `RandomResizedCrop` does; where none fits,
+    the largest centred window of an allowed ratio.
+
+    Args:
+        size: i32[2], height and width of the image.
+        seed: i32[2].
+        area: share of the image's area, uniform.
+        ratio: width over height, uniform in its logarithm.
+
+    Returns:
+        i32[4].
+    """
+    seeds = tf.random.split(seed, 3)
+    height, width = (tf.cast(size[axis], tf.float32) for axis in (0, 1))
+    pixels = height * width * tf.random.stateless_uniform([10], seeds[0], *area)
+    aspect = tf.exp(tf.random.stateless_uniform([10], seeds[1], math.log(ratio[0]), math.log(ratio[1])))
+    drawn = tf.round(tf.stack([tf.sqrt(pixels / aspect), tf.sqrt(pixels * aspect)], axis=1))
+    fits = tf.reduce_all((drawn >= 1) & (drawn <= tf.cast(size, tf.float32)), axis=1)
+    largest = tf.stack([tf.minimum(height, width / ratio[0]), tf.minimum(width, height * ratio[1])])
+    side = tf.where(tf.reduce_any(fits), drawn[tf.argmax(fits)], tf.maximum(tf.floor(largest), 1))
+    free = tf.cast(size, tf.float32) - side
+    offset = tf.where(
+        tf.reduce_any(fits), tf.floor(tf.random.stateless_uniform([2], seeds[2]) * (free + 1)), tf.floor(free / 2)
+    )
+    return tf.cast(tf.concat([tf.minimum(offset, free), side], 0), tf.int32)
+
+
+def five_crops(images: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
+    """Cut the four corners and the centre (Krizhevsky et al., 2012, section 4.1), in the order of torchvision.
+
+    Args:
+        images: [B,H,W,C] of any type, at least as large as the crop.
+        crop: height and width of the crops.
+
+    Returns:
+        [B,5,crop[0],crop[1],C]: top left, top right, bottom left, bottom right, centre.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the images are smaller than the crop.
+    """
+    size = tf.shape(images)[1:3]
+    free = size - tf.constant(crop, tf.int32)
+    fits = tf.debugging.Assert(
+        tf.reduce_all(free >= 0), ["the image is smaller than the crop: height and width", size, "crop", list(crop)]
+    )
+    with tf.control_dependencies([fits]):
+        middle = tf.cast(tf.round(tf.cast(free, tf.float32) / 2), tf.int32)
+    bottom, right = tf.unstack(free)
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), tuple(tf.unstack(middle))]
+    crops = [images[:, top : top + crop[0], left : left + crop[1]] for top, left in corners]
+    return tf.ensure_shape(tf.stack(crops, axis=1), [images.shape[0], 5, *crop, images.shape[-1]])
