@@ -17,7 +17,7 @@ from keras_resnet.classification.run import MODELS
 from keras_resnet.cli import main as cli
 from keras_resnet.detection import train as detection
 from keras_resnet.detection.config import PRESETS
-from keras_resnet.detection.data import boxes
+from keras_resnet.detection.data import sources
 from keras_resnet.detection.faster_rcnn import faster_rcnn
 from keras_resnet.models.architectures import ARCHITECTURES
 from keras_resnet.training import finetuning
@@ -32,7 +32,7 @@ BLOCKS = ((3, 4, 6, 3), (3, 4, 1, 1), (1, 1, 1, 1))
 
 
 def main(_):
-    dataset = boxes.load(f"folder:{FLAGS.data}")
+    dataset = sources.load(f"folder:{FLAGS.data}")
     path, info = finetuning.find(FLAGS.weights, "resnet50")
     known = info.normalization
     dataset = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, mean=known.mean, std=known.std))

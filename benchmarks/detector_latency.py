@@ -56,11 +56,11 @@ def measure(load, path, image, rounds):
 
 def main(_):
     from keras_resnet.detection import export as detection
-    from keras_resnet.detection.data.boxes import DetectionTransform
+    from keras_resnet.detection.data.transforms import DetectionTransform
     from keras_resnet.detection.faster_rcnn import faster_rcnn
 
     size = tuple(map(int, FLAGS.size))
-    options = {"test_proposals": (6000, FLAGS.proposals), "roi_pooling": FLAGS.roi_pooling, "policy": "float32"}
+    options = {"post_nms_topk_test": FLAGS.proposals, "roi_pooling": FLAGS.roi_pooling, "policy": "float32"}
     model = faster_rcnn(FLAGS.backbone, FLAGS.classes, **options)
     view = DetectionTransform(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype("uint8")

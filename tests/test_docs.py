@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.data.test_idx import folder as idx_folder
-from tests.detection.data.test_boxes import voc_folder
+from tests.detection.data.folders import voc_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_resnet.cli import flags as flag_names
 from tests.clean_install import build_wheel
-from tests.detection.data.test_boxes import voc_folder
+from tests.detection.data.folders import voc_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 

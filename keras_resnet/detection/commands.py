@@ -126,7 +126,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     if values.coco:
         detection.pycocotools()  # so that it is not missed only when all is detected
     split = values.split or run.config.eval_split
-    pictures = run.dataset(values.data_dir).pictures(split)
+    pictures = run.dataset(values.data_dir).annotations(split)
     found = inference.detect(predict, pictures, view, progress=True, pyramid=pyramid)
     result = detection.voc(found, pictures, run.dataset_info.class_names)
     numbers = detection.coco(found, pictures, run.dataset_info.class_names) if values.coco else {}

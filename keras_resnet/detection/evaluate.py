@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.average_precision import Curve, Detections
-from keras_resnet.detection.data.boxes import Annotation
+from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.errors import InputError
 
 COCO_STATISTICS = (

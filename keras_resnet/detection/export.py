@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.detection.data.boxes import DetectionTransform
+from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import codecs, image
 from keras_resnet.serving import publish, saved_model, signatures, tf_serving, warmup
@@ -35,9 +35,9 @@ def detector(model: keras.Model, view: DetectionTransform, style: str = "tf_od")
 
     def detect(images):
         size = tf.shape(images)[1:3]
-        shown = view.show(images)
+        shown = view.resize_and_normalize(images)
         shown_size = tf.shape(shown)[1:3]
-        shown = image.pad_to(shown, -(-shown_size // view.multiple) * view.multiple)
+        shown = view.pad(shown)
         batch = tf.shape(images)[0]
         own = tf.cast(shown_size, tf.float32)
         found = model({"images": shown, "image_size": tf.tile(own[None], [batch, 1])}, training=False)
@@ -130,9 +130,9 @@ def _types(style: str, model) -> dict[str, tf.TensorSpec]:
     """What `detector` returns for one image."""
     number = tf.float32 if style == "tf_od" else tf.int32
     specs = {
-        "detection_boxes": tf.TensorSpec([model.detections, 4], tf.float32),
-        "detection_scores": tf.TensorSpec([model.detections], tf.float32),
-        "detection_classes": tf.TensorSpec([model.detections], number),
+        "detection_boxes": tf.TensorSpec([model.detections_per_image, 4], tf.float32),
+        "detection_scores": tf.TensorSpec([model.detections_per_image], tf.float32),
+        "detection_classes": tf.TensorSpec([model.detections_per_image], number),
         "num_detections": tf.TensorSpec([], number),
     }
     if style == "model_garden":

@@ -8,17 +8,19 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_resnet.detection.average_precision import Detections, GroundTruth
-from keras_resnet.detection.data import boxes
+from keras_resnet.detection.data import pipeline
+from keras_resnet.detection.data.annotations import Annotation
+from keras_resnet.detection.data.transforms import DetectionTransform
 
 
 def detect(
     predict: Callable,
-    pictures: Sequence[boxes.Annotation],
-    view: boxes.DetectionTransform,
+    pictures: Sequence[Annotation],
+    view: DetectionTransform,
     *,
     batch_size: int = 1,
     progress: bool = False,
-    pyramid: Sequence[boxes.DetectionTransform] = (),
+    pyramid: Sequence[DetectionTransform] = (),
 ) -> list[Detections]:
     """Run a detector on pictures.
 
@@ -36,7 +38,7 @@ def detect(
     """
     found: list[Detections | None] = [None] * len(pictures)
     with tqdm(total=len(pictures), unit="image", disable=None if progress else True) as bar:
-        for index, batches in boxes.evaluate(pictures, view, batch_size, pyramid):
+        for index, batches in pipeline.evaluate(pictures, view, batch_size, pyramid):
             done = 0
             for batch in batches:
                 output = {key: np.asarray(value) for key, value in predict(batch).items()}
@@ -55,7 +57,7 @@ def unpacked(output: dict[str, np.ndarray], row: int, scale) -> Detections:
     return Detections(boxes_there, output["scores"][row, :count], output["classes"][row, :count].astype("int32") - 1)
 
 
-def truths(pictures: Sequence[boxes.Annotation]) -> list[GroundTruth]:
+def truths(pictures: Sequence[Annotation]) -> list[GroundTruth]:
     """What is in the pictures, in their pixels."""
     return [
         GroundTruth(p.boxes * np.array([*p.size, *p.size], "float32"), p.labels, p.difficult | p.crowd)

@@ -6,8 +6,9 @@ import dataclasses
 from typing import ClassVar
 
 from keras_resnet.detection.config import DetectorConfig
-from keras_resnet.detection.data import boxes
-from keras_resnet.detection.data.boxes import DetectionDataset, DetectionTransform
+from keras_resnet.detection.data import sources
+from keras_resnet.detection.data.annotations import DetectionDataset
+from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
@@ -45,7 +46,7 @@ class DetectorRun(Run):
     def dataset(self, data_dir: str | None = None) -> DetectionDataset:
         """Open the data set that the run is trained on."""
         config = self.config
-        return boxes.load(config.dataset, data_dir or config.data_dir, config.download, self.dataset_info.class_names)
+        return sources.load(config.dataset, data_dir or config.data_dir, config.download, self.dataset_info.class_names)
 
     def build(self, **options) -> FasterRCNN:
         """Build the run's detector with fresh weights.

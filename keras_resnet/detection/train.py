@@ -18,7 +18,9 @@ from keras_resnet import compat
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.config import DetectorConfig
-from keras_resnet.detection.data import boxes
+from keras_resnet.detection.data import pipeline, sources
+from keras_resnet.detection.data.annotations import Annotation, DetectionDataset
+from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.detection.run import DetectorRun
 from keras_resnet.distribute import collectives
@@ -48,9 +50,7 @@ class Evaluation(keras.callbacks.Callback):
         class_names: names of the classes.
     """
 
-    def __init__(
-        self, pictures: Sequence[boxes.Annotation], view: boxes.DetectionTransform, class_names: Sequence[str]
-    ):
+    def __init__(self, pictures: Sequence[Annotation], view: DetectionTransform, class_names: Sequence[str]):
         super().__init__()
         self.pictures = pictures
         self.view = view
@@ -102,7 +102,7 @@ def train(
 def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> DetectorRun:
     keras.utils.set_random_seed(config.seed)
     dataset = collectives.chief_first(
-        strategy, lambda: boxes.load(config.dataset, config.data_dir, config.download, config.class_names)
+        strategy, lambda: sources.load(config.dataset, config.data_dir, config.download, config.class_names)
     )
     path = info = None
     if config.backbone_weights:
@@ -137,7 +137,7 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
 
 
 def fit(
-    model: FasterRCNN, dataset: boxes.DetectionDataset, config: DetectorConfig, workdir: str | os.PathLike
+    model: FasterRCNN, dataset: DetectionDataset, config: DetectorConfig, workdir: str | os.PathLike
 ) -> DetectorRun:
     """Train a detector as `config` says and write everything about it to `workdir`.
 
@@ -149,7 +149,7 @@ def fit(
         model: a detector of the data set's classes; `config` should describe it, so that `evaluate`, `predict` and
             `export` can build it again. It trains where it was made, in the scope of a strategy on its replicas, and
             from the weights that it has.
-        dataset: of `data.boxes.load`; `config.dataset`, `data_dir`, `weights` and `start` are only recorded.
+        dataset: of `data.sources.load`; `config.dataset`, `data_dir`, `weights` and `start` are only recorded.
         config: the run.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
             `curves.png`.
@@ -175,7 +175,7 @@ def fit(
 
 def _opened(
     config: DetectorConfig,
-    dataset: boxes.DetectionDataset,
+    dataset: DetectionDataset,
     workdir: str | os.PathLike,
     strategy: tf.distribute.Strategy,
 ) -> DetectorRun:
@@ -186,18 +186,16 @@ def _opened(
     return collectives.chief_first(strategy, lambda: loop.reopened(DetectorRun(pathlib.Path(workdir), config, info)))
 
 
-def _pictures(
-    run: DetectorRun, dataset: boxes.DetectionDataset
-) -> tuple[list[boxes.Annotation], list[boxes.Annotation]]:
+def _pictures(run: DetectorRun, dataset: DetectionDataset) -> tuple[list[Annotation], list[Annotation]]:
     """What the run is trained and evaluated on."""
     config, names = run.config, dataset.info.class_names
-    pictures = list(dataset.pictures(config.train_split))
+    pictures = list(dataset.annotations(config.train_split))
     if config.extra_dataset:
-        extra = boxes.load(config.extra_dataset, config.data_dir, config.download, names)
+        extra = sources.load(config.extra_dataset, config.data_dir, config.download, names)
         if extra.info.class_names != names:
             raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(names)}.")
-        pictures += extra.pictures(config.train_split)
-    return pictures, dataset.pictures(config.eval_split)
+        pictures += extra.annotations(config.train_split)
+    return pictures, dataset.annotations(config.eval_split)
 
 
 def _fit(run: DetectorRun, model: FasterRCNN, pictures, tests) -> None:
@@ -217,14 +215,14 @@ def _fit(run: DetectorRun, model: FasterRCNN, pictures, tests) -> None:
     optimizers.over_replicas(optimizer)
     model.compile(optimizer, jit_compile=False)
     batches = functools.partial(
-        boxes.train,
+        pipeline.train,
         pictures,
         config.batch_size,
         run.transform(),
         seed=config.seed,
         mirror=config.mirror,
-        flip=config.vertical_flip,
-        max_boxes=config.max_gt_boxes,
+        vertical_flip=config.vertical_flip,
+        max_gt_boxes=config.max_gt_boxes,
     )
     headline = _facts(run, model, pictures)
     batches()  # so that wrong arguments are found before anything is written

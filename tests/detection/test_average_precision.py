@@ -5,7 +5,7 @@ import pytest
 
 from keras_resnet.detection import evaluate as detection
 from keras_resnet.detection.average_precision import Detections, GroundTruth, curves, mean
-from keras_resnet.detection.data.boxes import Annotation
+from keras_resnet.detection.data.annotations import Annotation
 
 
 def found(*rows):

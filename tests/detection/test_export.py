@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.detection import export as detection
-from keras_resnet.detection.data.boxes import DetectionTransform
+from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation.exported import tflite
 from keras_resnet.serving import publish, warmup

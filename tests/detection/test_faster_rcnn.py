@@ -7,9 +7,10 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import compat
-from keras_resnet.detection import average_precision, faster_rcnn, inference, test_time
+from keras_resnet.detection import average_precision, inference, test_time
 from keras_resnet.detection.average_precision import GroundTruth
-from keras_resnet.detection.data.boxes import Annotation
+from keras_resnet.detection.data.annotations import Annotation
+from keras_resnet.detection.faster_rcnn import faster_rcnn
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
 from tests.detection.scenes import TINY, scenes, shown, tiny
@@ -257,7 +258,7 @@ def test_wrong_arguments(options, message):
 def test_pictures_of_two_orientations_come_back_in_order(tmp_path):
     from PIL import Image
 
-    from keras_resnet.detection.data.boxes import DetectionTransform
+    from keras_resnet.detection.data.transforms import DetectionTransform
 
     pictures = []
     for number, size in enumerate([(40, 60), (60, 40), (40, 60)]):

@@ -18,14 +18,14 @@ from keras_resnet.cli import main as cli
 from keras_resnet.detection import commands
 from keras_resnet.detection import train as detection
 from keras_resnet.detection.config import PRESETS, DetectorConfig
-from keras_resnet.detection.data import boxes
+from keras_resnet.detection.data import sources
 from keras_resnet.detection.faster_rcnn import BACKBONES
 from keras_resnet.detection.run import DetectorRun
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
 from keras_resnet.training import loop
 from keras_resnet.training.optimizers import SGD
-from tests.detection.data.test_boxes import voc_folder
+from tests.detection.data.folders import voc_folder
 from tests.detection.scenes import TINY, scenes, tiny
 
 
@@ -144,7 +144,7 @@ def test_alternating_training_changes_what_each_step_may_change(data, tmp_path):
 
 def test_a_given_detector_is_trained_jointly(data, tmp_path):
     with pytest.raises(InputError, match="training must be 'joint' for a detector that is given; got 'alternating'"):
-        detection.fit(tiny(), boxes.load(f"folder:{data}"), config(data, training="alternating"), tmp_path / "run")
+        detection.fit(tiny(), sources.load(f"folder:{data}"), config(data, training="alternating"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -198,7 +198,7 @@ def test_the_command_line(data, tmp_path, capsys, caplog):
     assert "| red |" in said
     assert "| mean |" in said
     record = json.loads((run / "evaluation_train_3" / "results.json").read_text())
-    assert (record["images"], record["score"]) == (3, 0.0)
+    assert (record["images"], record["score_thresh"]) == (3, 0.0)
     assert len(list((run / "evaluation_train_3/pictures").iterdir())) == 3
     arguments = ["--scales=64,96", f"--ensemble={run}", "--show=0.0", "--score_thresh=0.0", f"--out={tmp_path}"]
     assert cli.main(["predict", f"--workdir={run}", *arguments, photo]) == 0
@@ -228,7 +228,7 @@ def test_what_a_split_does_not_have_is_null(data, tmp_path):
         "<annotation><object><name>red</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
         "</object></annotation>"
     )
-    run = DetectorRun(tmp_path / "run", config(data), boxes.load(f"folder:{data}").dataset_info)
+    run = DetectorRun(tmp_path / "run", config(data), sources.load(f"folder:{data}").info)
     run.create()
     weights.save(run.build(), run.weights)
     assert cli.main(["evaluate", f"--workdir={run.path}", "--split=one"]) == 0
@@ -275,20 +275,20 @@ def test_presets_go_through_json_and_have_the_papers_numbers():
     assert (coco.learning_rate, coco.steps, coco.decay_steps, coco.batch_size) == (1e-3, 320_000, (240_000,), 8)
     assert len(coco.anchor_scales) * len(coco.anchor_ratios) == 12
     voc = PRESETS["voc07_resnet101"]
-    assert (voc.shorter, voc.longer, voc.background, voc.roi_pooling) == (600, 1000, 0.1, "max")
+    assert (voc.min_size, voc.max_size, voc.bg_iou_low, voc.roi_pooling) == (600, 1000, 0.1, "max")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"steps": 0}, "steps must be at least 1; got 0"),
-        ({"max_size": 10}, "longer must be at least shorter, 64; got 10"),
-        ({"train_proposals": (5,)}, "train_proposals must be two positive numbers"),
+        ({"max_size": 10}, "max_size must be at least min_size, 64; got 10"),
+        ({"post_nms_topk_train": 0}, "post_nms_topk_train must be at least 1; got 0"),
         ({"roi_pooling": "mean"}, "roi_pooling must be one of 'max', 'align'"),
         ({"training": "both"}, "training must be one of 'joint', 'alternating'"),
         ({"decay_steps": (5, 2)}, "decay_steps must increase"),
         ({"anchor_scales": ()}, "must not be empty"),
-        ({"learning_rate": -1.0}, "learning_rate must not be negative"),
+        ({"learning_rate": -1.0}, "learning_rate must be 0 or more; got -1.0"),
     ],
 )
 def test_wrong_options(options, message):
@@ -305,6 +305,6 @@ def test_classes_of_a_second_data_set_must_be_the_same(data, tmp_path):
 
 def test_the_classes_of_a_run_are_kept(data, tmp_path):
     """A later evaluation on a folder with fewer classes must not renumber them."""
-    run = DetectorRun(tmp_path / "run", config(data), boxes.load(f"folder:{data}").dataset_info)
+    run = DetectorRun(tmp_path / "run", config(data), sources.load(f"folder:{data}").info)
     run.create()
     assert DetectorRun.open(tmp_path / "run") == run

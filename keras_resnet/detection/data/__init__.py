@@ -1,1 +1,1 @@
-"""Detection data sets: annotations, layouts and batches."""
+"""Detection data: annotated images, the layouts of VOC, COCO and tensorflow-datasets, and batches."""

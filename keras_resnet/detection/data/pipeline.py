@@ -1,0 +1,253 @@
+"""Batches of annotated images, for training and for evaluation.
+
+A training batch is a dictionary of `images` f32[B,H,W,3], normalized and padded; `image_size` f32[B,2], the size inside
+the padding; `boxes` f32[B,G,4], top, left, bottom, right in pixels; `labels` i32[B,G], from 1 with 0 for padding;
+`crowd` i32[B,G], 1 for groups; and `seed` i32[B,2]. It is a pure function of the run's seed and the step.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.data.pipeline import stateless_seed
+from keras_resnet.detection.data.annotations import Annotation
+from keras_resnet.detection.data.transforms import DetectionTransform
+from keras_resnet.errors import InputError
+from keras_resnet.ops import boxes as box_ops
+from keras_resnet.ops import graph_errors, image
+
+
+def train(
+    annotations: Sequence[Annotation],
+    batch_size: int,
+    transform: DetectionTransform,
+    *,
+    seed: int = 0,
+    start_step: int = 0,
+    mirror: bool = True,
+    vertical_flip: bool = False,
+    max_gt_boxes: int = 100,
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Return endless training batches; to save padding, a batch holds either portrait or landscape images.
+
+    Args:
+        annotations: the training images.
+        batch_size: images in a batch, over all workers.
+        transform: the transform of the images.
+        seed: seed of order, mirroring and the detector's sampling.
+        start_step: step of the first batch.
+        mirror: mirror half of the images left to right.
+        vertical_flip: flip half of the images upside down, for images without an up, such as a microscope's.
+        max_gt_boxes: most ground-truth boxes of an image; of more, a random choice is kept.
+        context: input context of `tf.distribute`: each worker gets its part of every batch.
+
+    Returns:
+        `tf.data.Dataset` of dictionaries; see the top of this file.
+
+    Raises:
+        ValueError: the batch size is larger than both orientations, or is no multiple of the workers.
+        tf.errors.InvalidArgumentError: from a batch, if an image cannot be decoded; the error names the file.
+    """
+    workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
+    if batch_size % workers:
+        raise InputError(f"batch_size must be a multiple of the {workers} workers; got {batch_size}.")
+    worker_batch_size = batch_size // workers
+    padded_sizes = transform.padded_sizes(annotations)
+    groups = [
+        [number for number, annotation in enumerate(annotations) if annotation.is_portrait == portrait]
+        for portrait in sorted(padded_sizes)
+    ]
+    if batch_size < 1 or batch_size > max(map(len, groups)):
+        raise InputError(
+            f"batch_size must be from 1 to the {max(map(len, groups))} images of one orientation; got {batch_size}."
+        )
+    paths = tf.constant([annotation.path for annotation in annotations])
+    most_boxes = max(len(annotation.labels) for annotation in annotations)
+    ground_truth = [tf.constant(array) for array in _ground_truth(annotations, min(max_gt_boxes, most_boxes), seed)]
+    padded_size = tf.constant([padded_sizes[annotation.is_portrait] for annotation in annotations])
+    static_size = next(iter(padded_sizes.values())) if len(padded_sizes) == 1 else (None, None)
+
+    def order() -> Iterator[tuple[int, int]]:
+        """Position in the run and index of each of this worker's images."""
+        for step, batch in batch_indices(groups, batch_size, seed, start_step):
+            for place in range(worker * worker_batch_size, (worker + 1) * worker_batch_size):
+                yield step * batch_size + place, batch[place]
+
+    def example(pixels: tf.Tensor, position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        seeds = tf.random.split(stateless_seed(seed, position), 3)
+        boxes, labels, crowd = (tf.gather(values, index) for values in ground_truth)
+        pixels = transform.resize_and_normalize(pixels[None])[0]
+        size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+        boxes = boxes * tf.concat([size, size], 0)
+        draws = tf.random.stateless_uniform([2], seeds[0])
+        if mirror:
+            pixels, boxes = _flip(draws[0] < 0.5, pixels, boxes, size, vertical=False)
+        if vertical_flip:
+            pixels, boxes = _flip(draws[1] < 0.5, pixels, boxes, size, vertical=True)
+        return {
+            "images": tf.ensure_shape(image.pad_to(pixels[None], padded_size[index])[0], [*static_size, 3]),
+            "image_size": size,
+            "boxes": tf.where(labels[:, None] > 0, boxes, 0.0),
+            "labels": labels,
+            "crowd": crowd,
+            "seed": seeds[1],
+        }
+
+    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
+    stream = tf.data.Dataset.from_generator(order, output_signature=signature)
+    stream = _decoded(stream.map(lambda position, index: (paths[index], position, index)))
+    stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _unsharded(stream.batch(worker_batch_size, drop_remainder=True)).prefetch(2)
+
+
+def evaluate(
+    annotations: Sequence[Annotation],
+    transform: DetectionTransform,
+    batch_size: int = 1,
+    pyramid: Sequence[DetectionTransform] = (),
+) -> Iterator[tuple[np.ndarray, tf.data.Dataset]]:
+    """Yield each image once, by orientation: the indices of the images, and batches of images and image_size.
+
+    Args:
+        annotations: the images of a split.
+        transform: the transform of the images.
+        batch_size: images in a batch.
+        pyramid: transforms to further scales, for multi-scale testing; a batch then holds their results in `pyramid`, a
+            tuple of dictionaries.
+
+    Yields:
+        (i64[n] indices into `annotations`, `tf.data.Dataset` of dictionaries in this order).
+
+    Raises:
+        tf.errors.InvalidArgumentError: from a batch, if an image cannot be decoded; the error names the file.
+    """
+    for portrait in transform.padded_sizes(annotations):
+        index = np.array([n for n, annotation in enumerate(annotations) if annotation.is_portrait == portrait])
+        yield index, _evaluation_batches([annotations[n] for n in index], (transform, *pyramid), batch_size)
+
+
+def _evaluation_batches(
+    annotations: Sequence[Annotation], transforms: Sequence[DetectionTransform], batch_size: int
+) -> tf.data.Dataset:
+    """Batches of images of one orientation, at the scale of each transform."""
+    sizes = [next(iter(transform.padded_sizes(annotations).values())) for transform in transforms]
+
+    def example(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        levels = []
+        for transform, size in zip(transforms, sizes, strict=True):
+            resized = transform.resize_and_normalize(pixels[None])[0]
+            padded = tf.ensure_shape(image.pad_to(resized[None], size)[0], [*size, 3])
+            levels.append({"images": padded, "image_size": tf.cast(tf.shape(resized)[:2], tf.float32)})
+        return levels[0] | ({"pyramid": tuple(levels[1:])} if len(levels) > 1 else {})
+
+    images = _decoded(tf.data.Dataset.from_tensor_slices([annotation.path for annotation in annotations]))
+    examples = images.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _unsharded(examples.batch(batch_size)).prefetch(2)
+
+
+def batch_indices(
+    groups: Sequence[Sequence[int]], batch_size: int, seed: int, start_step: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield steps and the images of their batches without end.
+
+    In each epoch each group is permuted and the batches of all groups are shuffled. Images that do not fill a batch
+    are left out for the epoch; with a single group, a batch continues with the next epoch's permutation instead.
+
+    Args:
+        groups: indices of images that may share a batch.
+        batch_size: images in a batch.
+        seed: seed of the permutations.
+        start_step: the first step.
+    """
+    if len(groups) == 1:
+        yield from _batches_of_one_group(np.array(groups[0]), batch_size, seed, start_step)
+    step, steps = start_step, sum(len(group) // batch_size for group in groups)
+    epoch, skipped = divmod(start_step, steps)
+    while True:
+        random = np.random.default_rng((seed, epoch))
+        batches: list[np.ndarray] = []
+        for group in groups:
+            shuffled = random.permutation(group)
+            whole = len(group) // batch_size * batch_size
+            batches += list(shuffled[:whole].reshape(-1, batch_size))
+        for number in random.permutation(len(batches))[skipped:]:
+            yield step, batches[number]
+            step += 1
+        epoch, skipped = epoch + 1, 0
+
+
+def _batches_of_one_group(
+    group: np.ndarray, batch_size: int, seed: int, start_step: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    @functools.lru_cache(maxsize=2)
+    def permutation(epoch: int) -> np.ndarray:
+        return np.random.default_rng((seed, epoch)).permutation(group)
+
+    step = start_step
+    while True:
+        positions = range(step * batch_size, (step + 1) * batch_size)
+        yield step, np.array([permutation(position // len(group))[position % len(group)] for position in positions])
+        step += 1
+
+
+def _ground_truth(annotations: Sequence[Annotation], most: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes f32[N,G,4] in [0, 1], labels i32[N,G] from 1 and crowd i32[N,G], padded to G = max(most, 1) boxes."""
+    most = max(most, 1)
+    boxes = np.zeros((len(annotations), most, 4), "float32")
+    labels = np.zeros((len(annotations), most), "int32")
+    crowd = np.zeros((len(annotations), most), "int32")
+    random = np.random.default_rng(seed)
+    for number, annotation in enumerate(annotations):
+        count = len(annotation.labels)
+        chosen = np.sort(random.permutation(count)[:most]) if count > most else np.arange(count)
+        boxes[number, : len(chosen)] = annotation.boxes[chosen]
+        labels[number, : len(chosen)] = annotation.labels[chosen] + 1
+        crowd[number, : len(chosen)] = annotation.crowd[chosen]
+    return boxes, labels, crowd
+
+
+def _flip(
+    condition: tf.Tensor, pixels: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor, vertical: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Flip an image f32[H,W,3] and its boxes f32[G,4] if the condition bool[] holds."""
+    flipped = tf.cond(condition, lambda: tf.reverse(pixels, [0 if vertical else 1]), lambda: pixels)
+    return flipped, tf.where(condition, box_ops.mirror(boxes, size, vertical=vertical), boxes)
+
+
+def _decoded(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """Read the images of (path string[], ...) or of paths, in order: (pixels u8[H,W,3], ...).
+
+    An image that cannot be read raises an error that names the file.
+    """
+
+    def read(path: tf.Tensor, *rest: tf.Tensor) -> tf.data.Dataset:
+        # tf.data can only catch an error inside a graph by dropping the element, so an empty image takes its place.
+        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: image.decode(tf.io.read_file(path)))
+        empty = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8))
+        first = pixels.ignore_errors(log_warning=False).concatenate(empty).take(1)
+        return first.map(lambda pixels: (pixels, path, *rest))
+
+    def check(pixels: tf.Tensor, path: tf.Tensor, *rest: tf.Tensor) -> Any:
+        readable = graph_errors.check(
+            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {image.FORMATS} image."
+        )
+        with tf.control_dependencies([readable]):
+            pixels = tf.identity(pixels)
+        return (pixels, *rest) if rest else pixels
+
+    threads = os.cpu_count() or 1
+    stream = stream.interleave(read, cycle_length=threads, num_parallel_calls=threads, deterministic=True)
+    return stream.map(check)
+
+
+def _unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)

@@ -1,0 +1,72 @@
+"""Detection data sets of tensorflow-datasets: those with the features `image` and `objects`."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from keras_resnet import files
+from keras_resnet.data import sources
+from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.detection.data import coco
+from keras_resnet.detection.data.annotations import Annotation, AnnotationCollector, DetectionDataset, image_size
+
+
+def open_prepared(name: str, data_dir: str | None = None, download: bool = False) -> DetectionDataset:
+    """Open a prepared data set; when a split is first read, its encoded images are written to files next to it.
+
+    Args:
+        name: name of the data set, such as "voc/2007".
+        data_dir: folder of prepared data sets; by default ~/tensorflow_datasets.
+        download: download and prepare the data set if it is missing.
+
+    Raises:
+        ValueError: the data set does not exist, is not prepared, or has no boxes.
+    """
+    import tensorflow_datasets
+
+    allowed = "'folder:PATH' or a set of tensorflow-datasets with boxes like 'voc/2007'"
+    builder = sources.open_builder(name, data_dir, download, allowed, "objects")
+
+    @functools.cache
+    def read(split: str) -> list[Annotation]:
+        folder = pathlib.Path(builder.data_dir) / "keras_resnet_images" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        records = builder.as_dataset(split=split, decoders={"image": tensorflow_datasets.decode.SkipDecoding()})
+        records = tensorflow_datasets.as_numpy(records)
+        count = builder.info.splits[split].num_examples
+        collector = AnnotationCollector(f"{name}, split {split}")
+        for number, record in enumerate(tqdm(records, name, count, unit="image", disable=None)):
+            path = folder / f"{number:07d}.jpg"
+            if not path.exists():
+                files.write(path, record["image"])
+            _add(collector, path, record)
+        return collector.finish()
+
+    splits = {split: info.num_examples for split, info in builder.info.splits.items()}
+    class_names = tuple(builder.info.features["objects"]["label"].names)
+    categories = coco.CATEGORY_IDS if len(class_names) == len(coco.CATEGORY_IDS) else ()
+    return DetectionDataset(DatasetInfo(name, class_names, None, splits), read, categories)
+
+
+def _add(collector: AnnotationCollector, path: pathlib.Path, record: dict[str, Any]) -> None:
+    objects, size = record["objects"], image_size(path)
+    corners = np.asarray(objects["bbox"], "float32").reshape(-1, 4) * np.array([*size, *size], "float32")
+    no_flags = np.zeros(len(corners), bool)
+    id = record.get("image/id", record.get("image/filename", path.name))
+    areas = objects.get("area")
+    collector.add(
+        path,
+        id.decode() if isinstance(id, bytes) else id if isinstance(id, str) else int(id),
+        corners,
+        labels=np.asarray(objects["label"], "int32"),
+        valid=(corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]),
+        difficult=np.asarray(objects.get("is_difficult", no_flags), bool),
+        crowd=np.asarray(objects.get("is_crowd", no_flags), bool),
+        areas=None if areas is None else np.asarray(areas, "float32"),
+        size=size,
+    )

@@ -1,0 +1,17 @@
+"""Names of detection data sets: errors for those that do not exist."""
+
+import pytest
+
+from keras_resnet.detection.data import sources
+from keras_resnet.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["folder:", "folder:/nowhere", "no_such_set"])
+def test_no_such_data_set(name):
+    with pytest.raises(InputError, match="dataset must"):
+        sources.load(name)
+
+
+def test_a_folder_of_neither_layout(tmp_path):
+    with pytest.raises(InputError, match="has neither"):
+        sources.load(f"folder:{tmp_path}")
