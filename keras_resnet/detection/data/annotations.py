@@ -120,6 +120,8 @@ class AnnotationCollector:
         kept = valid & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
         self.dropped += int(np.sum(~kept))
         no_flags = np.zeros(len(labels), bool)
+        if areas is None:
+            areas = np.prod(clipped[:, 2:] - clipped[:, :2], -1)
         self.annotations.append(
             Annotation(
                 str(path),
@@ -129,9 +131,7 @@ class AnnotationCollector:
                 labels=labels[kept],
                 difficult=(no_flags if difficult is None else difficult)[kept],
                 crowd=(no_flags if crowd is None else crowd)[kept],
-                areas=(np.prod(clipped[:, 2:] - clipped[:, :2], -1) if areas is None else areas)[kept].astype(
-                    "float32"
-                ),
+                areas=areas[kept].astype("float32"),
             )
         )
 

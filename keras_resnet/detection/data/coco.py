@@ -38,7 +38,7 @@ def open_folder(root: pathlib.Path) -> DetectionDataset:
         ValueError: an annotation file is not in COCO's format.
     """
     contents = {split: _read_file(path) for split, path in annotation_files(root).items()}
-    names = {}
+    names: dict[int, str] = {}
     for content in contents.values():
         names |= {category["id"]: category["name"] for category in content["categories"]}
     ids = tuple(sorted(names))
