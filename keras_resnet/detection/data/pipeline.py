@@ -20,7 +20,7 @@ from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError
 from keras_resnet.ops import boxes as box_ops
-from keras_resnet.ops import graph_errors, image
+from keras_resnet.ops import codecs, graph_errors, image
 
 
 def train(
@@ -229,14 +229,14 @@ def _decoded(stream: tf.data.Dataset) -> tf.data.Dataset:
 
     def read(path: tf.Tensor, *rest: tf.Tensor) -> tf.data.Dataset:
         # tf.data can only catch an error inside a graph by dropping the element, so an empty image takes its place.
-        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: image.decode(tf.io.read_file(path)))
+        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: codecs.decode(tf.io.read_file(path)))
         empty = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8))
         first = pixels.ignore_errors(log_warning=False).concatenate(empty).take(1)
         return first.map(lambda pixels: (pixels, path, *rest))
 
     def check(pixels: tf.Tensor, path: tf.Tensor, *rest: tf.Tensor) -> Any:
         readable = graph_errors.check(
-            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {image.FORMATS} image."
+            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {codecs.FORMATS} image."
         )
         with tf.control_dependencies([readable]):
             pixels = tf.identity(pixels)
