@@ -15,7 +15,6 @@ import numpy as np
 from absl import app, flags
 
 from keras_resnet.classification.config import PRESETS
-from keras_resnet.cli import flags as config_flags
 from keras_resnet.cli import main as cli
 from keras_resnet.errors import InputError
 
@@ -60,7 +59,7 @@ def main(_):
         if not (FLAGS["workdir"].using_default_value and (workdir / "config.json").exists()):
             raise InputError(f"workdir must be a folder that does not exist yet; {FLAGS.workdir!r} does.")
         shutil.rmtree(workdir)
-    config = config_flags.override(PRESETS[f"{FLAGS.dataset}_resnet20"], FLAGS.flag_values_dict())
+    config = PRESETS[f"{FLAGS.dataset}_resnet20"].override(FLAGS.flag_values_dict())
     run = train.train(config, workdir)
 
     dataset = sources.load(config.dataset, config.data_dir)

@@ -15,6 +15,7 @@ import sys
 from absl import app, flags
 
 from keras_resnet.classification.config import ClassifierConfig
+from keras_resnet.classification.train import train
 from keras_resnet.cli import main as cli
 from keras_resnet.data import sources
 from keras_resnet.errors import InputError
@@ -31,10 +32,8 @@ flags.DEFINE_float("learning_rate", 0.01, "Highest learning rate.")
 
 
 def main(_):
-    from keras_resnet.training import train
-
     name = f"folder:{FLAGS.data}"
-    held_out = "val" in sources.load(name).dataset_info.splits
+    held_out = "val" in sources.load(name).info.splits
     config = ClassifierConfig(
         dataset=name,
         train_split="train" if held_out else "train[:80%]",

@@ -1,6 +1,6 @@
 """Train Faster R-CNN on a folder of images with boxes.
 
-    python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --weights=imagenet --workdir=runs/bccd
+    python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --backbone_weights=imagenet --workdir=runs/bccd
     python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --steps=2 --workdir=runs/smoke   # a smoke run
 
 --data is a folder in the layout of PASCAL VOC or of COCO. The same command again goes on with an interrupted run.
@@ -10,7 +10,6 @@ Afterwards `keras-resnet evaluate --workdir=runs/bccd --split=test` reports the 
 import sys
 
 from keras_resnet.cli import main as cli
-from keras_resnet.detection import commands
 
 if __name__ == "__main__":
-    sys.exit(cli.run("train", sys.argv[1:], commands.VERBS))
+    sys.exit(cli.run("train", ["--task=detection", *sys.argv[1:]]))

@@ -8,52 +8,21 @@ from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
 import keras_resnet
+from keras_resnet.classification.eval_config import EvalConfig
 from keras_resnet.classification.run import ClassifierRun, unique_names
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.sources import load as load_dataset
 from keras_resnet.data.transforms import EvalTransform, IdentityTransform
 from keras_resnet.distribute import collectives
-from keras_resnet.errors import InputError, check_choice
-from keras_resnet.evaluation import ensemble, exported, protocols, report
+from keras_resnet.errors import InputError
+from keras_resnet.evaluation import ensemble, exported, report
 from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
-from keras_resnet.evaluation.scores import AVERAGES
 from keras_resnet.models.class_names import label_map, readable
 from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.ops import codecs
-from keras_resnet.paper.responses import Responses, layer_responses
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """How to look at the images.
-
-    Attributes:
-        views: any of `protocols.PROTOCOLS`; each gives rows of the table.
-        scales: shorter sides of "multi_scale".
-        mirror: whether "multi_scale" sees the mirrored image too.
-        resize: shorter side before crops; None for that of each network.
-        average: what is averaged, one of `scores.AVERAGES`.
-        recalibrate: the run's training images, in whole batches, over which batch norm is recomputed first; 0 for none.
-        batch_size: pictures that a network sees at a time.
-    """
-
-    views: tuple[str, ...] = ("single",)
-    scales: tuple[int, ...] = protocols.SCALES
-    mirror: bool = False
-    resize: int | None = None
-    average: str = "probabilities"
-    recalibrate: int = 0
-    batch_size: int = 256
-
-    def __post_init__(self) -> None:
-        if not self.views:
-            raise InputError("views must name at least one view; got none.")
-        for view in self.views:
-            check_choice("views", view, protocols.PROTOCOLS)
-        check_choice("average", self.average, AVERAGES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +53,7 @@ class EvalReport:
             "split": self.split,
             "average": self.plan.average,
             "scales": list(self.plan.scales) if "multi_scale" in self.plan.views else None,
-            "mirror": self.plan.mirror if "multi_scale" in self.plan.views else None,
+            "mirror": self.plan.mirror_views if "multi_scale" in self.plan.views else None,
             "recalibrated_over": self.plan.recalibrate or None,
             **environment(),
         }
@@ -129,7 +98,7 @@ def evaluate(
         ValueError: no networks, different classes, an unknown data set or split, views that do not suit.
     """
     data = open_dataset(sources, dataset, data_dir)
-    split = split or _test_split(data)
+    split = split or test_split(data)
     data.count(split)  # so that a wrong split is found before networks are loaded
     members = _networks(sources, data, plan, strategy)
     exports = [
@@ -147,7 +116,7 @@ def evaluate(
                 split=split,
                 protocol=views,
                 scales=plan.scales,
-                mirror=plan.mirror,
+                mirror=plan.mirror_views,
                 average=plan.average,
                 batch_size=plan.batch_size,
                 max_pixels=sources[0].config.max_pixels if sources else codecs.MAX_PIXELS,
@@ -160,21 +129,6 @@ def evaluate(
     return EvalReport(rows, first.class_names, data, split, first.view, plan)
 
 
-def responses(
-    sources: Sequence, dataset: str | None, data_dir: str | None, split: str | None, batch_size: int
-) -> list[Responses]:
-    """Measure the layer responses of trained networks over a split; arguments as for `evaluate`."""
-    data = open_dataset(sources, dataset, data_dir)
-    split = split or _test_split(data)
-    found = []
-    bar = tqdm(total=data.count(split) * len(sources), unit="image", desc="responses", disable=None)
-    with bar:
-        for name, source in zip(unique_names(sources), sources, strict=True):
-            batches = pipeline.evaluate(data, batch_size, _view(source, data, None), split=split)
-            found.append(layer_responses(source.load(), _counted(batches, bar), name))
-    return found
-
-
 def open_dataset(sources: Sequence, dataset: str | None, data_dir: str | None) -> Dataset:
     """Find the data set by name, or else the first source's.
 
@@ -184,16 +138,10 @@ def open_dataset(sources: Sequence, dataset: str | None, data_dir: str | None) -
     name = dataset or (sources[0].config.dataset if sources else None)
     if not name:
         raise InputError("dataset must be given where no run says which: --dataset=...")
-    return sources.load(name, data_dir or (sources[0].config.data_dir if sources else None))
+    return load_dataset(name, data_dir or (sources[0].config.data_dir if sources else None))
 
 
-def _counted(batches, bar):
-    for images, labels in batches:
-        yield images, labels
-        bar.update(len(labels))
-
-
-def _test_split(dataset: Dataset) -> str:
+def test_split(dataset: Dataset) -> str:
     known = dataset.info.splits
     found = next((name for name in ("test", "validation", "val") if name in known), None)
     if found is None:
@@ -201,7 +149,7 @@ def _test_split(dataset: Dataset) -> str:
     return found
 
 
-def _view(source, dataset: Dataset, resize: int | None) -> EvalTransform:
+def transform_for(source, dataset: Dataset, resize: int | None) -> EvalTransform:
     """A network's view of a data set: that of its run where the images have one size that the run knows."""
     known = dataset.info.image_size in (tuple(source.image_size), source.dataset_info.image_size)
     view = source.eval_transform() if known else source.photo_transform()
@@ -221,7 +169,7 @@ def _networks(sources: Sequence, dataset: Dataset, plan: EvalConfig, strategy) -
         ensemble.network(
             name,
             _loader(source, dataset, plan.recalibrate),
-            _view(source, dataset, plan.resize),
+            transform_for(source, dataset, plan.resize),
             source.dataset_info.class_names,
             strategy,
         )
@@ -252,7 +200,7 @@ def _export(network: exported.Exported, sources: Sequence, dataset: Dataset, pla
     """An exported network, which normalises inside, as a member."""
     size = network.size or (tuple(sources[0].image_size) if sources else dataset.info.image_size or (224, 224))
     if sources and size == tuple(sources[0].image_size):
-        base = _view(sources[0], dataset, plan.resize)
+        base = transform_for(sources[0], dataset, plan.resize)
     else:
         resize = 0 if dataset.info.image_size else round(max(size) * 256 / 224)
         base = EvalTransform(size, None, None, plan.resize or resize)

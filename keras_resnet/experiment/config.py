@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from keras_resnet.errors import InputError, check_choice, did_you_mean
 
-GROUPS = ("data", "augmentation", "network", "optimization", "run", "hardware")
+GROUPS = ("data", "augmentation", "network", "optimization", "evaluation", "run", "hardware")
 """Topics of the fields, in the order in which `--help` shows them."""
 
 OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb", "novograd")
@@ -92,7 +93,7 @@ class Options:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, metadata = getattr(self, field.name), field.metadata
-            if metadata.get("choices"):
+            if metadata.get("choices") and value is not None:
                 check_choice(field.name, value, metadata["choices"])
             low, high, below = (metadata.get(key) for key in ("minimum", "maximum", "below"))
             if value is None or (low is None and high is None and below is None):
@@ -112,6 +113,33 @@ class Options:
     def field_names(cls) -> tuple[str, ...]:
         """Return the names of the fields."""
         return tuple(field.name for field in dataclasses.fields(cls))
+
+    def override(self: ConfigT, given: Mapping[str, Any]) -> ConfigT:
+        """Return a copy with the fields that have a value other than None in `given`; other names are ignored.
+
+        Args:
+            given: values by name, such as parsed flags; lists may hold their items as text.
+
+        Raises:
+            ValueError: a value that is not allowed.
+        """
+        changed = {}
+        types = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = given.get(field.name)
+            if value is None:
+                continue
+            if typing.get_origin(types[field.name]) is tuple:
+                kind = typing.get_args(types[field.name])[0]
+                try:
+                    value = tuple(kind(item) for item in value if item != "")
+                except ValueError:
+                    what = "integers" if kind is int else "numbers"
+                    raise InputError(
+                        f"{field.name} must be a list of {what} such as 224,256; got {','.join(map(str, value))!r}."
+                    ) from None
+            changed[field.name] = value
+        return dataclasses.replace(self, **changed)
 
     @classmethod
     def upgraded(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Tasks: what the package can train. A task is one object; the command line finds it by preset or by `config.json`.
 
-A task lives in a folder of its own, whose module `task` registers it when it is imported:
+A task lives in a folder of its own, whose module `task` registers it on import:
 
     TASK = tasks.register(
         tasks.Task(
             name="classification",
             config=ClassifierConfig,
             presets=PRESETS,
-            verbs={"train": Train, "evaluate": Evaluate, "predict": Predict, "export": Export},
+            train="keras_resnet.classification.train:train",
+            verbs={"evaluate": Evaluate, "predict": Predict, "export": Export},
         )
     )
 
@@ -22,14 +23,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from keras_resnet.errors import InputError, check_choice, did_you_mean
-from keras_resnet.experiment.config import BaseConfig, Options, option
+from keras_resnet.experiment.config import GROUPS, BaseConfig, Options, option
 
 MODULES = ["keras_resnet.classification.task", "keras_resnet.detection.task"]
 """Modules that register the tasks of this package, the default one first. A further task is a line here."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Strategy(Options):
+class StrategyFlags(Options):
     """The flags that say where to compute; they do not affect results and are not saved with the run."""
 
     strategy: str = option(
@@ -41,7 +42,7 @@ class Strategy(Options):
     replicas: int = option(0, "Devices of this machine that share each batch; 0 for all GPUs.", "hardware", minimum=0)
     peer_timeout: int = option(120, "Seconds to wait for other workers to start.", "hardware", minimum=1)
 
-    def make_strategy(self):
+    def make_strategy(self) -> Any:
         """Return the `tf.distribute.Strategy` that the flags and the environment describe.
 
         Raises:
@@ -53,31 +54,62 @@ class Strategy(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class Verb(Options):
-    """A command of a task, such as evaluate: its fields are its flags. The docstring is its help."""
+class TaskFlags(Options):
+    """The flag that names the task."""
 
-    FILES: ClassVar[str] = ""
-    """Name of the positional arguments in the help, such as "PHOTO"; empty if the verb takes flags only."""
-
-    def run(self, files: Sequence[str], command: str) -> None:
-        """Do it.
-
-        Args:
-            files: the positional arguments.
-            command: the command line, which results name as their origin.
-        """
-        raise NotImplementedError
+    task: str | None = option(None, "The task, such as detection, if no preset, config or workdir determines it.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(Strategy):
-    """Train a model and write its checkpoints, metrics and curves to --workdir; rerun the same command to resume."""
+class Invocation:
+    """What a verb gets besides its own flags.
+
+    Attributes:
+        command: the command line, which results name as their origin.
+        files: the positional arguments.
+        given: names of the flags that were given.
+        task: the task that the command line is about; None for verbs of no task.
+        config_flags: the flags of the configuration that were given, for verbs that have them.
+    """
+
+    command: str
+    files: Sequence[str] = ()
+    given: frozenset[str] = frozenset()
+    task: Task | None = None
+    config_flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb(Options):
+    """A command such as `evaluate`: its fields are its flags, the first line of its docstring its help."""
 
     FILES: ClassVar[str] = ""
+    """Names of the positional arguments in the help, such as "PHOTO..."; empty if the verb takes flags only."""
 
-    workdir: str | None = option(None, "Folder of the run.")
-    preset: str | None = option(None, "Start from a preset.")
-    config: str | None = option(None, "Start from the config.json of another run.")
+    CONFIG: ClassVar[type[Options] | None] = None
+    """A configuration whose fields are flags of the verb too."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first paragraph of the docstring in one line."""
+        return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+    def of_format(self, format: str, invocation: Invocation) -> dict[str, Any]:
+        """Return the given flags of an output format: those whose group is the format.
+
+        Raises:
+            ValueError: a flag of another format was given; formats are the groups that are not topics.
+        """
+        groups = {field.name: field.metadata["group"] for field in dataclasses.fields(self)}
+        given = [name for name in sorted(invocation.given) if groups[name] not in GROUPS]
+        for name in given:
+            if groups[name] != format:
+                raise InputError(f"{name} is a flag of --format={groups[name]}, not of --format={format}.")
+        return {name: getattr(self, name) for name in given}
+
+    def run(self, invocation: Invocation) -> int | None:
+        """Run the command; return its exit code, None for 0."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +120,8 @@ class Task:
         name: its name, which is the name of its folder and the "task" of a run's `config.json`.
         config: the class of its configurations.
         presets: name -> configuration, `dataset_model`.
-        train: `package.module:function` of (config, workdir, strategy), imported when it is called.
+        train: "package.module:function" of (config, workdir, strategy), imported when it is called; returns the run.
         verbs: name -> class of its other commands: evaluate, predict, export.
-        train_verb: the class of the flags of `train` besides those of `config`.
     """
 
     name: str
@@ -99,10 +130,21 @@ class Task:
     train: str
     verbs: Mapping[str, type[Verb]]
 
-    def call_train(self, config: BaseConfig, workdir: str, strategy) -> Any:
+    def run_train(self, config: BaseConfig, workdir: str, strategy: Any) -> Any:
         """Train a configuration in a folder; return the run."""
         module, function = self.train.split(":")
         return getattr(importlib.import_module(module), function)(config, workdir, strategy)
+
+
+def required(value: str | None, name: str) -> str:
+    """Return the value of a flag that must be given.
+
+    Raises:
+        ValueError: it was not.
+    """
+    if not value:
+        raise InputError(f"{name} must be given: --{name}=...")
+    return value
 
 
 _TASKS: dict[str, Task] = {}

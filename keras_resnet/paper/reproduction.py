@@ -15,7 +15,6 @@ from keras_resnet.classification import evaluate as session
 from keras_resnet.classification import train
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
-from keras_resnet.cli import flags
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.experiment import curves
 from keras_resnet.models import costs
@@ -113,7 +112,8 @@ def reproduce(
         raise InputError(f"seeds must be different and at least one; got {list(seeds)}.")
     configs = {
         network: [
-            flags.override(scaled(PRESETS[preset], steps), {**(changes or {}), "seed": seed}) for seed in sorted(seeds)
+            scaled(PRESETS[preset], steps).override({**(changes or {}), "steps": None, "seed": seed})
+            for seed in sorted(seeds)
         ]
         for network, preset in _chosen(experiment, networks).items()
     }
@@ -232,7 +232,7 @@ def _spread(errors: Sequence[float]) -> str:
 def _responses(runs: Mapping[str, Sequence[ClassifierRun]], out: pathlib.Path) -> tuple[list[str], list[dict]]:
     """Draw the layer responses of the first seed's networks; the lines of a table, and the same as values."""
     sources = [of_seeds[0] for of_seeds in runs.values()]
-    found = session.responses(sources, None, None, sources[0].config.eval_split, 256)
+    found = responses.of_networks(sources, None, None, sources[0].config.eval_split, 256)
     responses.plot(found, out / "figure7.png")
     responses.write_csv(found, out / "figure7.csv")
     lines = ["| network | 3x3 layers | mean standard deviation |", "|---|---:|---:|"]

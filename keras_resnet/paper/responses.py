@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
+from keras_resnet.classification import evaluate
+from keras_resnet.classification.run import TrainedClassifier, unique_names
+from keras_resnet.data import pipeline
 from keras_resnet.errors import InputError
 from keras_resnet.models.resnet import recursion_limit
 
@@ -77,6 +81,42 @@ def layer_responses(model: keras.Model, batches: Iterable, name: str | None = No
         raise InputError("batches must hold at least one image; got none.")
     mean, square = mean / count, square / count
     return Responses(name or model.name, tuple(convolutions), np.sqrt(np.maximum(square - mean**2, 0)))
+
+
+def of_networks(
+    sources: Sequence[TrainedClassifier],
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    split: str | None = None,
+    batch_size: int = 256,
+) -> list[Responses]:
+    """Measure the layer responses of trained networks over a split, with progress.
+
+    Args:
+        sources: runs or published weights.
+        dataset: name of the data set; by default that of the first source.
+        data_dir: folder of prepared tensorflow-datasets; by default that of the first source.
+        split: by default the first of test, validation and val that the data set has.
+        batch_size: images in a batch.
+
+    Raises:
+        ValueError: an unknown data set or split.
+    """
+    images = evaluate.open_dataset(sources, dataset, data_dir)
+    split = split or evaluate.test_split(images)
+    result = []
+    with tqdm(total=images.count(split) * len(sources), unit="image", desc="responses", disable=None) as bar:
+        for name, source in zip(unique_names(sources), sources, strict=True):
+            transform = evaluate.transform_for(source, images, None)
+            batches = pipeline.evaluate(images, batch_size, transform, split=split)
+            result.append(layer_responses(source.load(), _counted(batches, bar), name))
+    return result
+
+
+def _counted(batches: Iterable, bar: tqdm) -> Iterator:
+    for images, labels in batches:
+        yield images, labels
+        bar.update(len(labels))
 
 
 def plot(responses: Sequence[Responses], path: str | os.PathLike) -> None:

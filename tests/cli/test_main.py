@@ -107,7 +107,7 @@ def test_a_folder_of_photos(command, run, tmp_path):
 def test_analysis(command, run, other_run, tmp_path):
     both = f"--workdir={run.path},{other_run.path}"
     output = command("responses", both, "--split=test[:8]", f"--out={tmp_path}/new/responses.png")
-    assert re.search(r"resnet20: 19 layers of 3x3, mean standard deviation \d\.\d{3}", output)
+    assert re.search(r"resnet20: 19 3x3 layers, mean standard deviation \d\.\d{3}", output)
     assert (tmp_path / "new" / "responses.csv").read_text().count("\n") == 1 + 19 + 19
     assert "has no metrics.jsonl" in command("curves", both, f"--out={tmp_path}/curves.png", code=1)
     assert "| ResNet50 | 50 | 224 | 25,557,032 | 3,858.0e6 |" in command("costs", "ResNet50")
@@ -130,7 +130,7 @@ def test_analysis(command, run, other_run, tmp_path):
         (["evaluate", "--saved_model=/no/such", "--dataset=digits"], "must be the folder of a SavedModel"),
         (["evaluate", "--tflite=/no/such", "--dataset=digits"], "tflite must be an existing file"),
         (["evaluate", "--tflite={run}/config.json", "--dataset=digits"], "tflite must be a TFLite file"),
-        (["responses", "--workdir={run}", "--out=x.txt"], "out's ending must be one of '.png'"),
+        (["responses", "--workdir={run}", "--out=x.txt"], "out must end in .png, .pdf or .svg; got 'x.txt'"),
         (["responses"], "workdir or weights must be given"),
         (
             ["evaluate", "--weights=a.h5,b.h5", "--model=resnet20,resnet32,resnet44"],
@@ -139,7 +139,7 @@ def test_analysis(command, run, other_run, tmp_path):
         (["evaluate", "--workdir={run}", "--model=resnet20"], "one for each of weights (0); got 1"),
         (["evaluate", "--weights=no.weights.h5"], "no.weights.h5"),
         (["curves"], "workdir must be given"),
-        (["costs", "ResNet21"], "networks must be among"),
+        (["costs", "ResNet21"], "model must be one of 'resnet18'"),
         (["costs", "ResNet50", "--shortcut=D"], "shortcut must be one of 'A', 'B', 'C'"),
     ],
 )

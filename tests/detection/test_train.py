@@ -15,7 +15,6 @@ from PIL import Image
 
 from keras_resnet import errors
 from keras_resnet.cli import main as cli
-from keras_resnet.detection import commands
 from keras_resnet.detection import train as detection
 from keras_resnet.detection.config import PRESETS, DetectorConfig
 from keras_resnet.detection.data import sources
@@ -248,7 +247,7 @@ def test_a_damaged_picture_is_named_on_the_command_line(data, tmp_path, capsys):
 
 def test_mistakes_on_the_command_line(data, tmp_path, capsys):
     def said(*arguments):
-        assert cli.run(arguments[0], arguments[1:], commands.VERBS) == 1
+        assert cli.run(arguments[0], [*arguments[1:], "--task=detection"]) == 1
         return capsys.readouterr().err
 
     assert "preset must be one of" in said("train", "--preset=x", f"--workdir={tmp_path}")
@@ -257,15 +256,6 @@ def test_mistakes_on_the_command_line(data, tmp_path, capsys):
     assert "got '/nowhere'" in said("train", "--data=/nowhere", f"--workdir={tmp_path / 'run'}")
     assert "config.json' cannot be read" in said("evaluate", f"--workdir={tmp_path}")
     assert not (tmp_path / "run").exists()
-
-
-def test_what_a_command_line_is_about(tmp_path):
-    assert commands.wanted(["--preset=voc07_resnet101"])
-    assert commands.wanted(["--preset", "coco_resnet101"])
-    assert not commands.wanted(["--preset=digits_resnet20"])
-    assert not commands.wanted([f"--workdir={tmp_path}"])
-    (tmp_path / "config.json").write_text(DetectorConfig().to_json())
-    assert commands.wanted([f"--workdir={tmp_path}"])
 
 
 def test_presets_go_through_json_and_have_the_papers_numbers():

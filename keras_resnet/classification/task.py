@@ -1,0 +1,235 @@
+"""The task of classification: its commands and their flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from keras_resnet.classification.config import PRESETS, ClassifierConfig
+from keras_resnet.classification.eval_config import EvalConfig
+from keras_resnet.errors import InputError
+from keras_resnet.experiment import tasks
+from keras_resnet.experiment.config import option
+from keras_resnet.experiment.tasks import Invocation, StrategyFlags, Task, Verb
+
+if TYPE_CHECKING:
+    from keras_resnet.classification.run import TrainedClassifier
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFlags(Verb):
+    """The flags that name a trained network: a run's folder, or weights."""
+
+    workdir: str | None = option(None, "Folder of the run.", "network")
+    weights: str | None = option(
+        None, "Instead of --workdir: a weights file, or a name such as imagenet, which is downloaded.", "network"
+    )
+    model: str | None = option(
+        None, "Network of the weights: resnet50, ...; not needed for files that name it.", "network"
+    )
+    preprocessing: str | None = option(
+        None, "Preprocessing of the weights: caffe, torch or tf; not needed for files that name it.", "network"
+    )
+
+    def open(self) -> TrainedClassifier:
+        """Open the trained network.
+
+        Raises:
+            ValueError: neither or both of workdir and weights are given, or they cannot be used.
+        """
+        if bool(self.workdir) == bool(self.weights):
+            given = "both" if self.workdir else "neither"
+            raise InputError(f"one of --workdir=FOLDER and --weights=NAME|FILE must be given; got {given}.")
+        if self.workdir and (self.model or self.preprocessing):
+            raise InputError("model and preprocessing are flags of --weights; a workdir has its own.")
+
+        from keras_resnet.classification.pretrained import Pretrained  # imports TensorFlow
+        from keras_resnet.classification.run import ClassifierRun
+
+        if self.workdir:
+            return ClassifierRun.open(self.workdir)
+        return Pretrained.open(self.weights, self.model, mode=self.preprocessing)
+
+
+@dataclasses.dataclass(frozen=True)
+class SourcesFlags(Verb):
+    """The flags that name several trained networks: runs' folders and weights."""
+
+    workdir: tuple[str, ...] = option((), "Folders of one or several runs, separated by commas.", "network")
+    weights: tuple[str, ...] = option(
+        (),
+        "In addition to --workdir or instead of it: weights files or names such as imagenet, separated by commas.",
+        "network",
+    )
+    model: tuple[str, ...] = option(
+        (),
+        "Networks of the weights, one for each or one for all: resnet50,resnet101; not needed for files that name it.",
+        "network",
+    )
+    preprocessing: tuple[str, ...] = option(
+        (), "Preprocessing of the weights, likewise: caffe, torch or tf.", "network"
+    )
+
+    def open(self) -> list[TrainedClassifier]:
+        """Open the trained networks: `ClassifierRun`s and `Pretrained`s.
+
+        Raises:
+            ValueError: one of them cannot be used.
+        """
+        models, modes = (self._for_each_weights(name) for name in ("model", "preprocessing"))
+
+        from keras_resnet.classification.pretrained import Pretrained  # imports TensorFlow
+        from keras_resnet.classification.run import ClassifierRun
+
+        runs: list[Any] = [ClassifierRun.open(path) for path in self.workdir]
+        return runs + [
+            Pretrained.open(weights, model, mode=mode)
+            for weights, model, mode in zip(self.weights, models, modes, strict=True)
+        ]
+
+    def _for_each_weights(self, name: str) -> Sequence[str | None]:
+        """The values of a flag that goes with --weights: one for each of them."""
+        values, count = getattr(self, name), len(self.weights)
+        if values and (not count or len(values) not in (1, count)):
+            raise InputError(f"{name} must have one value, or one for each of weights ({count}); got {len(values)}.")
+        return values if len(values) > 1 else (*values, None)[:1] * count
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
+    """Print the errors of runs, of their ensemble and of exported networks; --out writes tables and plots."""
+
+    saved_model: str | None = option(None, "Folder of a SavedModel to evaluate.", "network")
+    tflite: str | None = option(None, "TFLite file to evaluate.", "network")
+    dataset: str | None = option(None, "Data set; by default that of the first run.", "data")
+    data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default the run's.", "data")
+    split: str | None = option(None, "Split to evaluate on; by default test, or else validation or val.", "data")
+    out: str | None = option(None, "Folder to create with results.json, results.md and plots.")
+
+    def run(self, invocation: Invocation) -> None:
+        """Evaluate, print the table and write the report."""
+        if not (self.workdir or self.weights or self.saved_model or self.tflite):
+            raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
+        strategy = self.make_strategy()
+
+        from keras_resnet.classification import evaluate  # imports TensorFlow
+        from keras_resnet.distribute import collectives
+        from keras_resnet.evaluation import report
+
+        report.check(self.out)
+        with collectives.together(strategy):
+            collectives.check_same(strategy, {"arguments": invocation.command}, "the command")
+            result = evaluate.evaluate(
+                self.open(),
+                EvalConfig(**{name: getattr(self, name) for name in EvalConfig.field_names()}),
+                saved_model=self.saved_model,
+                tflite=self.tflite,
+                dataset=self.dataset,
+                data_dir=self.data_dir,
+                split=self.split,
+                strategy=strategy,
+            )
+        if not collectives.is_chief(strategy):
+            return
+        print(report.table(result.rows))
+        if self.out:
+            result.write(self.out, invocation.command)
+            print(f"wrote {self.out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict(SourceFlags):
+    """Print the most probable classes of each image file."""
+
+    FILES = "PHOTO..."
+
+    top: int = option(5, "Number of classes to print.", minimum=1)
+
+    def run(self, invocation: Invocation) -> None:
+        """Predict each file."""
+        if not invocation.files:
+            raise InputError("predict requires at least one image file.")
+        source = self.open()
+
+        from keras_resnet.models.predictions import decode_predictions  # imports Keras
+        from keras_resnet.ops import codecs
+
+        model, transform = source.load(), source.photo_transform()
+        names = source.dataset_info.class_names
+        for photo in invocation.files:
+            scores = model.predict_on_batch(transform.batch(codecs.read(photo, transform.decode)[None]))
+            best = decode_predictions(scores, min(self.top, len(names)), names)[0]
+            print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(SourceFlags):
+    """Publish a network as a SavedModel for TensorFlow Serving, or write it as TFLite files with a report."""
+
+    format: str = option("saved_model", "saved_model or tflite.", choices=("saved_model", "tflite"))
+    out: str | None = option(None, "saved_model: folder of all versions; tflite: folder to create.")
+    version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
+    top: int | None = option(None, "Length of the outputs classes and scores; 5 by default.", "saved_model", minimum=1)
+    max_pixels: int | None = option(
+        None, "Refuse images of more pixels; by default as the run.", "saved_model", minimum=1
+    )
+    fold: bool | None = option(None, "Fold batch norm into the convolutions; on by default.", "saved_model")
+    dtype: str | None = option(None, "float32 (default), float16 or bfloat16.", "saved_model")
+    variants: tuple[str, ...] = option((), "Some of float32,float16,dynamic,int8; by default all.", "tflite")
+    dataset: str | None = option(None, "Images for calibration and report; by default the run's.", "tflite")
+    data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default the run's.", "tflite")
+    calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
+    calibration_images: int | None = option(None, "Number of them; 256 by default.", "tflite", minimum=0)
+    report: bool | None = option(None, "Compare the files with the network on images; on by default.", "tflite")
+    report_split: str | None = option(None, "Images of the report; by default eval_split.", "tflite")
+    report_images: int | None = option(None, "Number of them; by default 0, all.", "tflite", minimum=0)
+    batch_size: int | None = option(None, "Images in a call, 0 for any number; 1 by default.", "tflite", minimum=0)
+    threads: int | None = option(None, "Interpreter threads in the report; 2 by default.", "tflite", minimum=0)
+
+    def run(self, invocation: Invocation) -> None:
+        """Export."""
+        options = self.of_format(self.format, invocation)
+        out = tasks.required(self.out, "out")
+        write = self._saved_model if self.format == "saved_model" else self._tflite
+        print(f"wrote {write(out, options)}")
+
+    def _saved_model(self, out: str, options: dict[str, Any]) -> pathlib.Path:
+        source = self.open()
+
+        from keras_resnet.serving import saved_model  # imports TensorFlow
+
+        return saved_model.export(source, out, **{"max_pixels": source.config.max_pixels, **options})
+
+    def _tflite(self, out: str, options: dict[str, Any]) -> pathlib.Path:
+        source = self.open()
+        config = source.config
+
+        from keras_resnet.data import sources  # imports TensorFlow
+        from keras_resnet.serving import tflite
+
+        report = options.pop("report", True)
+        name, folder = options.pop("dataset", config.dataset), options.pop("data_dir", config.data_dir)
+        if report or "int8" in options.get("variants", tflite.VARIANTS):
+            options["dataset"] = sources.load(name, folder)
+        if report:
+            options.setdefault("report_split", config.eval_split)
+        if options.get("batch_size") == 0:
+            options["batch_size"] = None
+        options.setdefault("calibration_split", config.train_split)
+        path = tflite.export(source, out, **options)
+        if report:
+            print((path / "report.md").read_text(encoding="utf-8"))
+        return path
+
+
+TASK = tasks.register(
+    Task(
+        name="classification",
+        config=ClassifierConfig,
+        presets=PRESETS,
+        train="keras_resnet.classification.train:train",
+        verbs={"evaluate": Evaluate, "predict": Predict, "export": Export},
+    )
+)

@@ -1,0 +1,51 @@
+"""`keras-resnet train`, for every task."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras_resnet.errors import InputError
+from keras_resnet.experiment import tasks
+from keras_resnet.experiment.config import BaseConfig, option
+from keras_resnet.experiment.tasks import Invocation, StrategyFlags, Task, Verb
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(StrategyFlags, Verb):
+    """Train a model and write its checkpoints, metrics and curves to --workdir; rerun the same command to resume."""
+
+    workdir: str | None = option(None, "Folder of the run.")
+    preset: str | None = option(None, "Preset to start from; they are listed below.")
+    config: str | None = option(None, "Start from the config.json of another run, instead of a preset.")
+
+    data: str | None = option(None, "Folder of the data set; short for --dataset=folder:PATH.", "data")
+
+    def run(self, invocation: Invocation) -> None:
+        """Train."""
+        task = invocation.task
+        assert task is not None
+        config = self._base(task).override(invocation.config_flags)
+        if self.data:
+            if "dataset" in invocation.config_flags:
+                raise InputError("data excludes dataset; give one of them.")
+            config = dataclasses.replace(config, dataset=f"folder:{self.data}")
+        workdir = tasks.required(self.workdir, "workdir")
+        strategy = self.make_strategy()
+
+        from keras_resnet.distribute import collectives  # imports TensorFlow
+
+        run = task.run_train(config, workdir, strategy)
+        if collectives.is_chief(strategy):
+            print(f"wrote {run.path}")
+
+    def _base(self, task: Task) -> Any:
+        """The configuration that the flags change."""
+        if self.preset and self.config:
+            raise InputError("preset excludes config; give one of them.")
+        base: BaseConfig = task.config()
+        if self.preset:
+            if self.preset not in task.presets:
+                raise InputError(f"preset must be one of {', '.join(task.presets)}; got {self.preset!r}.")
+            base = task.presets[self.preset]
+        return task.config.from_file(self.config) if self.config else base
