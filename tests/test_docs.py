@@ -210,25 +210,11 @@ def execute(command):
         assert pathlib.Path(match[1], "compose.yaml").is_file()
 
 
-class Parsed(Exception):
-    """The flags of a command were right."""
-
-
 def parse(verb, *arguments):
     """Let a verb of `keras-resnet` parse its flags and do nothing else."""
-    from keras_resnet.cli import flags
     from keras_resnet.cli import main as cli
-    from keras_resnet.detection import commands
 
-    def parsed(*given, **options):
-        original(*given, **options)
-        raise Parsed
-
-    original = flags.parsed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flags, "parsed", parsed)
-        with pytest.raises(Parsed):
-            (commands.VERBS if commands.wanted(arguments) else cli.VERBS)[verb](arguments)
+    cli.parse(verb, arguments)
     if verb == "launch":
         parse(*arguments[[argument.startswith("-") for argument in arguments].index(False) :])
 

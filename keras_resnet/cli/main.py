@@ -91,7 +91,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     """
     quiet()
     try:
-        return _run(verb, arguments) or 0
+        parsed = parse(verb, arguments)
+        return parsed[0].run(parsed[1]) or 0 if parsed else 0
     except Stopped as stopped:
         print(f"keras-resnet {verb}: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
@@ -121,35 +122,41 @@ def _message_of(error: Exception) -> str | None:
     return graph_errors.message_of(error)
 
 
-def _run(name: str, arguments: Sequence[str]) -> int | None:
-    task: Task | None = None
-    verb: type[Verb]
-    if name in TASK_VERBS:
-        task = task_of(arguments)
-        verb = Train if name == "train" else task.verbs[name]
-        config = task.config if name == "train" else verb.CONFIG
-    else:
-        verb = VERBS[name]
-        config = verb.CONFIG
+def parse(name: str, arguments: Sequence[str]) -> tuple[Verb, Invocation] | None:
+    """Parse the flags of a verb.
+
+    Args:
+        name: the verb.
+        arguments: its flags and files.
+
+    Returns:
+        The verb with its flags, and what it is run with; None if help was requested, which is printed.
+
+    Raises:
+        ValueError: an unknown flag or task, or a value that is not allowed.
+    """
+    task = task_of(arguments) if name in TASK_VERBS else None
+    verb: type[Verb] = VERBS[name] if task is None else Train if name == "train" else task.verbs[name]
+    config = task.config if task and name == "train" else verb.CONFIG
     sources = [options for options in (TaskFlags if task else None, verb, config) if options]
-    own = arguments
+    verb_arguments = arguments
     if verb is Launch:  # its flags end where the launched verb begins
-        own = arguments[: next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))]
-    if flags.HELP & set(own):
+        end = next((index for index, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
+        verb_arguments = arguments[:end]
+    if flags.HELP & set(verb_arguments):
         print(help_of(name, verb, sources))
         return None
     given, files = flags.parse(arguments, sources, files_last=verb is Launch)
     if files and not verb.FILES:
         raise InputError(f"{name} takes flags only; got {files[0]!r}.")
-    options = verb().override(given)
     invocation = Invocation(
         command=shlex.join(["keras-resnet", name, *arguments]),
         files=files,
         given=frozenset(given) & set(verb.field_names()),
         task=task,
-        config_flags={n: value for n, value in given.items() if config and n in config.field_names()},
+        config_flags={key: value for key, value in given.items() if config and key in config.field_names()},
     )
-    return options.run(invocation)
+    return verb().override(given), invocation
 
 
 def help_of(name: str, verb: type[Verb], options: Sequence[type[Options]]) -> str:
