@@ -89,7 +89,7 @@ class Evaluate(DetectFlags):
         if self.coco:
             evaluate.pycocotools()  # so that a missing package is found before the detector runs
         split, class_names = self.split or run.config.eval_split, run.dataset_info.class_names
-        annotations = run.dataset(self.data_dir).pictures(split)
+        annotations = run.dataset(self.data_dir).annotations(split)
         detections = inference.detect(predict, annotations, transform, progress=True, pyramid=pyramid)
         result = evaluate.voc(detections, annotations, class_names)
         coco = evaluate.coco(detections, annotations, class_names) if self.coco else {}
