@@ -77,6 +77,17 @@ def two_replicas():
 
 
 @pytest.fixture(scope="module")
+def one_block_resnet20():
+    """Replace ResNet-20 by a network of one block, so that a run takes seconds."""
+    from keras_resnet.models import resnet
+    from tests.networks import one_block
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.CONSTRUCTORS, "resnet20", one_block)
+        yield
+
+
+@pytest.fixture(scope="module")
 def small_networks():
     """Cut every network to one block a stage and few filters, under its own name, for tests of what uses them.
 

@@ -4,7 +4,7 @@
     python tests/classification/soak.py sigterm --times=20
     python tests/classification/soak.py full_disk --times=20
 
-Each prints one JSON line with its counts and exits with 1 if a single trial failed. `test_loop.py` has small samples.
+Each prints one JSON line with its counts and exits with 1 if a single trial failed. `test_train.py` has small samples.
 """
 
 import argparse
@@ -24,7 +24,9 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from keras_resnet.classification.run import ClassifierRun  # noqa: E402
-from tests.classification.test_train import CONFIG, TRAIN, assert_equal, newest_step, weights_of  # noqa: E402
+from tests.classification import small_runs  # noqa: E402
+from tests.classification.small_runs import CONFIG  # noqa: E402
+from tests.runs import assert_equal, newest_step, variables_of  # noqa: E402
 
 
 class Trial:
@@ -44,7 +46,7 @@ class Trial:
     def start(self):
         """Start or restart the run and wait until it has gone on by a checkpoint."""
         before = newest_step(self.run)
-        command = [sys.executable, "-c", TRAIN, str(self.folder / "config.json"), str(self.run)]
+        command = [sys.executable, small_runs.__file__, str(self.folder / "config.json"), str(self.run)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -81,7 +83,7 @@ def kills(folder, times):
     trial.finish()
     whole = Trial(folder / "whole", ended)
     whole.finish()
-    assert_equal(weights_of(ClassifierRun.open(trial.run)), weights_of(ClassifierRun.open(whole.run)))
+    assert_equal(variables_of(ClassifierRun.open(trial.run)), variables_of(ClassifierRun.open(whole.run)))
     return {"kills": times, "resumed": resumed, "inside a save": inside, "steps": end, "bit-equal at the end": True}
 
 
@@ -114,7 +116,7 @@ def full_disk(folder, times):
         process.send_signal(signal.SIGCONT)
         output, _ = process.communicate()
         # Reading every tensor checks their sums.
-        intact += newest_step(trial.run) >= before and bool(weights_of(ClassifierRun.open(trial.run)))
+        intact += newest_step(trial.run) >= before and bool(variables_of(ClassifierRun.open(trial.run)))
         clear += "cannot be written" in output
     trial.start().kill()
     return {"full disks": times, "older checkpoint intact": intact, "clear message": clear}

@@ -1,6 +1,7 @@
 """Each field of a configuration does something: flipping it changes what a run reads, builds, learns or writes."""
 
 import dataclasses
+import functools
 import pickle
 
 import keras
@@ -9,13 +10,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnet.classification import run as workdir
 from keras_resnet.classification import train
 from keras_resnet.classification.config import ClassifierConfig
+from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import pipeline, sources
 from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.models import resnet, weights
 from keras_resnet.training.schedules import learning_rate
+from tests.networks import one_block
 
 BASE = ClassifierConfig(
     dataset="synthetic:8x8x4",
@@ -33,9 +35,8 @@ MIXED = {"mixup": 0.5, "loss": "binary_cross_entropy"}
 TUNED = {"init_weights": "WEIGHTS"}
 
 
-def one_block(**options):
-    """A network of one block of every option's kind, in the place of ResNet-20."""
-    return resnet.ResNet([(8, 1, 1)], block="bottleneck", stem="cifar", **options)
+one_bottleneck = functools.partial(one_block, block="bottleneck")
+"""In the place of ResNet-20: the one block on which every option has an effect."""
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +71,13 @@ def weights_file(tmp_path_factory):
     """Weights of the one-block network."""
     path = tmp_path_factory.mktemp("weights") / "start.weights.h5"
     keras.utils.set_random_seed(5)
-    weights.save(one_block(input_shape=(8, 8, 3), classes=4), path)
+    weights.save(one_bottleneck(input_shape=(8, 8, 3), classes=4), path)
     return path
 
 
 def run_of(config, path="unused"):
-    facts = dataclasses.replace(sources.load(config.dataset).dataset_info, mean=(120.0,) * 3, std=(60.0,) * 3)
-    return workdir.ClassifierRun(path, config, facts)
+    facts = dataclasses.replace(sources.load(config.dataset).info, mean=(120.0,) * 3, std=(60.0,) * 3)
+    return ClassifierRun(path, config, facts)
 
 
 def batches(config, tmp_path):
@@ -131,7 +132,7 @@ def training(config, tmp_path):
     """What a run leaves behind, and how Keras and the data were called."""
     called = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(workdir.MODELS, "resnet20", one_block)
+        patch.setitem(resnet.CONSTRUCTORS, "resnet20", one_bottleneck)
         patch.setattr(tf.config.experimental, "enable_op_determinism", lambda: called.append("deterministic"))
         original, load = keras.Model.compile, sources.load
 
@@ -197,10 +198,10 @@ FLIPS = {
     "ema": (training, {"ema": 0.9}),
     "ema_steps": (training, {"ema_steps": 2}, {"ema": 0.9}),
     "swa_start": (training, {"swa_start": 2}),
-    "average": (training, {"average": "trained"}, {"ema": 0.9}),
+    "average_weights": (training, {"average_weights": "trained"}, {"ema": 0.9}),
     "crop": (batches, {"crop": "inception"}),
     "pad": (batches, {"pad": 2}),
-    "scales": (batches, {"scales": (8, 9)}, {"crop": "scale", "scales": (16, 20)}),
+    "scale_range": (batches, {"scale_range": (8, 9)}, {"crop": "scale", "scale_range": (16, 20)}),
     "pca_noise": (batches, {"pca_noise": 0.1}),
     "rand_augment": (batches, {"rand_augment": 0.5}),
     "rand_augment_ops": (batches, {"rand_augment_ops": 1}, {"rand_augment": 0.5}),

@@ -12,75 +12,28 @@ import time
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from keras_resnet import errors, training
+from keras_resnet import errors
 from keras_resnet.classification import train
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
+from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.data import pipeline, sources
 from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.models import resnet
-from keras_resnet.training import checkpoints, loop
-from tests.data.test_pipeline import photos
+from keras_resnet.training import checkpoints
+from tests.classification import small_runs
+from tests.classification.small_runs import CONFIG, KERAS_3, KINDS, on_small_images
+from tests.networks import one_block
+from tests.photos import photos
+from tests.runs import after_each_step, assert_equal, newest_step, signal_at, variables_of
 
-# Tiny images, and everything on that could make a resumed run differ.
-KERAS_3 = hasattr(keras, "ops")
-"""Whether MixUp and accumulation are there; docs/stacks.md."""
-
-CONFIG = ClassifierConfig(
-    dataset="synthetic:8x8x4",
-    batch_size=16,
-    steps=12,
-    learning_rate=0.01,
-    decay_steps=(9,),
-    warmup_steps=2,
-    eval_steps=5,
-    checkpoint_steps=3,
-    eval_split="test[:64]",
-    pad=1,
-    pca_noise=0.1,
-    mixup=0.2 if KERAS_3 else 0.0,
-    label_smoothing=0.1,
-    ema=0.9,
-    ema_steps=2,
-    precision="mixed_bfloat16",
-    op_determinism=True,
-)
-
-
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    """A one-block network in the place of ResNet-20, so that a run takes seconds."""
-
-    def build(**options):
-        return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
-
-    monkeypatch.setitem(resnet.CONSTRUCTORS, "resnet20", build)
-
-
-def weights_of(run):
-    """Every variable of the newest checkpoint, by name."""
-    reader = tf.train.load_checkpoint(str(run.checkpoints))
-    return {
-        name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "CHECKPOINTABLE" not in name
-    }
-
-
-def assert_equal(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE":
-            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+pytestmark = pytest.mark.usefixtures("one_block_resnet20")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The run that no one disturbed; the checks of the others are against it."""
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            resnet.CONSTRUCTORS, "resnet20", lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)
-        )
-        return train.train(CONFIG, tmp_path_factory.mktemp("runs") / "whole")
+def undisturbed(one_block_resnet20, tmp_path_factory):
+    """A run without interruption, with which the others are compared."""
+    return train.train(CONFIG, tmp_path_factory.mktemp("runs") / "whole")
 
 
 def test_evaluations_and_files(undisturbed):
@@ -89,8 +42,8 @@ def test_evaluations_and_files(undisturbed):
     assert [round(record["learning_rate"], 6) for record in records] == [0.01, 0.001, 0.001]
     best = min(record["val_top1_error"] for record in records)
     model = undisturbed.load()
-    dataset = train.datasets.load(CONFIG.dataset)
-    tests = train.pipeline.evaluate(dataset, 64, undisturbed.eval_transform(), split="test[:64]")
+    dataset = sources.load(CONFIG.dataset)
+    tests = pipeline.evaluate(dataset, 64, undisturbed.eval_transform(), split="test[:64]")
     images, labels = next(iter(tests))
     error = 100 * np.mean(model.predict_on_batch(images).argmax(1) != labels.numpy())
     assert abs(error - best) < 1e-3
@@ -102,25 +55,18 @@ def test_evaluations_and_files(undisturbed):
     ("step", "number"),
     [(1, signal.SIGTERM), (3, signal.SIGINT), (4, signal.SIGTERM), (5, signal.SIGINT), (11, signal.SIGTERM)],
 )
-def test_a_signal_saves_the_step_and_the_run_goes_on_bit_by_bit(step, number, undisturbed, tmp_path, monkeypatch):
-    original = checkpoints.StopOnSignal.on_train_batch_end
-
-    def send(self, batch, logs=None):
-        if self.checkpoints.step == step and not resumed:
-            os.kill(os.getpid(), number)
-        original(self, batch, logs)
-
-    resumed = False
-    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
+def test_a_signal_saves_the_step_and_the_run_resumes_bit_by_bit(step, number, undisturbed, tmp_path):
     before = signal.getsignal(number)
-    with pytest.raises(errors.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"):
+    with (
+        signal_at(step, number),
+        pytest.raises(errors.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"),
+    ):
         train.train(CONFIG, tmp_path)
     assert signal.getsignal(number) is before
-    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith(f"ckpt-{step}")
-    resumed = True
+    assert newest_step(tmp_path) == step
     run = train.train(CONFIG, tmp_path)
-    assert_equal(weights_of(run), weights_of(undisturbed))
-    strip = ("loss", "top1_error")  # averages over the steps since the run went on
+    assert_equal(variables_of(run), variables_of(undisturbed))
+    strip = ("loss", "top1_error")  # averages over the steps since the run was resumed
     ours, theirs = (
         [{k: v for k, v in record.items() if k not in strip} for record in read_metrics(r.metrics)]
         for r in (run, undisturbed)
@@ -149,7 +95,7 @@ def test_a_signal_outside_of_a_step(moment, undisturbed, tmp_path, monkeypatch):
         train.train(CONFIG, tmp_path)
     resumed = True
     run = train.train(CONFIG, tmp_path)
-    assert_equal(weights_of(run), weights_of(undisturbed))
+    assert_equal(variables_of(run), variables_of(undisturbed))
     assert [record["step"] for record in read_metrics(run.metrics)] == [5, 10, 12]
     assert read_metrics(run.metrics)[1]["val_loss"] == read_metrics(undisturbed.metrics)[1]["val_loss"]
 
@@ -174,7 +120,7 @@ def test_an_own_network_and_own_images(tmp_path, random):
     """The library's way: any Keras model that gives logits, and images in memory."""
     labels = random.integers(0, 3, 90)
     images = (40 * labels[:, None, None, None] + random.integers(0, 40, (90, 8, 8, 3))).astype("uint8")
-    dataset = train.datasets.from_arrays(images, labels.astype("int32"), ("dark", "grey", "light"))
+    dataset = sources.from_arrays(images, labels.astype("int32"), ("dark", "grey", "light"))
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     config = ClassifierConfig(
@@ -187,16 +133,16 @@ def test_an_own_network_and_own_images(tmp_path, random):
         learning_rate=0.01,
         pad=0,
     )
-    run = training.fit(model, dataset, config, tmp_path)
+    run = train.fit(model, dataset, config, tmp_path)
     assert read_metrics(run.metrics)[-1]["val_top1_error"] < 10
     assert list(run.tensorboard.rglob("events.out.tfevents.*"))
 
 
 def test_a_finished_run_stays_as_it_is(undisturbed):
-    before = weights_of(undisturbed)
+    before = variables_of(undisturbed)
     records = read_metrics(undisturbed.metrics)
     train.train(CONFIG, undisturbed.path)
-    assert_equal(weights_of(undisturbed), before)
+    assert_equal(variables_of(undisturbed), before)
     assert read_metrics(undisturbed.metrics) == records
 
 
@@ -206,37 +152,31 @@ def test_another_config_in_the_same_folder(undisturbed):
         train.train(other, undisturbed.path)
 
 
-def test_not_a_number_never_reaches_the_disk(tmp_path, monkeypatch):
+def nan_in_step_4(stop):
+    """Make a weight NaN, for `after_each_step`."""
+    if stop.checkpoints.step == 4:
+        kernel = stop.model.trainable_weights[0]
+        kernel.assign(kernel * np.nan)
+
+
+def test_not_a_number_never_reaches_the_disk(tmp_path):
     """Weights that become NaN in step 4 are not in any checkpoint, whether the loss or the weights show it first."""
-    original = checkpoints.StopOnSignal.on_train_batch_end
-
-    def plant(self, batch, logs=None):
-        if self.checkpoints.step == 4:
-            kernel = self.model.trainable_weights[0]
-            kernel.assign(kernel * np.nan)
-        original(self, batch, logs)
-
-    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", plant)
     for every in (1, 2, 50):
         config = dataclasses.replace(CONFIG, checkpoint_steps=every, eval_steps=12)
-        with pytest.raises(FloatingPointError, match=r"at step \d+; nothing was saved"):
+        with (
+            after_each_step(nan_in_step_4),
+            pytest.raises(FloatingPointError, match=r"at step \d+; nothing was saved"),
+        ):
             train.train(config, tmp_path / str(every))
-        newest = tf.train.latest_checkpoint(tmp_path / str(every) / "checkpoints")
-        assert newest is None or newest.endswith(f"ckpt-{3 if every == 1 else 2}")
+        assert newest_step(tmp_path / str(every)) == {1: 3, 2: 2, 50: 0}[every]
 
 
-def test_not_a_number_is_not_among_the_best_weights(tmp_path, monkeypatch):
-    original = checkpoints.StopOnSignal.on_train_batch_end
-
-    def plant(self, batch, logs=None):
-        original(self, batch, logs)
-        if self.checkpoints.step == 4:
-            kernel = self.model.trainable_weights[0]
-            kernel.assign(kernel * np.nan)
-
-    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", plant)
+def test_not_a_number_is_not_among_the_best_weights(tmp_path):
     config = dataclasses.replace(CONFIG, checkpoint_steps=50, eval_steps=4, ema=0.0)
-    with pytest.raises(FloatingPointError, match="at step 4; nothing was saved"):
+    with (
+        after_each_step(nan_in_step_4),
+        pytest.raises(FloatingPointError, match="at step 4; nothing was saved"),
+    ):
         train.train(config, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "checkpoints", "tensorboard"}
 
@@ -277,51 +217,17 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_other_recipes_run_and_resume(name, tmp_path, monkeypatch):
+def test_other_recipes_run_and_resume(name, tmp_path):
     config = dataclasses.replace(CONFIG, **RECIPES[name])
     whole = train.train(config, tmp_path / "whole")
-    original = checkpoints.StopOnSignal.on_train_batch_end
-
-    def send(self, batch, logs=None):
-        if self.checkpoints.step >= 7 and not resumed:
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
-
-    resumed = False
-    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
-    with pytest.raises(errors.Stopped):
+    with signal_at(7), pytest.raises(errors.Stopped):
         train.train(config, tmp_path / "parts")
-    resumed = True
-    assert_equal(weights_of(train.train(config, tmp_path / "parts")), weights_of(whole))
-
-
-def code_path(config):
-    """What decides which code runs: all but sizes and numbers."""
-    switches = ("model", "dataset", "shortcut")
-    values = dataclasses.asdict(config).items()
-    return tuple(bool(value) if not isinstance(value, str) else value for name, value in values if name not in switches)
-
-
-KINDS = {code_path(config): name for name, config in PRESETS.items()}
+    assert_equal(variables_of(train.train(config, tmp_path / "parts")), variables_of(whole))
 
 
 def test_the_presets_are_of_these_kinds():
     """Digits, CIFAR-10, CIFAR-10 with 110 layers, ImageNet, and two recipes of today."""
     assert len(KINDS) == 6
-
-
-def on_small_images(preset, **options):
-    """A preset on small random images, its other options untouched but for those given."""
-    return dataclasses.replace(
-        preset,
-        dataset="synthetic:40x40x4",
-        image_size=32,
-        train_size=28 if preset.train_size else 0,
-        resize=36,
-        batch_size=8,
-        scale_range=(32, 60) if preset.crop == "scale" else preset.scales,
-        **options,
-    )
 
 
 @pytest.mark.slow
@@ -340,10 +246,7 @@ def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monke
         ema_steps=1,
     )
 
-    def build(shortcut="A", **options):
-        return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
-
-    monkeypatch.setitem(resnet.CONSTRUCTORS, config.model, build)
+    monkeypatch.setitem(resnet.CONSTRUCTORS, config.model, lambda shortcut="A", **options: one_block(**options))
     original = checkpoints.Checkpoints.on_epoch_end
 
     def stop(self, epoch, logs=None):
@@ -393,19 +296,6 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
 
 
-TRAIN = """
-import sys
-sys.path.insert(0, ".")
-from keras_resnet import workdir
-from keras_resnet.config import PRESETS, ClassifierConfig
-from keras_resnet import training
-from keras_resnet.models import resnet
-from keras_resnet.training import loop
-resnet.CONSTRUCTORS["resnet20"] = lambda **o: resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **o)
-train.train(ClassifierConfig.from_file(sys.argv[1]), sys.argv[2])
-"""
-
-
 @pytest.mark.slow
 def test_kill_9_at_random_moments(tmp_path):
     """Killed soon after its first save, four times: each start goes on, and the end is that of an undisturbed run.
@@ -415,7 +305,7 @@ def test_kill_9_at_random_moments(tmp_path):
     config = dataclasses.replace(CONFIG, steps=60, checkpoint_steps=1, eval_steps=20)
     (tmp_path / "config.json").write_text(config.to_json())
     moments = python_random.Random(0)
-    command = [sys.executable, "-c", TRAIN, str(tmp_path / "config.json"), str(tmp_path / "run")]
+    command = [sys.executable, small_runs.__file__, str(tmp_path / "config.json"), str(tmp_path / "run")]
     reached = [0]
     for _ in range(4):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -429,29 +319,6 @@ def test_kill_9_at_random_moments(tmp_path):
     assert reached[-1] < 60
     subprocess.run(command, check=True, capture_output=True)
     whole = train.train(config, tmp_path / "whole")
-    run = train.ClassifierRun.open(tmp_path / "run")
-    assert_equal(weights_of(run), weights_of(whole))
+    run = ClassifierRun.open(tmp_path / "run")
+    assert_equal(variables_of(run), variables_of(whole))
     assert [record["step"] for record in read_metrics(run.metrics)] == [20, 40, 60]
-
-
-def newest_step(run):
-    """The step of a run's newest checkpoint; 0 without one."""
-    newest = tf.train.latest_checkpoint(run / "checkpoints")
-    return int(newest.rsplit("-", 1)[1]) if newest else 0
-
-
-@pytest.mark.parametrize(
-    ("start", "steps", "every", "expected"),
-    [
-        (0, 12, 5, [(0, 10, 2), (10, 12, 1)]),
-        (0, 10, 5, [(0, 10, 2)]),
-        (3, 12, 5, [(3, 5, 1), (5, 10, 1), (10, 12, 1)]),
-        (10, 12, 5, [(10, 12, 1)]),
-        (11, 12, 5, [(11, 12, 1)]),
-        (12, 12, 5, []),
-        (0, 3, 5, [(0, 3, 1)]),
-        (2, 3, 5, [(2, 3, 1)]),
-    ],
-)
-def test_segments(start, steps, every, expected):
-    assert list(loop.segments(start, steps, every)) == expected

@@ -17,21 +17,11 @@ from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
 from tests.conftest import KERAS_2
 from tests.data.test_sources import store
+from tests.photos import photos
 
 MEAN, STD = (100.0,) * 3, (50.0,) * 3
 LAYERS = {} if KERAS_2 else {"rand_augment": 0.5, "random_erase_prob": 0.5, "mixup": 0.2, "cutmix": 1.0}
 EVERYTHING = {"pca_noise": 0.1, **LAYERS, "classes": 10}
-
-
-def photos(folder, count, classes=2, side=40):
-    """A folder of small photo-like files, each told from the others by its grey."""
-    random = np.random.default_rng(1)
-    for number in range(count):
-        path = folder / f"class{number % classes}" / f"{number:05}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.full((side + number % 7, side + 3, 3), number % 200, "uint8")
-        Image.fromarray(pixels + random.integers(0, 9, pixels.shape, dtype="uint8")).save(path)
-    return sources.load(f"folder:{folder}")
 
 
 def take(batches, count):

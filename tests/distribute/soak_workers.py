@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from keras_resnet.classification.run import ClassifierRun  # noqa: E402
 from keras_resnet.distribute import launch  # noqa: E402
 from keras_resnet.experiment.curves import read_metrics  # noqa: E402
-from tests.classification.test_train import newest_step, weights_of  # noqa: E402
+from tests.runs import newest_step, variables_of  # noqa: E402
 
 LOST_CODE = 75
 
@@ -48,7 +48,7 @@ class Pair:
     def __init__(self, folder, steps, checkpoint_steps):
         self.run = folder / "run"
         self.command = [
-            *(sys.executable, "-m", "keras_resnet.cli", "train", "--dataset=synthetic:8x8x4", "--batch_size=16"),
+            *(sys.executable, "-m", "keras_resnet.cli.main", "train", "--dataset=synthetic:8x8x4", "--batch_size=16"),
             *(f"--steps={steps}", f"--checkpoint_steps={checkpoint_steps}", "--eval_steps=100", "--op_determinism"),
             *("--decay_steps=", f"--workdir={self.run}"),
         ]
@@ -100,8 +100,8 @@ def kills(folder, times, data_dir):
     whole = Pair(folder / "whole", steps, 10)
     whole.start()
     finished += [process.wait() for process in whole.processes]
-    ours, theirs = (weights_of(ClassifierRun.open(one.run)) for one in (pair, whole))
-    equal = all(np.array_equal(ours[name], theirs[name]) for name in theirs if "save_counter" not in name)
+    ours, theirs = (variables_of(ClassifierRun.open(one.run)) for one in (pair, whole))
+    equal = all(np.array_equal(ours[name], theirs[name]) for name in theirs)
     return {
         "kills": times,
         "passed": ended,
@@ -151,7 +151,7 @@ def curves(folder, times, data_dir):
             *("train", "--preset=cifar10_resnet20", f"--data_dir={data_dir}", "--steps=300", "--eval_steps=50"),
             *("--eval_split=test[:1000]", f"--seed={seed}", f"--workdir={folder}/{count}_{seed}"),
         ]
-        module = [sys.executable, "-m", "keras_resnet.cli"]
+        module = [sys.executable, "-m", "keras_resnet.cli.main"]
         if count == 1:
             subprocess.run([*module, *command, "--strategy=one"], cwd=ROOT, check=True)
         else:

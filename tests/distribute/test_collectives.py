@@ -11,14 +11,10 @@ from keras_resnet.classification import train
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.distribute import launch
 from keras_resnet.experiment.curves import read_metrics
-from keras_resnet.models import resnet
-from tests.classification.test_train import assert_equal, weights_of
 from tests.distribute import two_workers
+from tests.runs import assert_equal, variables_of
 
-
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    monkeypatch.setitem(resnet.CONSTRUCTORS, "resnet20", two_workers.small)
+pytestmark = pytest.mark.usefixtures("one_block_resnet20")
 
 
 @pytest.mark.slow
@@ -34,9 +30,7 @@ def test_two_workers(tmp_path, capfd):
     # With synchronised batch norm, 20 steps come to the weights, errors and loss of one device.
     ours = ClassifierRun.open(tmp_path / "same")
     theirs = train.train(two_workers.SAME, tmp_path / "one")
-    one, two = weights_of(theirs), weights_of(ours)
-    for name in one:
-        np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
+    assert_equal(variables_of(theirs), variables_of(ours), atol=1e-4)
     (ours_said,), (theirs_said,) = (read_metrics(run.metrics) for run in (ours, theirs))
     assert ours_said["val_top1_error"] == theirs_said["val_top1_error"]
     assert ours_said["val_loss"] == pytest.approx(theirs_said["val_loss"], abs=1e-4)
@@ -45,13 +39,13 @@ def test_two_workers(tmp_path, capfd):
     apart = [dict(np.load(tmp_path / f"apart{number}.npz")) for number in (0, 1)]
     assert_equal(*apart)
     assert any("moving_variance" in name for name in apart[0])
-    stored = weights_of(ClassifierRun.open(tmp_path / "apart"))
+    stored = variables_of(ClassifierRun.open(tmp_path / "apart"))
     for name, value in apart[0].items():
         assert any(np.array_equal(value, other) for other in stored.values()), name
 
     # A signal to one of them stops both at the same step, and what follows is bit-equal.
     assert first["stopped"].startswith("stopped by SIGTERM at step 3, which is saved")
-    assert_equal(_without_counter(stored), _without_counter(weights_of(ClassifierRun.open(tmp_path / "stopped"))))
+    assert_equal(stored, variables_of(ClassifierRun.open(tmp_path / "stopped")))
 
     assert first["different"] == "config must be the same on all workers; seed is 0 on worker 0, 1 on worker 1."
     assert not (tmp_path / "different").exists()
@@ -66,7 +60,3 @@ def test_two_workers(tmp_path, capfd):
     of_a_batch, of_the_logs = first["uncorrected"]
     assert "PerReplica" in of_a_batch
     assert "reduction dimension 0 for input with 0 dimensions" in of_the_logs
-
-
-def _without_counter(weights):
-    return {name: value for name, value in weights.items() if "save_counter" not in name}

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import signal
 import socket
 import sys
 import types
@@ -21,15 +20,13 @@ from keras_resnet.data import pipeline, sources
 from keras_resnet.distribute import multi_worker, strategy
 from keras_resnet.errors import InputError
 from keras_resnet.experiment.curves import read_metrics
-from keras_resnet.models import resnet
-from keras_resnet.training import checkpoints, optimizers
-from tests.classification.test_train import KINDS, on_small_images, weights_of
-from tests.distribute.two_workers import CONFIG, SAME, small
+from keras_resnet.training import optimizers
+from tests.classification.small_runs import KINDS, on_small_images
+from tests.distribute.two_workers import CONFIG, SAME
+from tests.networks import one_block
+from tests.runs import assert_equal, signal_at, variables_of
 
-
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    monkeypatch.setitem(resnet.CONSTRUCTORS, "resnet20", small)
+pytestmark = pytest.mark.usefixtures("one_block_resnet20")
 
 
 @pytest.fixture(autouse=True)
@@ -39,18 +36,9 @@ def no_cluster(monkeypatch):
             monkeypatch.delenv(name)
 
 
-def assert_close(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        if "save_counter" not in name:
-            np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
-
-
 @pytest.fixture(scope="module")
-def one_device(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resnet.CONSTRUCTORS, "resnet20", small)
-        return train.train(SAME, tmp_path_factory.mktemp("one"))
+def one_device(one_block_resnet20, tmp_path_factory):
+    return train.train(SAME, tmp_path_factory.mktemp("one"))
 
 
 def test_two_replicas_are_one_device(one_device, two_replicas, tmp_path, capsys):
@@ -59,33 +47,24 @@ def test_two_replicas_are_one_device(one_device, two_replicas, tmp_path, capsys)
     assert "float32 on 2 replicas (CPU), 8 of the 16 images of a batch on each; the learning rate is" in (
         capsys.readouterr().out
     )
-    assert_close(weights_of(one_device), weights_of(run))
+    assert_equal(variables_of(one_device), variables_of(run), atol=1e-4)
     (ours,), (theirs,) = (read_metrics(each.metrics) for each in (run, one_device))
     assert ours["val_top1_error"] == theirs["val_top1_error"]
     assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=1e-4)
     assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
 
 
-def test_another_strategy_goes_on_with_a_run(one_device, two_replicas, tmp_path, monkeypatch):
-    original = checkpoints.StopOnSignal.on_train_batch_end
-
-    def send(self, batch, logs=None):
-        if self.checkpoints.step == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
-
-    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", send)
-    with pytest.raises(errors.Stopped, match="at step 7"):
+def test_another_strategy_resumes_a_run(one_device, two_replicas, tmp_path):
+    with signal_at(7), pytest.raises(errors.Stopped, match="at step 7"):
         train.train(SAME, tmp_path, two_replicas)
-    monkeypatch.setattr(checkpoints.StopOnSignal, "on_train_batch_end", original)
-    assert_close(weights_of(one_device), weights_of(train.train(SAME, tmp_path)))
+    assert_equal(variables_of(one_device), variables_of(train.train(SAME, tmp_path)), atol=1e-4)
 
 
 def test_replicas_end_with_the_same_variables(two_replicas, tmp_path):
     """Without synchronised batch norm each has statistics of its own images; all keep the mean."""
     with two_replicas.scope():
         keras.utils.set_random_seed(0)
-        model = small(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
+        model = one_block(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
     run = train.fit(model, sources.load(CONFIG.dataset), CONFIG, tmp_path)
     for variable in model.variables:
         one, two = (part.numpy() for part in two_replicas.experimental_local_results(variable.value))
@@ -321,9 +300,7 @@ def test_a_step_that_a_tpu_could_run(name, monkeypatch):
         assert spec.shape.is_fully_defined()
     keras.utils.set_random_seed(0)
     size = run.train_transform().size
-    model = resnet.ResNet(
-        [(8, 1, 1)], block="basic", stem="cifar", input_shape=(*size, 3), classes=4, classifier_activation=None
-    )
+    model = one_block(input_shape=(*size, 3), classes=4, classifier_activation=None)
     train._compile(model, config, train.learning_rate(config))
     before, batch = model.get_weights(), next(iter(batches))
     model._symbolic_build(data_batch=batch)

@@ -3,12 +3,11 @@
 python -m keras_resnet.launch is not needed: the tests start it by `keras_resnet.launch.run`.
 """
 
+import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import re
-import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent.parent))
@@ -17,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import errors, training
+from keras_resnet import errors
 from keras_resnet.classification import evaluate as session
 from keras_resnet.classification import train
 from keras_resnet.classification.config import ClassifierConfig
@@ -26,7 +25,8 @@ from keras_resnet.data import sources
 from keras_resnet.distribute import collectives, strategy
 from keras_resnet.distribute.multi_worker import MultiWorkerStrategy
 from keras_resnet.models import resnet
-from keras_resnet.training import checkpoints
+from tests.networks import one_block
+from tests.runs import signal_at
 
 CONFIG = ClassifierConfig(
     dataset="synthetic:8x8x4",
@@ -47,39 +47,26 @@ SAME = dataclasses.replace(CONFIG, steps=20, eval_steps=20, synchronized_norm=Tr
 """For the comparison of strategies: what one device, two replicas and two workers must agree in."""
 
 
-def small(**options):
-    """A network of one block in the place of ResNet-20."""
-    return resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
-
-
 def variables_of_each_worker(run_strategy, folder):
     """Train without synchronised batch norm and write every variable that this worker ends with."""
     dataset = sources.load(CONFIG.dataset)
     with run_strategy.scope():
         keras.utils.set_random_seed(collectives.index(run_strategy))  # the chief's first weights are everyone's
-        model = small(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
-    training.fit(model, dataset, CONFIG, folder / "apart")
+        model = one_block(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
+    train.fit(model, dataset, CONFIG, folder / "apart")
     values = {variable.path: variable.numpy() for variable in model.variables}
     np.savez(folder / f"apart{collectives.index(run_strategy)}.npz", **values)
 
 
 def stopped_and_resumed(run_strategy, folder):
     """A signal to worker 1 alone, in step 3."""
-    original = checkpoints.StopOnSignal.on_train_batch_end
-
-    def send(self, batch, logs=None):
-        if self.checkpoints.step == 3 and collectives.index(run_strategy) == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
-
-    checkpoints.StopOnSignal.on_train_batch_end = send
-    try:
-        train.train(CONFIG, folder / "stopped", run_strategy)
-    except errors.Stopped as stopped:
-        said = str(stopped)
-    checkpoints.StopOnSignal.on_train_batch_end = original
+    with signal_at(3) if collectives.index(run_strategy) == 1 else contextlib.nullcontext():
+        try:
+            train.train(CONFIG, folder / "stopped", run_strategy)
+        except errors.Stopped as stopped:
+            message = str(stopped)
     train.train(CONFIG, folder / "stopped", run_strategy)
-    return said
+    return message
 
 
 def different(run_strategy, folder):
@@ -124,7 +111,7 @@ def evaluated(run_strategy, folder):
 
 
 def main(folder):
-    resnet.CONSTRUCTORS["resnet20"] = small
+    resnet.CONSTRUCTORS["resnet20"] = one_block
     run_strategy = strategy.make(timeout=60)
     number = collectives.index(run_strategy)
     train.train(SAME, folder / "same", run_strategy)

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-import keras_resnet
 from keras_resnet.training import optimizers
 from keras_resnet.training.losses import CrossEntropy, Top1Error
+from tests.networks import one_block
 
 
 def main(optimizer: str, file: str) -> None:
@@ -18,9 +18,7 @@ def main(optimizer: str, file: str) -> None:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     with strategy.scope():
         tf.keras.utils.set_random_seed(0)
-        model = keras_resnet.ResNet(
-            [(8, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=4, classifier_activation=None
-        )
+        model = one_block(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
         model.compile(optimizers.make(optimizer, 0.1, weight_decay=0.01), CrossEntropy(), metrics=[Top1Error()])
     random = np.random.default_rng(0)
     images, labels = random.normal(size=(80, 8, 8, 3)).astype("float32"), random.integers(0, 4, 80)

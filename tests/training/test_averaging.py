@@ -89,7 +89,7 @@ def test_equal_shares_from_a_step_on(trained, random):
 def test_the_average_of_an_optimizer_is_that_of_the_callback(values, random):
     """tensorflow-addons' MovingAverage and SWA against the average of this package."""
     pytest.importorskip("tensorflow_addons", reason="tensorflow-addons is for TensorFlow 2.15; see docs/stacks.md")
-    config = ClassifierConfig(average="trained", **values)
+    config = ClassifierConfig(average_weights="trained", **values)
     model = network()
     model.compile(optimizers.make("sgdw", 0.1, average=averaging.wrapper(config)), "sparse_categorical_crossentropy")
     theirs = averaging.of(model, config)
