@@ -1,4 +1,4 @@
-"""Several workers on one machine: one command in several processes that know of each other by `TF_CONFIG`."""
+"""Start several workers on one machine: the same command in several processes, which find each other by `TF_CONFIG`."""
 
 from __future__ import annotations
 
@@ -12,34 +12,39 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 GRACE_SECONDS = 10.0
-"""What the others have to end by themselves once one has failed, and again after SIGTERM, before SIGKILL."""
+"""Time for the other workers to exit once one has failed, and again after SIGTERM, before SIGKILL."""
 
 STOPPED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 """Exit codes of workers that a signal stopped: the others are saving the same step and may take their time."""
 
 
 def run(command: Sequence[str], count: int, grace: float = GRACE_SECONDS) -> int:
-    """Run a command as `count` workers, print what they say behind their numbers, and stop all when one fails.
+    """Run a command as `count` workers, print their output with their numbers in front, and stop all if one fails.
 
-    SIGTERM and SIGINT are handed on to all of them. If this process is killed, they get SIGTERM.
+    SIGTERM and SIGINT are forwarded to all workers. If this process is killed, they get SIGTERM.
 
     Args:
         command: program and arguments, the same for each worker.
-        count: how many workers.
-        grace: seconds as for `GRACE_SECONDS`.
+        count: number of workers.
+        grace: seconds, see `GRACE_SECONDS`.
 
     Returns:
-        0, or the exit code of the worker that failed first; 128 and the signal's number where a signal ended it.
+        0, or the exit code of the worker that failed first; 128 plus the signal's number if a signal ended it.
     """
     addresses = [f"localhost:{port}" for port in free_ports(count)]
-    processes = [_start(command, addresses, number) for number in range(count)]
-    readers = [threading.Thread(target=_relay, args=item, daemon=True) for item in enumerate(processes)]
-    for reader in readers:
-        reader.start()
-    with _handed_on(processes):
+    processes: list[subprocess.Popen[bytes]] = []
+    with _forwarded_signals(processes) as received:
+        for number in range(count):
+            processes.append(_start(command, addresses, number))
+            if received:
+                processes[-1].send_signal(received[0])
+        readers = [threading.Thread(target=_relay, args=item, daemon=True) for item in enumerate(processes)]
+        for reader in readers:
+            reader.start()
         code = _wait(processes, grace)
     for reader in readers:
         reader.join()
@@ -47,7 +52,7 @@ def run(command: Sequence[str], count: int, grace: float = GRACE_SECONDS) -> int
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now."""
+    """Return `count` ports on which nothing listens now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -55,50 +60,56 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _start(command: Sequence[str], addresses: list[str], number: int) -> subprocess.Popen:
+def _start(command: Sequence[str], addresses: list[str], number: int) -> subprocess.Popen[bytes]:
+    """Start a worker that knows the addresses of all and its own number."""
     values = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
     return subprocess.Popen(
         command,
         env={**os.environ, "TF_CONFIG": json.dumps(values), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # so that Ctrl-C comes to them once, from here
+        start_new_session=True,  # so that Ctrl-C reaches the workers once, through this process
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
 
 
 def _end_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent ends."""
+    """Ask Linux for SIGTERM when the parent process ends."""
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _relay(number: int, process: subprocess.Popen) -> None:
+def _relay(number: int, process: subprocess.Popen[bytes]) -> None:
+    """Print the lines of a worker with its number in front."""
+    assert process.stdout is not None
     for line in process.stdout:
         sys.stdout.buffer.write(b"[worker %d] %s" % (number, line))
         sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def _handed_on(processes: Sequence[subprocess.Popen]):
-    """Hand SIGTERM and SIGINT on for as long as the context lasts."""
+def _forwarded_signals(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    """Forward SIGTERM and SIGINT to the processes while the context lasts; yield the list of signals received."""
+    received: list[int] = []
 
-    def send(number, frame):
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         for process in processes:
             if process.poll() is None:
                 process.send_signal(number)
 
-    before = {number: signal.signal(number, send) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _wait(processes: Sequence[subprocess.Popen], grace: float) -> int:
-    """Wait until all have ended; after the first failure not for longer than the grace allows."""
-    failed, since, sent = None, 0.0, set()
+def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> int:
+    """Wait until all have exited, after the first failure no longer than `grace` allows; return the exit code."""
+    failed: int | None = None
+    since, sent = 0.0, set()
     while True:
         codes = [process.poll() for process in processes]
         if failed is None:
@@ -109,14 +120,17 @@ def _wait(processes: Sequence[subprocess.Popen], grace: float) -> int:
             break
         for number, after in ((signal.SIGTERM, grace), (signal.SIGKILL, 2 * grace)):
             if failed is not None and time.monotonic() - since > after and number not in sent:
-                print(f"worker {failed} ended with {_named(codes[failed])}: {number.name} to the others", flush=True)
+                reason = _exit_reason(codes[failed])
+                print(f"worker {failed} ended with {reason}: sending {number.name} to the others", flush=True)
                 for process in running:
                     process.send_signal(number)
                 sent.add(number)
         time.sleep(0.05)
-    code = codes[failed] if failed is not None else max(codes)
+    ended = [code for code in codes if code is not None]
+    code = ended[failed] if failed is not None else max(ended)
     return code if code >= 0 else 128 - code
 
 
-def _named(code: int) -> str:
-    return f"exit code {code}" if code > 0 else signal.Signals(-code).name
+def _exit_reason(code: int | None) -> str:
+    """Return "exit code 3" or the name of the signal that ended a process."""
+    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"

@@ -18,9 +18,11 @@ if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
     {end}
 time.sleep(100)
 """
-LAUNCH = (
-    "import sys; from keras_resnet import launch; sys.exit(launch.run([sys.executable, '-c', sys.argv[1]], 2, 0.5))"
-)
+LAUNCH = """
+import sys
+from keras_resnet.distribute import launch
+sys.exit(launch.run([sys.executable, "-c", sys.argv[1]], 2, 0.5))
+"""
 
 
 def test_each_worker_knows_all_and_its_number(capfd):
@@ -41,7 +43,7 @@ def test_one_that_fails_stops_all(end, code, said, capfd):
     start = time.monotonic()
     assert launch.run([sys.executable, "-c", ONE_FAILS.format(end=end)], 2, grace=0.5) == code
     assert time.monotonic() - start < 20
-    assert f"worker 1 ended with {said}: SIGTERM to the others" in capfd.readouterr().out
+    assert f"worker 1 ended with {said}: sending SIGTERM to the others" in capfd.readouterr().out
 
 
 def test_one_that_does_not_listen_is_killed(capfd):
@@ -49,7 +51,7 @@ def test_one_that_does_not_listen_is_killed(capfd):
         end="time.sleep(1); sys.exit(3)"
     )
     assert launch.run([sys.executable, "-c", deaf], 2, grace=0.5) == 3
-    assert "SIGKILL to the others" in capfd.readouterr().out
+    assert "sending SIGKILL to the others" in capfd.readouterr().out
 
 
 def test_those_that_save_a_step_have_time(capfd):
