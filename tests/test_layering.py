@@ -1,4 +1,4 @@
-"""The layering: a module imports only from lower ranks and from its own folder."""
+"""The layering: a module imports only from earlier layers and from its own wing, without cycles."""
 
 import ast
 import pathlib
@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "keras_resnet"
-ORDER = (
+LAYERS = (
     ("errors",),
     ("files", "compat"),
     ("ops",),
@@ -22,16 +22,30 @@ ORDER = (
     ("paper",),
     ("cli",),
 )
-"""The wings from the ground up: a module imports from earlier rows and from its own wing."""
-RANKS = {name: rank for rank, row in enumerate(ORDER) for name in row}
-ABOVE = ("export", "examples", "benchmarks", "tests")
+"""The wings from the ground up; tasks share a layer and do not import each other."""
+RANKS = {name: rank for rank, row in enumerate(LAYERS) for name in row}
+OUTSIDE = ("export", "examples", "benchmarks", "tests")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
+LIGHT = ("cli", "experiment/tasks.py", "experiment/config.py", "classification/task.py", "detection/task.py")
+"""Modules that the command line imports before it knows what to do: their other imports are inside functions."""
 
-def imports(path: pathlib.Path) -> set[str]:
-    """Dotted names that a file imports, wherever in it the import stands."""
+
+def name_of(path: pathlib.Path) -> str:
+    """The dotted name of a module."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def imports(path: pathlib.Path, top_level: bool = False) -> set[str]:
+    """Dotted names that a file imports; with `top_level`, only those that importing it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = _executed(tree.body) if top_level else ast.walk(tree)
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -40,9 +54,26 @@ def imports(path: pathlib.Path) -> set[str]:
     return names
 
 
+def _executed(body):
+    """The statements that run on import, without those under `if TYPE_CHECKING`."""
+    for node in body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        for part in ("body", "orelse", "finalbody"):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                yield from _executed(getattr(node, part, None) or [])
+
+
 def unit(path: pathlib.Path) -> str:
     """The folder or module of the package that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_the_top_of_the_package():
+    modules = {path.name for path in PACKAGE.glob("*.py")}
+    assert modules == {"__init__.py", "errors.py", "files.py", "compat.py"}
+    assert {unit(path) for path in MODULES} == set(RANKS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -50,25 +81,58 @@ def test_imports_go_down(path):
     own = unit(path)
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] in ABOVE:
+        if parts[0] in OUTSIDE:
             pytest.fail(f"{own} imports {name}")
         if parts[0] != "keras_resnet" or len(parts) == 1:
             continue
         other = parts[1]
-        allowed = other == own or RANKS[other] < RANKS[own]
-        assert allowed, f"{own} (rank {RANKS[own]}) imports {name} (rank {RANKS[other]})"
+        if other not in RANKS:  # a name of the package itself, such as __version__
+            continue
+        assert other == own or RANKS[other] < RANKS[own], f"{own} imports {name}"
+
+
+def test_no_circles():
+    edges = {}
+    for path in [PACKAGE / "__init__.py", *MODULES]:
+        found = set()
+        for name in imports(path, top_level=True):
+            module = name if name in NAMES else name.rpartition(".")[0]
+            found |= {module} & NAMES
+        edges[name_of(path)] = found
+    done: set[str] = set()
+
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for other in sorted(edges.get(name, ())):
+                visit(other, [*path, name])
+            done.add(name)
+
+    for name in sorted(edges):
+        visit(name, [])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_own_modules_are_imported_at_the_top(path):
+    """Inside functions stand optional and slow packages, and in the modules of the command line everything heavy."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    late = {
+        node.module
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "keras_resnet"
+    }
+    if path.relative_to(PACKAGE).as_posix().startswith(LIGHT):
+        return
+    assert late <= {"keras_resnet.training"}, late  # training.addons can only be imported with tensorflow-addons
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in MODULES if unit(p) in ("models", "errors", "files", "experiment")], ids=str
+    "path",
+    [p for p in MODULES if unit(p) in ("models", "errors", "files", "experiment") or p.name == "task.py"],
+    ids=str,
 )
 def test_models_never_import_tensorflow_when_imported(path):
     """They must work where TensorFlow is not installed; inside a function that only TensorFlow reaches it is fine."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module] if isinstance(node, ast.ImportFrom) else []
-        assert not any(name.split(".")[0] == "tensorflow" for name in names)
-
-
-def test_every_part_has_a_rank():
-    assert {unit(path) for path in MODULES} <= set(RANKS)
+    assert not any(name.split(".")[0] == "tensorflow" for name in imports(path, top_level=True))
