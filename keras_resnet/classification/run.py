@@ -22,8 +22,13 @@ from keras_resnet.models import resnet, weights
 class TrainedClassifier(Protocol):
     """A trained network with everything that evaluation and export need: a `ClassifierRun` or a `Pretrained`."""
 
-    config: ClassifierConfig
-    dataset_info: DatasetInfo
+    @property
+    def config(self) -> ClassifierConfig:
+        """The network, the data set and the transforms."""
+
+    @property
+    def dataset_info(self) -> DatasetInfo:
+        """Classes, image size, mean and standard deviation of the training data."""
 
     @property
     def weights(self) -> pathlib.Path:

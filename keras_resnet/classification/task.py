@@ -48,9 +48,9 @@ class SourceFlags(Verb):
         from keras_resnet.classification.pretrained import Pretrained  # imports TensorFlow
         from keras_resnet.classification.run import ClassifierRun
 
-        if self.workdir:
-            return ClassifierRun.open(self.workdir)
-        return Pretrained.open(self.weights, self.model, mode=self.preprocessing)
+        if self.weights:
+            return Pretrained.open(self.weights, self.model, mode=self.preprocessing)
+        return ClassifierRun.open(tasks.required(self.workdir, "workdir"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ HELP = frozenset({"--help", "-h", "-help"})
 def define(values: flags.FlagValues, options: type[Options]) -> None:
     """Define a flag for each field of a dataclass; a flag that is not given is None."""
     types = typing.get_type_hints(options)
-    definers = {
+    definers: dict[Any, Any] = {
         bool: flags.DEFINE_bool,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -74,7 +74,7 @@ def parse_known(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str
         values(["keras-resnet", *arguments], known_only=True)
     except flags.Error as error:
         raise InputError(str(error).replace("FATAL Flags parsing error:", "").strip()) from error
-    return {name: values[name].value for name in values if values[name].value is not None}
+    return {name: str(values[name].value) for name in values if values[name].value is not None}
 
 
 def help_text(options: Iterable[type[Options]]) -> str:

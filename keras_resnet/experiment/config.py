@@ -79,8 +79,8 @@ def _has_type(value: object, default: object) -> bool:
         return value is None or isinstance(value, str)
     if isinstance(default, bool):
         return isinstance(value, bool)
-    allowed = {int: int, float: (int, float), str: str, tuple: (list, tuple)}[type(default)]
-    return isinstance(value, allowed) and not isinstance(value, bool)
+    types: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple: (list, tuple)}
+    return isinstance(value, types[type(default)]) and not isinstance(value, bool)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,9 +265,6 @@ class BaseConfig(Options):
     seed: int = option(0, "Seed of initialization, shuffling and augmentation.", "run", minimum=0, maximum=2**32 - 1)
     eval_steps: int = option(1_000, "Steps between evaluations on eval_split.", "run", minimum=1)
     checkpoint_steps: int = option(500, "Steps between checkpoints; each evaluation saves one too.", "run", minimum=1)
-
-    warmup_error: ClassVar[float] = 0.0
-    """Training error below which the warm-up ends; only classifiers have this field."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

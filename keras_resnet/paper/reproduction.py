@@ -1,4 +1,4 @@
-"""The paper's experiments rerun: their networks trained one after the other, and the results beside the paper's."""
+"""Rerun the paper's experiments: train their networks and compare the results with the paper's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from keras_resnet import files
-from keras_resnet.classification import evaluate as session
-from keras_resnet.classification import train
+from keras_resnet.classification import evaluate, train
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.errors import InputError, check_choice
@@ -23,14 +22,14 @@ from keras_resnet.paper import responses
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a table or figure of the paper compares.
+    """A table or figure of the paper.
 
     Attributes:
         title: what it shows.
         presets: the networks with their recipes, in the paper's order.
         paper: network -> the paper's test error in percent, where it states one.
-        views: how the trained networks are tested, of `evaluation.protocols`.
-        on_demand: networks that are only run where they are named, for what they cost.
+        views: the test protocol, of `evaluation.protocols`.
+        on_demand: networks that are only trained if they are named, because they are expensive.
     """
 
     title: str
@@ -87,29 +86,28 @@ def reproduce(
     changes: Mapping[str, object] | None = None,
     command: str = "",
 ) -> str:
-    """Train what an experiment needs, and write `NAME.md`, `NAME.json` and `NAME.png`.
+    """Train the networks of an experiment, and write `NAME.md`, `NAME.json` and `NAME.png`.
 
     Args:
         name: a key of `EXPERIMENTS`.
-        out: folder; the runs are in `out/runs`, which experiments share. The same call again goes on with them.
-        steps: training steps of each network; the steps at which the rate falls are moved in proportion. By default the
-            paper's.
-        networks: some of the experiment's, such as "resnet20"; by default all but those on demand.
-        seeds: of the runs of each network.
-        changes: other fields of the configurations, such as the data set.
-        command: what the results name as their origin.
+        out: folder; the runs are in `out/runs`, which experiments share. Calling it again resumes them.
+        steps: training steps of each network; decay steps are scaled in proportion. By default the paper's.
+        networks: names such as "resnet20"; by default all networks of the experiment but those on demand.
+        seeds: seeds of the runs of each network.
+        changes: other fields of the configurations to change, such as the data set.
+        command: the command line, recorded in the results.
 
     Returns:
         The results as Markdown.
 
     Raises:
-        ValueError: an unknown experiment or network, a configuration that is not allowed, or a run there with another.
-        errors.Stopped: as for `training.fit`.
+        ValueError: an unknown experiment or network, an invalid configuration, or a run in `out` with a different one.
+        errors.Stopped: a signal stopped a run; its checkpoint is saved.
     """
     check_choice("experiment", name, EXPERIMENTS)
     experiment = EXPERIMENTS[name]
     if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds must be different and at least one; got {list(seeds)}.")
+        raise InputError(f"seeds must be distinct and at least one; got {list(seeds)}.")
     configs = {
         network: [
             scaled(PRESETS[preset], steps).override({**(changes or {}), "steps": None, "seed": seed})
@@ -118,11 +116,12 @@ def reproduce(
         for network, preset in _chosen(experiment, networks).items()
     }
     out = pathlib.Path(out)
-    runs, count = {}, sum(map(len, configs.values()))
+    runs: dict[str, list[ClassifierRun]] = {}
+    count = sum(len(of_seeds) for of_seeds in configs.values())
     for network, of_seeds in configs.items():
         runs[network] = []
         for config in of_seeds:
-            done = sum(map(len, runs.values()))
+            done = sum(len(of_seeds) for of_seeds in runs.values())
             print(f"{name}: {network}, seed {config.seed}, run {done + 1} of {count}", flush=True)
             runs[network].append(_trained(config, out / "runs" / f"{network}_seed{config.seed}"))
     if name == "figure7":
@@ -132,13 +131,13 @@ def reproduce(
         curves.plot_panels(_panels(runs), out / f"{name}.png", highest=_highest(runs))
     recipes = {network: _recipe(of_seeds[0]) for network, of_seeds in configs.items()}
     sentences = dict.fromkeys(_sentence(of_seeds[0]) for of_seeds in configs.values())
-    facts = {"command": command, "date": datetime.date.today().isoformat(), **session.environment()}
-    facts = {fact: value for fact, value in facts.items() if value}
-    values = {"title": experiment.title, **facts, "recipes": recipes, "results": results}
+    details = {"command": command, "date": datetime.date.today().isoformat(), **evaluate.environment()}
+    details = {key: value for key, value in details.items() if value}
+    values = {"title": experiment.title, **details, "recipes": recipes, "results": results}
     text = "\n\n".join(
         [
             f"# {experiment.title}",
-            "\n".join(f"- {fact}: {value}" for fact, value in facts.items()),
+            "\n".join(f"- {key}: {value}" for key, value in details.items()),
             "\n".join(f"- {line}" for line in sentences),
             "\n".join(lines),
             f"![{experiment.title}]({name}.png)",
@@ -150,9 +149,9 @@ def reproduce(
 
 
 def scaled(config: ClassifierConfig, steps: int | None) -> ClassifierConfig:
-    """The configuration with another number of steps, and its rate divided at the same shares of them.
+    """Return the configuration for another number of steps, with decay steps scaled in proportion.
 
-    It is evaluated at least 20 times.
+    The run is evaluated at least 20 times.
     """
     if steps is None:
         return config
@@ -162,16 +161,16 @@ def scaled(config: ClassifierConfig, steps: int | None) -> ClassifierConfig:
 
 
 def _chosen(experiment: Experiment, networks: Sequence[str]) -> dict[str, str]:
-    """Network -> preset, of those that are wanted."""
+    """Network -> preset, of the networks to train."""
     known = {preset.split("_", 1)[1]: preset for preset in experiment.presets}
     for network in networks:
         check_choice("networks", network, known)
-    wanted = networks or [network for network in known if network not in experiment.on_demand]
-    return {network: preset for network, preset in known.items() if network in wanted}
+    selected = networks or [network for network in known if network not in experiment.on_demand]
+    return {network: preset for network, preset in known.items() if network in selected}
 
 
 def _trained(config: ClassifierConfig, path: pathlib.Path) -> ClassifierRun:
-    """The run, trained to its end now or by an earlier call."""
+    """The finished run, trained now or by an earlier call."""
     if (path / "config.json").is_file():
         run = ClassifierRun.open(path)
         if run.config == config and run.metrics.is_file() and run.weights.is_file():
@@ -182,9 +181,9 @@ def _trained(config: ClassifierConfig, path: pathlib.Path) -> ClassifierRun:
 
 
 def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]]) -> tuple[list[str], list[dict]]:
-    """The lines of a table of errors, and the same as values."""
+    """The error table, as lines and as values."""
     lines = [
-        "| network | layers | parameters | training error (%) | test error (%) | the paper's (%) |",
+        "| network | layers | parameters | training error (%) | test error (%) | paper (%) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     results = []
@@ -205,15 +204,15 @@ def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]])
             {"network": network, "layers": cost["layers"], "parameters": cost["parameters"], "seeds": seeds}
             | {"training_error": training, "test_error": test, "paper": paper}
         )
-    views = "of the single view after the last step"
+    views = "of a single view after the last step"
     if experiment.views != "single":
-        views = f"of {experiment.views}, with the weights that had the lowest error of the single view"
-    return [*lines, "", f"Test errors are {views}; training errors are means since the evaluation before."], results
+        views = f"of {experiment.views}, with the weights of the lowest single-view error"
+    return [*lines, "", f"Test errors are {views}; training errors are means since the previous evaluation."], results
 
 
 def _test_error(run: ClassifierRun, views: str) -> float:
-    plan = session.EvalConfig(views=(views,))
-    return session.evaluate([run], plan, split=run.config.eval_split).rows[0].result.top1_error
+    plan = evaluate.EvalConfig(views=(views,))
+    return evaluate.evaluate([run], plan, split=run.config.eval_split).rows[0].result.top1_error
 
 
 def _cost(run: ClassifierRun) -> dict:
@@ -223,31 +222,35 @@ def _cost(run: ClassifierRun) -> dict:
 
 
 def _spread(errors: Sequence[float]) -> str:
-    """One error; of several their mean, deviation and the best, as Table 6 has them."""
+    """An error, or the mean, standard deviation and best of several, as in Table 6."""
     if len(errors) == 1:
         return f"{errors[0]:.2f}"
     return f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f} (best {min(errors):.2f})"
 
 
 def _responses(runs: Mapping[str, Sequence[ClassifierRun]], out: pathlib.Path) -> tuple[list[str], list[dict]]:
-    """Draw the layer responses of the first seed's networks; the lines of a table, and the same as values."""
+    """Plot the layer responses of the first seed's networks; return the table as lines and as values."""
     sources = [of_seeds[0] for of_seeds in runs.values()]
-    found = responses.of_networks(sources, None, None, sources[0].config.eval_split, 256)
-    responses.plot(found, out / "figure7.png")
-    responses.write_csv(found, out / "figure7.csv")
+    measured = responses.of_networks(sources, None, None, sources[0].config.eval_split, 256)
+    responses.plot(measured, out / "figure7.png")
+    responses.write_csv(measured, out / "figure7.csv")
     lines = ["| network | 3x3 layers | mean standard deviation |", "|---|---:|---:|"]
     results = []
-    for one in found:
-        lines.append(f"| {one.name} | {len(one.layers)} | {one.deviations.mean():.3f} |")
+    for network in measured:
+        lines.append(f"| {network.name} | {len(network.layers)} | {network.deviations.mean():.3f} |")
         results.append(
-            {"network": one.name, "layers": list(one.layers), "deviations": [round(d, 6) for d in one.deviations]}
+            {
+                "network": network.name,
+                "layers": list(network.layers),
+                "deviations": [round(float(deviation), 6) for deviation in network.deviations],
+            }
         )
     return [*lines, "", "Each layer's deviation is in figure7.csv."], results
 
 
 def _panels(runs: Mapping[str, Sequence[ClassifierRun]]) -> dict[str, dict[str, list[dict]]]:
-    """The curves of the first seed's runs, plain networks beside residual ones."""
-    panels = {}
+    """The curves of the first seed's runs: a panel of plain networks and a panel of residual networks."""
+    panels: dict[str, dict[str, list[dict]]] = {}
     for network, of_seeds in runs.items():
         title = "plain networks" if network.startswith("plainnet") else "residual networks"
         panels.setdefault(title, {})[network] = curves.read_metrics(of_seeds[0].metrics)
@@ -255,13 +258,13 @@ def _panels(runs: Mapping[str, Sequence[ClassifierRun]]) -> dict[str, dict[str, 
 
 
 def _highest(runs: Mapping[str, Sequence[ClassifierRun]]) -> float | None:
-    """Upper end of the error axis: low enough to see the ends of the curves, as the paper's 20 %."""
+    """Upper end of the error axis: low enough to see the ends of the curves, like 20 % in the paper."""
     last = [curves.read_metrics(run.metrics)[-1] for of_seeds in runs.values() for run in of_seeds]
     return min(2.5 * max(max(record["top1_error"], record["val_top1_error"]) for record in last), 100.0) or None
 
 
 def _recipe(config: ClassifierConfig) -> dict:
-    """What a network was trained by: the schedule in full, and whatever else is not the default."""
+    """The recipe of a network: the whole schedule, and every other field that is not the default."""
     values, default = dataclasses.asdict(config), dataclasses.asdict(ClassifierConfig())
     changed = {name for name in values if values[name] != default[name]} - {"model", "seed", "data_dir"}
     return {name: value for name, value in values.items() if name in _SCHEDULE | changed}

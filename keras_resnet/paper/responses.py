@@ -1,4 +1,4 @@
-"""Layer responses (Figure 7): how strongly each 3x3 layer of a network answers."""
+"""Layer responses (Figure 7): the standard deviations of the outputs of 3x3 layers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from keras_resnet.models.resnet import recursion_limit
 
 @dataclasses.dataclass(frozen=True)
 class Responses:
-    """What the 3x3 layers of a network answer.
+    """The responses of the 3x3 layers of a network.
 
     Attributes:
         name: the network.
-        layers: names of the convolutions in order, n of them.
-        deviations: f64[n], standard deviation of each one's output after batch norm.
+        layers: names of the n convolutions, in order.
+        deviations: f64[n], standard deviations of their outputs after batch norm.
     """
 
     name: str
@@ -37,14 +37,13 @@ class Responses:
 def layer_responses(model: keras.Model, batches: Iterable, name: str | None = None) -> Responses:
     """Measure the standard deviation of each 3x3 layer's output after batch norm and before the nonlinearity.
 
-    In residual networks that is before the addition too (Figure 7). The deviation is over images, positions and
-    channels.
+    In residual networks this is before the addition too (Figure 7). The standard deviation is over images, positions
+    and channels.
 
     Args:
-        model: a network of `keras_resnet`, or another one in which the layer after a convolution `..._conv` is the
-            batch norm `..._bn`.
-        batches: of f32[B,H,W,3], or tuples that begin with them, such as those of `pipeline.evaluate`.
-        name: to show; by default the model's.
+        model: a network in which each convolution `..._conv` is followed by a batch norm `..._bn`, as in this package.
+        batches: f32[B,H,W,3], or tuples that begin with it, such as those of `pipeline.evaluate`.
+        name: name in plots and tables; by default the model's.
 
     Returns:
         `Responses`.
@@ -64,9 +63,9 @@ def layer_responses(model: keras.Model, batches: Iterable, name: str | None = No
         inner = keras.Model(model.input, outputs)
 
     @tf.function(reduce_retracing=True)
-    def moments(images):
-        answers = [tf.cast(answer, tf.float32) for answer in tf.nest.flatten(inner(images, training=False))]
-        means, variances = zip(*(tf.nn.moments(answer, [0, 1, 2, 3]) for answer in answers), strict=True)
+    def moments(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        maps = [tf.cast(output, tf.float32) for output in tf.nest.flatten(inner(images, training=False))]
+        means, variances = zip(*(tf.nn.moments(each, [0, 1, 2, 3]) for each in maps), strict=True)
         return tf.stack(means), tf.stack(variances)
 
     mean = square = np.zeros(len(convolutions))
@@ -120,19 +119,16 @@ def _counted(batches: Iterable, bar: tqdm) -> Iterator:
 
 
 def plot(responses: Sequence[Responses], path: str | os.PathLike) -> None:
-    """Draw Figure 7: standard deviations in the order of the layers (top), and sorted by size (bottom).
-
-    Plain networks are dashed.
-    """
+    """Plot Figure 7: standard deviations by layer (top) and sorted by size (bottom); plain networks are dashed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6.5), layout="constrained")
     above, below = figure.subplots(2, 1)
-    for one in responses:
-        style = "--" if "plain" in one.name.lower() else "-"
-        index = np.arange(1, len(one.deviations) + 1)
-        above.plot(index, one.deviations, style, label=one.name, linewidth=1.3)
-        below.plot(index, np.sort(one.deviations)[::-1], style, label=one.name, linewidth=1.3)
+    for network in responses:
+        style = "--" if "plain" in network.name.lower() else "-"
+        index = np.arange(1, len(network.deviations) + 1)
+        above.plot(index, network.deviations, style, label=network.name, linewidth=1.3)
+        below.plot(index, np.sort(network.deviations)[::-1], style, label=network.name, linewidth=1.3)
     for axes, label in ((above, "3x3 layer, in order"), (below, "3x3 layer, sorted by its deviation")):
         axes.set(xlabel=label, ylabel="standard deviation", ylim=(0, None), xlim=(0, None))
         axes.grid(alpha=0.3)
@@ -142,11 +138,10 @@ def plot(responses: Sequence[Responses], path: str | os.PathLike) -> None:
 
 
 def write_csv(responses: Sequence[Responses], path: str | os.PathLike) -> None:
-    """Write a table: network, layer, standard deviation."""
+    """Write a CSV with the columns network, layer and standard_deviation."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["network", "layer", "standard_deviation"])
-        for one in responses:
-            writer.writerows(
-                [one.name, layer, f"{value:.6f}"] for layer, value in zip(one.layers, one.deviations, strict=True)
-            )
+        for network in responses:
+            rows = zip(network.layers, network.deviations, strict=True)
+            writer.writerows([network.name, layer, f"{value:.6f}"] for layer, value in rows)

@@ -92,6 +92,6 @@ def learning_rate(config: BaseConfig):
     if boundaries:
         # Keras' schedule keeps a rate up to and including its boundary.
         rate = keras.optimizers.schedules.PiecewiseConstantDecay([boundary - 1 for boundary in boundaries], rates)
-    if config.warmup_error:
+    if getattr(config, "warmup_error", 0.0):
         return Scaled(rate, config.warmup_rate / config.learning_rate)
     return Scaled(rate) if config.schedule == "plateau" else rate
