@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.errors import InputError
-from keras_resnet.models.resnet import recursion_limit
+from keras_resnet.models.submodels import deep_recursion, submodel
 
 
 class WindowAverage(keras.layers.Layer):
@@ -67,8 +67,8 @@ def fully_convolutional(model: keras.Model) -> keras.Model:
     window = pool.input.shape[1:3]
     if None in window:
         raise InputError(f"model must have a fixed input size to become fully convolutional; got {model.input_shape}.")
-    with recursion_limit(30 * len(model.layers)):
-        backbone = keras.Model(model.input, pool.input)
+    backbone = submodel(model, pool.input)
+    with deep_recursion(len(model.layers)):
         anywhere = keras.Input((None, None, model.input_shape[-1]))
         copy = keras.models.clone_model(backbone, input_tensors=anywhere)
         copy.set_weights(backbone.get_weights())

@@ -1,14 +1,14 @@
-"""The networks of the paper as data: Table 1 (ImageNet), section 4.2 (CIFAR-10) and what each costs.
+"""The networks of the paper as data: Table 1 (ImageNet), section 4.2 (CIFAR-10), and the cost of each.
 
 `python -m keras_resnet.models.architectures` prints every network with its parameters and multiply-adds.
-Nothing here needs Keras: the numbers follow from the table alone, and the tests compare them with the built models.
+This module does not require Keras: the costs follow from the table, and tests compare them with the built models.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_resnet.errors import check_choice
 
@@ -19,24 +19,24 @@ IMAGENET = {
     101: ("bottleneck", (3, 4, 23, 3)),
     152: ("bottleneck", (3, 8, 36, 3)),
 }
-"""Depth -> (block, blocks of conv2_x .. conv5_x), the paper's Table 1."""
+"""Depth -> (block, number of blocks in conv2_x .. conv5_x): Table 1."""
 
 CIFAR = {6 * n + 2: ("basic", (n, n, n)) for n in (3, 5, 7, 9, 18, 200)}
-"""Depth -> (block, blocks of conv2_x .. conv4_x), the paper's section 4.2: 6n + 2 layers."""
+"""Depth, 6n + 2 -> (block, number of blocks in conv2_x .. conv4_x): section 4.2."""
 
 PLAIN_IMAGENET = (18, 34)
 PLAIN_CIFAR = (20, 32, 44, 56, 110)
 
 LAYERS_PER_BLOCK = {"basic": 2, "bottleneck": 3}
 EXPANSION = {"basic": 1, "bottleneck": 4}
-"""Output channels of a block over its `filters`."""
+"""Ratio of a block's output channels to its `filters`."""
 
 
 class Stage(NamedTuple):
-    """A run of equal blocks on maps of one size.
+    """Consecutive blocks with feature maps of one size.
 
     Attributes:
-        filters: filters of the block's 3x3 convolutions.
+        filters: number of filters of the 3x3 convolutions.
         blocks: number of blocks, at least 1.
         stride: stride of the first block.
     """
@@ -47,7 +47,7 @@ class Stage(NamedTuple):
 
 
 class Stem(NamedTuple):
-    """What comes before the first stage: one convolution, and for ImageNet a 3x3 max pool of stride 2."""
+    """The layers before the first stage: a convolution, and for ImageNet a 3x3 max pooling of stride 2."""
 
     filters: int
     kernel: int
@@ -56,6 +56,7 @@ class Stem(NamedTuple):
 
     @property
     def total_stride(self) -> int:
+        """Stride of the first stage's input with respect to the image."""
         return self.stride * (2 if self.pool else 1)
 
 
@@ -63,7 +64,7 @@ STEMS = {"imagenet": Stem(64, 7, 2, True), "cifar": Stem(16, 3, 1, False)}
 
 
 class Convolution(NamedTuple):
-    """One convolution (or the final fully connected layer, as 1x1) with what its cost depends on."""
+    """A convolution with everything its cost depends on; the classifier counts as a 1x1 convolution."""
 
     name: str
     kernel: int
@@ -74,30 +75,37 @@ class Convolution(NamedTuple):
 
     @property
     def parameters(self) -> int:
+        """Number of weights of the kernel."""
         return self.kernel**2 * self.channels * self.filters
 
     @property
     def multiply_adds(self) -> int:
+        """Multiply-adds for one image."""
         return self.parameters * self.height * self.width
 
 
 def needs_projection(shortcut: str | None, changes: bool) -> bool:
-    """Whether a block's shortcut is a 1x1 projection by option A, B or C, given whether its dimensions change."""
+    """Return whether a block's shortcut is a 1x1 projection.
+
+    Args:
+        shortcut: option "A", "B" or "C"; None for a plain network.
+        changes: whether the block changes the height and width or the number of channels.
+    """
     return shortcut == "C" or (shortcut == "B" and changes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """One network: its table row, and the defaults that the paper gives it.
+    """A network of the paper with its default options.
 
     Attributes:
-        name: constructor name, `ResNet50` or `PlainNet34`.
-        depth: weighted layers: the convolutions of the stem and the residual functions, and the classifier.
-        stem: key of `STEMS`; also the data set the net is made for.
+        name: name of the constructor, e.g. `ResNet50` or `PlainNet34`.
+        depth: number of weighted layers: the convolutions of the stem and the residual functions, and the classifier.
+        stem: key of `STEMS`; also the data set that the network was designed for.
         block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1), Figure 5.
-        stages: conv2_x and on.
-        shortcut: "A", "B" or "C"; None for a plain net.
-        input_size: side of the input in pixels.
+        stages: the stages from conv2_x on.
+        shortcut: "A", "B" or "C"; None for a plain network.
+        input_size: height and width of the input in pixels.
         classes: default number of classes.
     """
 
@@ -113,7 +121,7 @@ class Architecture:
     def __post_init__(self) -> None:
         layers = 2 + LAYERS_PER_BLOCK[self.block] * sum(stage.blocks for stage in self.stages)
         if self.depth != layers:
-            raise AssertionError(f"{self.name} has {layers} layers by its stages, {self.depth} by its name")
+            raise AssertionError(f"depth of {self.name} must be {layers} with these stages; got {self.depth}")
 
     def convolutions(
         self,
@@ -123,14 +131,14 @@ class Architecture:
         channels: int = 3,
         classes: int | None = None,
     ) -> Iterator[Convolution]:
-        """Yield every convolution and the classifier in order, named as the layers of the built model.
+        """Yield all convolutions and the classifier in order, named as the layers of the built model.
 
         Args:
-            shortcut: "A", "B", "C" or None; by default the architecture's own.
-            stride_in_1x1: where the bottleneck's stride is: True for the first 1x1 (v1), False for the 3x3 (v1.5).
-            input_size: side of a square input in pixels; by default the architecture's own.
-            channels: channels of the input.
-            classes: outputs of the classifier; by default the architecture's own.
+            shortcut: "A", "B", "C" or None; by default that of the architecture.
+            stride_in_1x1: whether bottlenecks have their stride in the first 1x1 (v1) rather than in the 3x3 (v1.5).
+            input_size: height and width of the input in pixels; by default those of the architecture.
+            channels: number of input channels.
+            classes: number of classes; by default that of the architecture.
         """
         shortcut = self.shortcut if shortcut == "default" else shortcut
         stem = STEMS[self.stem]
@@ -158,22 +166,24 @@ class Architecture:
                 channels = out
         yield Convolution("predictions", 1, channels, classes or self.classes, 1, 1)
 
-    def parameters(self, **options) -> int:
-        """Trainable parameters: convolutions without bias, batch norm's gamma and beta, the classifier with bias.
+    def parameters(self, **options: Any) -> int:
+        """Return the number of trainable parameters.
+
+        Convolutions have no bias, batch norm has gamma and beta, and the classifier has a bias.
 
         Args:
-            **options: as for `convolutions`.
+            **options: see `convolutions`.
         """
         return sum(
             conv.parameters + conv.filters * (1 if conv.name == "predictions" else 2)
             for conv in self.convolutions(**options)
         )
 
-    def multiply_adds(self, **options) -> int:
-        """Multiply-adds of one image through the convolutions and the classifier, the paper's "FLOPs".
+    def multiply_adds(self, **options: Any) -> int:
+        """Return the multiply-adds of convolutions and classifier for one image, the paper's "FLOPs".
 
         Args:
-            **options: as for `convolutions`.
+            **options: see `convolutions`.
         """
         return sum(conv.multiply_adds for conv in self.convolutions(**options))
 
@@ -198,24 +208,28 @@ def _family() -> Iterator[Architecture]:
 
 
 ARCHITECTURES = {architecture.name: architecture for architecture in _family()}
-"""Constructor name -> architecture, every network of the paper."""
+"""Constructor name -> architecture, for every network of the paper."""
 
 
-def find(name: str) -> Architecture:
+def find(name: str, argument: str = "model") -> Architecture:
     """Return the architecture of a network by its name in any case, such as "resnet50".
+
+    Args:
+        name: name of the network.
+        argument: name of the caller's argument, for the error message.
 
     Raises:
         ValueError: there is no such network.
     """
     by_name = {architecture.name.lower(): architecture for architecture in ARCHITECTURES.values()}
-    check_choice("model", name.lower(), by_name)
+    check_choice(argument, name.lower(), by_name)
     return by_name[name.lower()]
 
 
 def table(architectures: Sequence[Architecture] = tuple(ARCHITECTURES.values())) -> str:
     """Return a Markdown table of networks with their blocks, parameters and multiply-adds."""
     lines = [
-        "| network | input | block | blocks a stage | shortcut | parameters | multiply-adds |",
+        "| network | input | block | blocks per stage | shortcut | parameters | multiply-adds |",
         "|---|---|---|---|---|---:|---:|",
     ]
     for net in architectures:

@@ -1,8 +1,9 @@
-"""What networks cost: the paper's Table 1, and the sizes of Table 6, from the architectures."""
+"""Parameters and multiply-adds of networks: tables in the form of the paper's Table 1 and Table 6."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from keras_resnet.errors import InputError
 from keras_resnet.models.architectures import (
@@ -17,20 +18,20 @@ from keras_resnet.models.architectures import (
 
 
 def networks(names: Sequence[str]) -> list[Architecture]:
-    """Find architectures by name, in any case; by default all.
+    """Return architectures by their names in any case; all networks of the paper if `names` is empty.
 
     Raises:
-        ValueError: no such network.
+        ValueError: a name is unknown.
     """
-    return [find(name) for name in names or ARCHITECTURES]
+    return [find(name, "networks") for name in names or ARCHITECTURES]
 
 
-def costs(architecture: Architecture, **options) -> dict:
-    """Layers, parameters and multiply-adds of one image.
+def costs(architecture: Architecture, **options: Any) -> dict[str, Any]:
+    """Return layers, input size, parameters and multiply-adds per image of a network.
 
     Args:
         architecture: the network.
-        **options: `shortcut`, `stride_in_1x1`, `input_size`, `classes`, as for `Architecture.convolutions`.
+        **options: `shortcut`, `stride_in_1x1`, `input_size` and `classes` of `Architecture.convolutions`.
     """
     return {
         "network": architecture.name,
@@ -41,8 +42,8 @@ def costs(architecture: Architecture, **options) -> dict:
     }
 
 
-def size_table(architectures: Sequence[Architecture], **options) -> str:
-    """Return a Markdown table of layers, parameters and multiply-adds, as Table 6 has for CIFAR-10."""
+def size_table(architectures: Sequence[Architecture], **options: Any) -> str:
+    """Return a Markdown table of layers, parameters and multiply-adds, such as Table 6 for CIFAR-10."""
     lines = ["| network | layers | input | parameters | multiply-adds |", "|---|---:|---:|---:|---:|"]
     for architecture in architectures:
         cost = costs(architecture, **options)
@@ -53,17 +54,17 @@ def size_table(architectures: Sequence[Architecture], **options) -> str:
     return "\n".join(lines)
 
 
-def stage_table(architectures: Sequence[Architecture], **options) -> str:
-    """Return a Markdown table with a row for each stage and a column for each network, as Table 1.
+def stage_table(architectures: Sequence[Architecture], **options: Any) -> str:
+    """Return a Markdown table in the form of Table 1, with a row for each stage and a column for each network.
 
-    A cell has the stage's blocks, its parameters and its multiply-adds; networks must have the same stem.
+    Each cell lists a stage's blocks, parameters and multiply-adds.
 
     Raises:
-        ValueError: networks of ImageNet and of CIFAR-10 together.
+        ValueError: the networks have different stems.
     """
     stems = {architecture.stem for architecture in architectures}
     if len(stems) != 1:
-        raise InputError("networks of one table must be all for ImageNet or all for CIFAR-10.")
+        raise InputError(f"networks must be all for ImageNet or all for CIFAR-10; got {', '.join(sorted(stems))}.")
     stages = len(architectures[0].stages)
     rows = ["conv1", *(f"conv{number}_x" for number in range(2, stages + 2)), "predictions"]
     lines = [
@@ -75,12 +76,12 @@ def stage_table(architectures: Sequence[Architecture], **options) -> str:
         cells = [f"{shape} {cost}" for _, shape, cost in (column[number] for column in columns)]
         lines.append(f"| {row} | {columns[0][number][0]} | " + " | ".join(cells) + " |")
     totals = [costs(architecture, **options) for architecture in architectures]
-    whole = [_cost(total["parameters"], total["multiply_adds"]) for total in totals]
-    return "\n".join([*lines, "| all | | " + " | ".join(whole) + " |"])
+    total_cells = [_cost(total["parameters"], total["multiply_adds"]) for total in totals]
+    return "\n".join([*lines, "| all | | " + " | ".join(total_cells) + " |"])
 
 
-def _stages(architecture: Architecture, options: dict) -> list[tuple[int, str, str]]:
-    """Output side, layers and cost of conv1, of each stage and of the classifier."""
+def _stages(architecture: Architecture, options: dict[str, Any]) -> list[tuple[int, str, str]]:
+    """Return (output size, layers, cost) of conv1, each stage and the classifier."""
     stem = STEMS[architecture.stem]
     names = ["conv1", *(f"conv{number}" for number in range(2, len(architecture.stages) + 2)), "predictions"]
     pool = " (3x3 max pool, stride 2)" if stem.pool else ""
@@ -90,12 +91,13 @@ def _stages(architecture: Architecture, options: dict) -> list[tuple[int, str, s
         "average pool, fully connected",
     ]
     shapes[1] += pool
-    found = []
+    rows = []
     for name, shape in zip(names, shapes, strict=True):
-        own = [conv for conv in architecture.convolutions(**options) if conv.name.startswith(name)]
-        parameters = sum(conv.parameters + conv.filters * (1 if name == "predictions" else 2) for conv in own)
-        found.append((own[-1].height, shape, _cost(parameters, sum(conv.multiply_adds for conv in own))))
-    return found
+        convolutions = [conv for conv in architecture.convolutions(**options) if conv.name.startswith(name)]
+        parameters = sum(conv.parameters + conv.filters * (1 if name == "predictions" else 2) for conv in convolutions)
+        cost = _cost(parameters, sum(conv.multiply_adds for conv in convolutions))
+        rows.append((convolutions[-1].height, shape, cost))
+    return rows
 
 
 def _blocks(block: str, stage: Stage) -> str:

@@ -1,20 +1,19 @@
-"""The one builder of all networks, and a constructor for each network of the paper.
+"""The builder of all networks, and a constructor for each network of the paper.
 
     model = keras_resnet.ResNet50(classes=10)
     model = keras_resnet.ResNet([(16, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=2)
 
-Arguments and layer names follow keras.applications; stage outputs are layers `conv2_block{n}_out` and so on.
+Arguments and layer names follow keras.applications; the output of a stage with n blocks is layer `conv2_block{n}_out`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
 import itertools
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import keras
 
@@ -22,16 +21,13 @@ from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import blocks, layers
 from keras_resnet.models import weights as weight_files
-from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, STEMS, Architecture, Stage
+from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, LAYERS_PER_BLOCK, STEMS, Stage, Stem, find
 from keras_resnet.models.recomputation import RecomputingModel
+from keras_resnet.models.submodels import deep_recursion
 from keras_resnet.models.weights import published
 
 MINIMUM_SIZE = {"imagenet": 32, "cifar": 8}
-"""Smallest height and width in pixels; 32 as in keras.applications, 8 so that the last CIFAR stage has 2x2 maps."""
-
-
-RESIDUAL_ONLY = ("shortcut", "zero_channels", "zero_init_residual", "drop_path_rate")
-"""Arguments that the constructors of plain networks do not have."""
+"""Stem -> minimum height and width in pixels: 32 as in keras.applications; 8 leaves 2x2 maps for CIFAR's last stage."""
 
 
 def ResNet(
@@ -40,12 +36,12 @@ def ResNet(
     block: str = "bottleneck",
     stem: str = "imagenet",
     include_top: bool = True,
-    weights: str | None = None,
-    input_tensor=None,
+    weights: str | os.PathLike[str] | None = None,
+    input_tensor: Any = None,
     input_shape: tuple[int | None, int | None, int] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "resnet",
     shortcut: str | None = "B",
     stride_in_1x1: bool | None = None,
@@ -56,52 +52,59 @@ def ResNet(
     output_stride: int | None = None,
     drop_path_rate: float = 0.0,
     recompute: bool = False,
-    dtype=None,
+    dtype: Any = None,
 ) -> keras.Model:
     """Build a residual or plain network from a list of stages (Table 1 and section 4.2).
 
     Args:
-        stages: (filters, blocks, stride) of conv2_x and on, e.g. `[(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]`.
-        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the filters).
-        stem: "imagenet" (7x7 stride 2, 3x3 max pool stride 2) or "cifar" (3x3).
-        include_top: whether to end with global average pooling and the classifier.
-        weights: None for random initialisation, a name of published weights such as "imagenet" (see `model_info`), or
-            the path of a weights file: this package's, keras.applications' or PyTorch's. The classifier stays new
-            where the weights have other classes, and the first convolution is adapted to other input channels.
-        input_tensor: Keras tensor to build on instead of a new input.
-        input_shape: (height, width, channels); height and width may be None. By default (224, 224, 3) for the ImageNet
-            stem and (32, 32, 3) for CIFAR's; without top, (None, None, 3).
-        pooling: without top: None for the last stage's maps, "avg" or "max" for global pooling.
-        classes: outputs of the classifier.
-        classifier_activation: activation of the classifier; None for logits.
+        stages: (filters, blocks, stride) of each stage from conv2_x on, e.g. `[(64, 3, 1), (128, 4, 2), (256, 6, 2),
+            (512, 3, 2)]`.
+        block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1, with four times the filters as output).
+        stem: "imagenet" (7x7 convolution of stride 2, 3x3 max pooling of stride 2) or "cifar" (3x3 convolution).
+        include_top: whether to include global average pooling and the classifier.
+        weights: None for random initialization, the name of published weights such as "imagenet" (see `model_info`),
+            or the path of a weights file in this package's, keras.applications' or PyTorch's format. If the weights
+            were trained for other classes, the classifier keeps its random initialization; if the number of input
+            channels differs, the first convolution is adapted.
+        input_tensor: Keras tensor to use as the image input instead of a new `keras.Input`.
+        input_shape: (height, width, channels); height and width may be None. Defaults to (224, 224, 3) for the
+            ImageNet stem, (32, 32, 3) for the CIFAR stem, and (None, None, 3) if `include_top` is False.
+        pooling: with `include_top=False`: None for the feature maps of the last stage, "avg" or "max" for global
+            pooling.
+        classes: number of classes.
+        classifier_activation: activation of the classifier; None returns logits.
         name: name of the model.
-        shortcut: "A" (parameter-free), "B" (projections where dimensions change), "C" (projections everywhere),
-            None for a plain net (section 3.3).
-        stride_in_1x1: stride of bottlenecks in the first 1x1 (the paper, "v1") or in the 3x3 ("v1.5", torchvision); by
-            default as published weights need it, and otherwise the paper's.
-        zero_init_residual: start the last batch norm of each residual function at gamma 0 (Goyal et al., 2017).
-        zero_channels: where option A puts its zero channels: "halves" (before and after) or "after".
-        batch_norm_momentum: share of the old value in the moving statistics, in [0, 1); the paper does not state it,
-            0.9 is what fb.resnet.torch uses.
-        synchronized: batch statistics over all replicas of a `tf.distribute` strategy.
-        output_stride: total stride of the last stage's maps; by default that of the stages (32 for ImageNet nets).
-            Smaller values replace the last strides by dilation, computing the same features more densely.
-        drop_path_rate: how often the last block's residual function is skipped in training, in [0, 1); those before it
-            less, in a line from 0 (Huang et al., "Deep Networks with Stochastic Depth", 2016).
-        recompute: keep only the inputs of the blocks in training and compute the rest again for the gradient: the same
-            updates in less memory and a third more time.
-        dtype: dtype policy, e.g. "mixed_bfloat16"; by default Keras' global one. Under half precision the pooling and
-            the classifier compute in float32.
+        shortcut: "A" (parameter-free), "B" (projections where dimensions change), "C" (projections everywhere), or
+            None for a plain network (section 3.3).
+        stride_in_1x1: whether bottlenecks have their stride in the first 1x1 convolution (the paper, "v1") rather than
+            in the 3x3 ("v1.5", torchvision). By default as the published weights require, otherwise True.
+        zero_init_residual: initialize gamma of the last batch norm of each residual function with 0 (Goyal et al.,
+            2017).
+        zero_channels: where option A inserts its zero channels: "halves" (before and after) or "after".
+        batch_norm_momentum: weight of the old value in the moving statistics, in [0, 1). The paper does not state it;
+            0.9 is the value of fb.resnet.torch.
+        synchronized: compute batch statistics over all replicas of a `tf.distribute` strategy.
+        output_stride: stride of the last feature map with respect to the image. Defaults to the product of all strides
+            (32 for ImageNet networks); smaller values replace the last strides by dilation, which computes the same
+            features more densely.
+        drop_path_rate: probability of skipping the last block's residual function in training, in [0, 1). It grows
+            linearly from 0 over the blocks (Huang et al., "Deep Networks with Stochastic Depth", 2016).
+        recompute: keep only the inputs of blocks during training and recompute their insides for the gradient. The
+            updates are the same, with less memory and about a third more time.
+        dtype: dtype policy, e.g. "mixed_bfloat16"; by default Keras' global policy. With half precision, global
+            pooling and the classifier compute in float32.
 
     Returns:
-        A functional `keras.Model`, f32[B,H,W,C] -> f32[B,classes] (probabilities by default), or without top
-        f32[B,h,w,F] or, pooled, f32[B,F].
+        A functional `keras.Model`, f32[B,H,W,C] -> f32[B,classes] (probabilities by default). Without the top its
+        output is f32[B,h,w,F], or f32[B,F] with pooling.
 
     Raises:
-        ValueError: an argument is not one of the allowed ones, or the weights file does not fit the network.
+        ValueError: an argument is invalid, or the weights file does not fit the network.
     """
     if compat.image_data_format() != "channels_last":
-        raise InputError("keras_resnet builds channels_last models; set that as Keras' image data format first.")
+        raise InputError(
+            f"Keras' image_data_format must be 'channels_last' to build a network; got {compat.image_data_format()!r}."
+        )
     stages = _check_stages(stages)
     check_choice("block", block, EXPANSION)
     check_choice("stem", stem, STEMS)
@@ -115,9 +118,9 @@ def ResNet(
     if not 0 <= drop_path_rate < 1 or (drop_path_rate and shortcut is None):
         raise InputError(f"drop_path_rate must be in [0, 1), and 0 for a plain net; got {drop_path_rate!r}.")
     if recompute and drop_path_rate:
-        raise InputError("recompute excludes drop_path_rate: computed again, other blocks would be skipped.")
+        raise InputError("recompute cannot be combined with drop_path_rate: recomputing would skip different blocks.")
     if recompute and not hasattr(keras, "remat"):
-        raise InputError(f"recompute needs keras.remat of Keras 3; this is Keras {keras.__version__}.")
+        raise InputError(f"recompute requires Keras 3 (keras.remat); the installed version is {keras.__version__}.")
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
     weight_files.check(weights)
     if published.is_name(weights):
@@ -152,33 +155,22 @@ def ResNet(
 
     sources = keras.utils.get_source_inputs(inputs)
     source = sources[0] if len(sources) == 1 else sources
-    with recursion_limit(30 * sum(stage.blocks for stage in stages)):
+    with deep_recursion(LAYERS_PER_BLOCK[block] * total):
         model = (RecomputingModel if recompute else keras.Model)(source, x, name=name)
     if weights is not None:
         weight_files.load(model, weights, adapt=True)
     return model
 
 
-@contextlib.contextmanager
-def recursion_limit(frames: int) -> Iterator[None]:
-    """Allow `frames` more Python frames: Keras walks a model's graph by recursion, 1202 layers deep and more."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(before + frames)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
-
-
 def _published_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str | None) -> str:
-    """The network of the paper that has these stages, for which there may be published weights."""
+    """Return the lower-case name of the paper's residual network with these stages."""
     for net in ARCHITECTURES.values():
         if (net.stem, net.block, net.stages) == (stem, block, stages) and None not in (net.shortcut, shortcut):
             return net.name.lower()
-    raise InputError("weights by name exist for the paper's residual networks only; give the path of a file.")
+    raise InputError("weights by name are available for the paper's residual networks only; pass the path of a file.")
 
 
-def _check_stages(stages) -> tuple[Stage, ...]:
+def _check_stages(stages: Any) -> tuple[Stage, ...]:
     try:
         stages = tuple(Stage(*stage) for stage in stages)
     except TypeError:
@@ -189,16 +181,16 @@ def _check_stages(stages) -> tuple[Stage, ...]:
 
 
 def _dilations(stages: Sequence[Stage], stem_stride: int, output_stride: int | None) -> list[int]:
-    """The dilation of each stage such that the last one's maps have `output_stride`."""
-    own = stem_stride * math.prod(stage.stride for stage in stages)
-    possible = [own]
+    """Return the dilation of each stage that gives the last feature map a stride of `output_stride`."""
+    total_stride = stem_stride * math.prod(stage.stride for stage in stages)
+    possible = [total_stride]
     for stage in reversed(stages):
         if stage.stride > 1:
             possible.append(possible[-1] // stage.stride)
     check_choice("output_stride", output_stride, (None, *possible))
     dilations, stride, dilation = [], stem_stride, 1
     for stage in stages:
-        if stride * stage.stride > (output_stride or own):
+        if stride * stage.stride > (output_stride or total_stride):
             dilation *= stage.stride
         else:
             stride *= stage.stride
@@ -206,8 +198,10 @@ def _dilations(stages: Sequence[Stage], stem_stride: int, output_stride: int | N
     return dilations
 
 
-def _image_input(stem: str, input_tensor, input_shape, include_top: bool):
-    """The tensor that the network starts from, checked."""
+def _image_input(
+    stem: str, input_tensor: Any, input_shape: tuple[int | None, int | None, int] | None, include_top: bool
+) -> Any:
+    """Return the Keras tensor of the images, after validating its shape."""
     if input_tensor is not None:
         if compat.is_keras_tensor(input_tensor):
             shape = tuple(input_tensor.shape[1:])
@@ -215,8 +209,10 @@ def _image_input(stem: str, input_tensor, input_shape, include_top: bool):
                 raise InputError(f"input_shape must be that of input_tensor, {shape}, or None; got {input_shape!r}.")
             input_shape = shape
         else:
-            kind = type(input_tensor).__name__
-            raise InputError(f"input_tensor must be a Keras tensor, such as keras.Input(...); got a {kind}.")
+            raise InputError(
+                "input_tensor must be a Keras tensor, such as keras.Input(...); got an object of type "
+                f"{type(input_tensor).__name__}."
+            )
     elif input_shape is None:
         side = {"imagenet": 224, "cifar": 32}[stem] if include_top else None
         input_shape = (side, side, 3)
@@ -229,23 +225,30 @@ def _image_input(stem: str, input_tensor, input_shape, include_top: bool):
         valid = False
     if not valid:
         raise InputError(f"input_shape must be {allowed}; got {input_shape!r}.")
-    # The name is that of the input in `model.export`; the one that Keras makes up counts the models built so far.
+    # `model.export` uses this name for the input; Keras' default name counts the models built so far.
     return keras.Input(tuple(input_shape), name="inputs") if input_tensor is None else input_tensor
 
 
-def _stem(x, stem, options: blocks.BlockOptions):
-    """Convolution 1 and, for ImageNet, the max pool that the paper counts to conv2_x."""
+def _stem(x: Any, stem: Stem, options: blocks.BlockOptions) -> Any:
+    """Apply conv1 and, for ImageNet, the max pooling that the paper counts as part of conv2_x."""
     x = blocks.conv_bn(x, stem.filters, stem.kernel, name="conv1", options=options, stride=stem.stride)
     x = blocks.relu(x, name="conv1_relu", options=options)
     if stem.pool:
-        # Zeros are as good as minus infinity here: the maps are not negative.
+        # After a ReLU, padding with zeros has the same effect as padding with minus infinity.
         x = keras.layers.ZeroPadding2D(1, name="pool1_pad", dtype=options.dtype)(x)
         x = keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool", dtype=options.dtype)(x)
     return x
 
 
-def _head(x, include_top: bool, pooling: str | None, classes: int, activation, dtype):
-    """Global pooling and classifier, in float32 where the network computes in half precision."""
+def _head(
+    x: Any,
+    include_top: bool,
+    pooling: str | None,
+    classes: int,
+    activation: str | Callable[..., Any] | None,
+    dtype: Any,
+) -> Any:
+    """Apply global pooling and the classifier, in float32 if the network computes in half precision."""
     if dtype.compute_dtype in ("float16", "bfloat16"):
         dtype = "float32"
     if include_top:
@@ -260,57 +263,121 @@ def _head(x, include_top: bool, pooling: str | None, classes: int, activation, d
     return x
 
 
-def _constructor(architecture: Architecture) -> Callable[..., keras.Model]:
-    """Make the constructor of one network: keras.applications' arguments in their order, then ours by keyword."""
-    fixed = {"block": architecture.block, "stem": architecture.stem}
-    defaults = {
-        "classes": architecture.classes,
-        "shortcut": architecture.shortcut,
-        "name": architecture.name.lower(),
-    }
-    keras_applications = list(inspect.signature(keras.applications.ResNet50).parameters)
-    parameters = []
-    for parameter in inspect.signature(ResNet).parameters.values():
-        plain = architecture.shortcut is None and parameter.name in RESIDUAL_ONLY
-        if parameter.name == "stages" or parameter.name in fixed or plain:
-            continue
-        kind = parameter.POSITIONAL_OR_KEYWORD if parameter.name in keras_applications else parameter.KEYWORD_ONLY
-        default = defaults.get(parameter.name, parameter.default)
-        parameters.append(parameter.replace(kind=kind, default=default))
-    signature = inspect.Signature(parameters, return_annotation=keras.Model)
+class ResidualConstructor(Protocol):
+    """The constructor of a residual network of the paper.
 
-    @functools.wraps(ResNet, assigned=())
-    def construct(*args, **kwargs):
-        bound = signature.bind(*args, **kwargs)
-        return ResNet(architecture.stages, **fixed, **{**defaults, **bound.arguments})
+    The positional arguments are those of keras.applications, in its order; `...` stands for a default that depends on
+    the network. See `ResNet` for what each argument does.
+    """
 
-    where = "Table 1" if architecture.stem == "imagenet" else "section 4.2"
-    kind = "plain network without shortcuts" if architecture.shortcut is None else "residual network"
-    construct.__name__ = construct.__qualname__ = architecture.name
-    construct.__module__ = __name__
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: str | os.PathLike[str] | None = None,
+        input_tensor: Any = None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int = ...,
+        classifier_activation: str | Callable[..., Any] | None = "softmax",
+        name: str = ...,
+        *,
+        shortcut: str | None = ...,
+        stride_in_1x1: bool | None = None,
+        zero_init_residual: bool = False,
+        zero_channels: str = "halves",
+        batch_norm_momentum: float = 0.9,
+        synchronized: bool = False,
+        output_stride: int | None = None,
+        drop_path_rate: float = 0.0,
+        recompute: bool = False,
+        dtype: Any = None,
+    ) -> keras.Model: ...
+
+
+class PlainConstructor(Protocol):
+    """The constructor of a plain network: as `ResidualConstructor`, without the arguments that concern shortcuts."""
+
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: str | os.PathLike[str] | None = None,
+        input_tensor: Any = None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int = ...,
+        classifier_activation: str | Callable[..., Any] | None = "softmax",
+        name: str = ...,
+        *,
+        stride_in_1x1: bool | None = None,
+        batch_norm_momentum: float = 0.9,
+        synchronized: bool = False,
+        output_stride: int | None = None,
+        recompute: bool = False,
+        dtype: Any = None,
+    ) -> keras.Model: ...
+
+
+Constructor = ResidualConstructor | PlainConstructor
+
+
+def _constructor(name: str) -> Any:
+    """Make the constructor of one network, with the signature of its protocol."""
+    net = ARCHITECTURES[name]
+    plain = net.shortcut is None
+    defaults = {"classes": net.classes, "shortcut": net.shortcut, "name": net.name.lower()}
+    protocol = PlainConstructor if plain else ResidualConstructor
+    signature = inspect.signature(protocol.__call__, eval_str=True)
+    signature = signature.replace(
+        parameters=[
+            parameter.replace(default=defaults.get(parameter.name, parameter.default))
+            for parameter in list(signature.parameters.values())[1:]
+        ]
+    )
+
+    def construct(*args: Any, **kwargs: Any) -> keras.Model:
+        arguments = signature.bind(*args, **kwargs).arguments
+        return ResNet(net.stages, block=net.block, stem=net.stem, **{**defaults, **arguments})
+
+    kind = "plain network without shortcuts" if plain else "residual network"
+    where = "Table 1" if net.stem == "imagenet" else "section 4.2"
+    construct.__name__ = construct.__qualname__ = name
     construct.__signature__ = signature
     construct.__doc__ = (
-        f"Build the {architecture.depth}-layer {kind} of {where}: "
-        f"{architecture.parameters():,} parameters, {architecture.multiply_adds() / 1e9:.3f}e9 multiply-adds.\n\n"
-        "The first arguments are those of keras.applications, in its order; see `ResNet` for all of them."
+        f"Build the {net.depth}-layer {kind} of {where}: "
+        f"{net.parameters():,} parameters, {net.multiply_adds() / 1e9:.3f}e9 multiply-adds.\n\n"
+        "The positional arguments are those of keras.applications, in its order; see `ResNet` for what each does."
     )
     return construct
 
 
-globals().update({name: _constructor(architecture) for name, architecture in ARCHITECTURES.items()})
+ResNet18: ResidualConstructor = _constructor("ResNet18")
+ResNet34: ResidualConstructor = _constructor("ResNet34")
+ResNet50: ResidualConstructor = _constructor("ResNet50")
+ResNet101: ResidualConstructor = _constructor("ResNet101")
+ResNet152: ResidualConstructor = _constructor("ResNet152")
+PlainNet18: PlainConstructor = _constructor("PlainNet18")
+PlainNet34: PlainConstructor = _constructor("PlainNet34")
+ResNet20: ResidualConstructor = _constructor("ResNet20")
+ResNet32: ResidualConstructor = _constructor("ResNet32")
+ResNet44: ResidualConstructor = _constructor("ResNet44")
+ResNet56: ResidualConstructor = _constructor("ResNet56")
+ResNet110: ResidualConstructor = _constructor("ResNet110")
+ResNet1202: ResidualConstructor = _constructor("ResNet1202")
+PlainNet20: PlainConstructor = _constructor("PlainNet20")
+PlainNet32: PlainConstructor = _constructor("PlainNet32")
+PlainNet44: PlainConstructor = _constructor("PlainNet44")
+PlainNet56: PlainConstructor = _constructor("PlainNet56")
+PlainNet110: PlainConstructor = _constructor("PlainNet110")
 
-CONSTRUCTORS = {name.lower(): globals()[name] for name in ARCHITECTURES}
-"""Name in lower case, as in configurations -> constructor."""
+
+CONSTRUCTORS: dict[str, Constructor] = {name.lower(): globals()[name] for name in ARCHITECTURES}
+"""Lower-case name, as in configurations -> constructor."""
 
 
-def constructor(name: str) -> Callable[..., keras.Model]:
-    """Return the constructor of a network by its name in lower case, such as "resnet50".
+def constructor(name: str) -> Constructor:
+    """Return the constructor of a network by its name in any case, such as "resnet50".
 
     Raises:
         ValueError: there is no such network.
     """
-    check_choice("model", name, CONSTRUCTORS)
-    return CONSTRUCTORS[name]
-
-
-__all__ = ["ResNet", *ARCHITECTURES]
+    return CONSTRUCTORS[find(name).name.lower()]

@@ -16,7 +16,7 @@ from keras_resnet.classification import evaluate
 from keras_resnet.classification.run import TrainedClassifier, unique_names
 from keras_resnet.data import pipeline
 from keras_resnet.errors import InputError
-from keras_resnet.models.resnet import recursion_limit
+from keras_resnet.models.submodels import submodel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,7 @@ def layer_responses(model: keras.Model, batches: Iterable, name: str | None = No
     if not convolutions:
         raise InputError(f"model must have 3x3 convolutions named ..._conv; {model.name} has none.")
     outputs = [model.get_layer(layer.removesuffix("_conv") + "_bn").output for layer in convolutions]
-    with recursion_limit(30 * len(model.layers)):
-        inner = keras.Model(model.input, outputs)
+    inner = submodel(model, outputs)
 
     @tf.function(reduce_retracing=True)
     def moments(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

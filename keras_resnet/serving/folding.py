@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.errors import check_choice
-from keras_resnet.models.resnet import recursion_limit
+from keras_resnet.models.submodels import deep_recursion
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -46,8 +46,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
     def call(layer: keras.layers.Layer, inputs):
         return inputs if layer.name in norms else layer(inputs)
 
-    with recursion_limit(30 * len(model.layers)):
-        folded = _rebuilt(model, copy, call)
+    folded = _rebuilt(model, copy, call)
     copies = {layer.name: layer for layer in folded.layers}
     for layer in model.layers:
         if layer.name in pairs:
@@ -67,7 +66,8 @@ def _rebuilt(model: keras.Model, copy: Callable, call: Callable) -> keras.Model:
         inputs = [known[id(tensor)] for tensor in compat.flatten(layer.input)]
         known[id(layer.output)] = call(copy(layer), inputs if isinstance(layer.input, list) else inputs[0])
     ends = ([known[id(tensor)] for tensor in tensors] for tensors in (model.inputs, model.outputs))
-    return keras.Model(*(end[0] if len(end) == 1 else end for end in ends), name=model.name)
+    with deep_recursion(len(model.layers)):
+        return keras.Model(*(end[0] if len(end) == 1 else end for end in ends), name=model.name)
 
 
 def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -124,8 +124,7 @@ def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
             inputs = ColorPadding(margin, np.rint(mean).tolist())(inputs)
         return layer(inputs)
 
-    with recursion_limit(30 * len(model.layers)):
-        folded = _rebuilt(model, copy, call)
+    folded = _rebuilt(model, copy, call)
     for layer in model.layers:
         if layer.weights:
             folded.get_layer(layer.name).set_weights(layer.get_weights())

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError
-from keras_resnet.models.resnet import recursion_limit
+from keras_resnet.models.submodels import submodel
 from keras_resnet.ops import codecs
 
 
@@ -61,8 +61,7 @@ def endpoints(
         raise InputError(f"top must be at least 1; got {top}.")
     names, count = tf.constant(list(class_names)), min(top, classes)
     classifier = model.layers[-1]
-    with recursion_limit(30 * len(model.layers)):
-        backbone = keras.Model(model.input, classifier.input)
+    backbone = submodel(model, classifier.input)
 
     def decode(image_bytes):
         def one(contents):

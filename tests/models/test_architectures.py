@@ -80,7 +80,7 @@ def test_plain_nets_cost_what_option_a_costs():
 
 
 def test_the_table_checks_its_depths():
-    with pytest.raises(AssertionError, match="22 layers by its stages, 20 by its name"):
+    with pytest.raises(AssertionError, match="depth of Net must be 22 with these stages; got 20"):
         Architecture("Net", 20, "cifar", "basic", (Stage(16, 10, 1),), "A", 32, 10)
 
 

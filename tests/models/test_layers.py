@@ -184,7 +184,7 @@ def test_rates_of_stochastic_depth_grow_in_a_line():
     for wrong in ({"drop_path_rate": 1.0}, {"drop_path_rate": 0.1, "shortcut": None}):
         with pytest.raises(ValueError, match=r"drop_path_rate must be in \[0, 1\), and 0 for a plain net; got"):
             keras_resnet.ResNet(stages, **options, **wrong)
-    with pytest.raises(ValueError, match="recompute excludes drop_path_rate"):
+    with pytest.raises(ValueError, match="recompute cannot be combined with drop_path_rate"):
         keras_resnet.ResNet(stages, drop_path_rate=0.1, recompute=True, **options)
 
 

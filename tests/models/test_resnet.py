@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import compat
+from keras_resnet.models import resnet
 from keras_resnet.models.architectures import ARCHITECTURES
 
 DEEP = "ResNet1202"
@@ -200,6 +201,30 @@ def test_signature_is_that_of_keras_applications():
     assert all(p.kind is p.KEYWORD_ONLY for p in list(ours.values())[len(theirs) :])
     assert keras_resnet.ResNet20.__name__ == "ResNet20"
     assert inspect.signature(keras_resnet.ResNet20).parameters["shortcut"].default == "A"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_constructors_have_the_arguments_of_the_builder(name):
+    """With its defaults, but for those that depend on the network."""
+    net = ARCHITECTURES[name]
+    plain = net.shortcut is None
+    residual_only = {"shortcut", "zero_init_residual", "zero_channels", "drop_path_rate"}
+    constructor = getattr(keras_resnet, name)
+    expected = {
+        parameter.name: parameter
+        for parameter in inspect.signature(keras_resnet.ResNet, eval_str=True).parameters.values()
+        if parameter.name not in {"stages", "block", "stem"} | (residual_only if plain else set())
+    }
+    defaults = {"classes": net.classes, "name": name.lower(), "shortcut": net.shortcut}
+    signature = inspect.signature(constructor)
+    assert list(signature.parameters) == list(expected)
+    for argument, parameter in signature.parameters.items():
+        assert parameter.annotation == expected[argument].annotation
+        assert parameter.default == defaults.get(argument, expected[argument].default)
+    assert signature.return_annotation is keras.Model
+    assert resnet.constructor(name) is resnet.constructor(name.lower()) is constructor
+    protocol = resnet.PlainConstructor if plain else resnet.ResidualConstructor
+    assert inspect.get_annotations(resnet, eval_str=True)[name] is protocol
 
 
 def test_a_saved_model_file_loads_in_keras(tmp_path, random):

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import EvalTransform
-from keras_resnet.models.resnet import recursion_limit
+from keras_resnet.models.submodels import submodel
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
 
@@ -93,8 +93,7 @@ def identity(shape: tuple[int, ...]) -> np.ndarray:
 
 def pooled(model: keras.Model) -> keras.Model:
     """The part of a network that gives what its classifier sees."""
-    with recursion_limit(30 * len(model.layers)):
-        return keras.Model(model.input, model.layers[-1].input)
+    return submodel(model, model.layers[-1].input)
 
 
 def encoded(image: np.ndarray, format: str = "PNG", **options) -> bytes:

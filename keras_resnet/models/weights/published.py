@@ -1,6 +1,6 @@
 """Weights that others have published: where they are, what they expect of images, and how they come here.
 
-`python -m keras_resnet.models.published` prints the table.
+`python -m keras_resnet.models.weights.published` prints the table.
 """
 
 from __future__ import annotations

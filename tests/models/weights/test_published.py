@@ -80,7 +80,10 @@ def test_the_constructor_downloads_once_and_then_works_offline(server, cache, mo
     again = keras_resnet.ResNet20(weights="named", classes=3)
     for one, two in zip(model.get_weights()[:-2], again.get_weights()[:-2], strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(ValueError, match="weights by name exist for the paper's residual networks only"):
+    with pytest.raises(
+        ValueError,
+        match="weights by name are available for the paper's residual networks only",
+    ):
         keras_resnet.PlainNet20(weights="named")
     with pytest.raises(ValueError, match="name must be one of resnet20; got 'resnet32'"):
         keras_resnet.ResNet32(weights="named")
@@ -123,7 +126,7 @@ def test_a_changed_file_in_the_cache_is_refused(server, cache):
 
 def test_kill_9_in_a_download_leaves_nothing_to_be_trusted(server, cache):
     script = (
-        "import json, sys; from keras_resnet.models import published; "
+        "import json, sys; from keras_resnet.models.weights import published; "
         "published.fetch(published.ModelInfo.from_dict(json.loads(sys.argv[1])))"
     )
     slow = json.dumps(entry(server, "slow").to_dict())
