@@ -190,6 +190,6 @@ def test_model_info():
 
 
 def test_the_table_of_the_docs_is_that_of_the_code():
-    text = pathlib.Path(__file__).parents[2].joinpath("docs", "weights.md").read_text(encoding="utf-8")
+    text = pathlib.Path(__file__).parents[3].joinpath("docs", "weights.md").read_text(encoding="utf-8")
     assert published.table() in text
     assert published.table().count("not verified") == len(published.PUBLISHED) - 2
