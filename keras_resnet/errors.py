@@ -48,8 +48,27 @@ class PeerLost(Exception):
 
 def did_you_mean(name: object, allowed: Iterable[object]) -> str:
     """Return " (did you mean 'NEAREST'?)", or "" if no allowed name is near."""
-    nearest = difflib.get_close_matches(str(name), [str(other) for other in allowed], n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    text = str(name).lower()
+    near = difflib.get_close_matches(text, [str(other) for other in allowed], n=5)
+    if not near:
+        return ""
+    # Names of networks and presets differ at their ends: of equally near ones, the longest common beginning decides.
+    best = max(
+        near,
+        key=lambda other: (
+            difflib.SequenceMatcher(None, other, text).ratio(),
+            _common_prefix(other, text),
+        ),
+    )
+    return f" (did you mean {best!r}?)"
+
+
+def _common_prefix(first: str, second: str) -> int:
+    """The number of characters with which both texts begin."""
+    return next(
+        (index for index, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]),
+        min(len(first), len(second)),
+    )
 
 
 def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:

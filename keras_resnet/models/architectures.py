@@ -222,7 +222,8 @@ def find(name: str, argument: str = "model") -> Architecture:
         ValueError: there is no such network.
     """
     by_name = {architecture.name.lower(): architecture for architecture in ARCHITECTURES.values()}
-    check_choice(argument, name.lower(), by_name)
+    if name.lower() not in by_name:
+        check_choice(argument, name, by_name)
     return by_name[name.lower()]
 
 

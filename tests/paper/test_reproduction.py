@@ -123,14 +123,14 @@ def test_table2_by_ten_crops(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "reproduce needs one of table2, table6, figure6, figure7; got none."),
+        ([], "reproduce requires one of table2, table6, figure6, figure7; got none."),
         (["table6", "figure6"], "got table6 figure6."),
         (["table3", "--out=unused"], "experiment must be one of 'table2', 'table6', 'figure6', 'figure7'"),
         (["table6"], "out must be given"),
-        (["table6", "--out=unused", "--model=resnet20"], "model is the experiment's own; give --networks instead."),
-        (["table6", "--out=unused", "--seed=3"], "seed is the experiment's own; give --seeds instead."),
+        (["table6", "--out=unused", "--model=resnet20"], "model is set by the experiment; use --networks instead."),
+        (["table6", "--out=unused", "--seed=3"], "seed is set by the experiment; use --seeds instead."),
         (["table6", "--out=unused", "--seeds=a"], "seeds must be a list of integers"),
-        (["table6", "--out=unused", "--seeds=1,1"], r"seeds must be different and at least one; got [1, 1]."),
+        (["table6", "--out=unused", "--seeds=1,1"], r"seeds must be distinct and at least one; got [1, 1]."),
         (["table6", "--out=unused", "--networks=plainnet20"], "networks must be one of 'resnet20'"),
         (["table6", "--out=unused", "--steps=0"], "steps must be at least 1; got 0."),
         (["table6", "--out=unused", "--dataset=nothing"], "dataset must be 'digits'"),
