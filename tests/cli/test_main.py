@@ -139,7 +139,7 @@ def test_analysis(command, run, other_run, tmp_path):
         (["evaluate", "--workdir={run}", "--model=resnet20"], "one for each of weights (0); got 1"),
         (["evaluate", "--weights=no.weights.h5"], "no.weights.h5"),
         (["curves"], "workdir must be given"),
-        (["costs", "ResNet21"], "model must be one of 'resnet18'"),
+        (["costs", "ResNet21"], "networks must be one of 'resnet18'"),
         (["costs", "ResNet50", "--shortcut=D"], "shortcut must be one of 'A', 'B', 'C'"),
     ],
 )

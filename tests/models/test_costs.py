@@ -30,7 +30,7 @@ def test_stages_add_up():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["ResNet21"], r"networks must be one of 'resnet18', .*; got 'resnet21'"),
+        (["ResNet21"], r"networks must be one of 'resnet18', .*; got 'ResNet21' .did you mean 'resnet20'"),
         (["ResNet18", "ResNet20"], "networks must be all for ImageNet or all for CIFAR-10; got cifar, imagenet"),
     ],
 )
