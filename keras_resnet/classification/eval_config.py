@@ -1,14 +1,12 @@
-"""How a classifier is evaluated: views, scales, averaging."""
+"""The options of an evaluation. TensorFlow is not imported here, so that the command line starts quickly."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError
+from keras_resnet.evaluation.choices import AVERAGES, PROTOCOLS, SCALES
 from keras_resnet.experiment.config import Options, option
-
-PROTOCOLS = ("single", "ten_crop", "multi_scale")
-AVERAGES = ("probabilities", "logits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +14,15 @@ class EvalConfig(Options):
     """The options of an evaluation; each field is a flag of `keras-resnet evaluate`."""
 
     views: tuple[str, ...] = option(
-        ("single",), "Any of single, ten_crop and multi_scale; the table has a row for each.", "evaluation"
+        ("single",),
+        "Any of single, ten_crop and multi_scale; the table has a row for each.",
+        "evaluation",
+        choices=PROTOCOLS,
     )
-    scales: tuple[int, ...] = option((224, 256, 384, 480, 640), "Shorter sides of multi_scale in pixels.", "evaluation")
+    scales: tuple[int, ...] = option(SCALES, "Shorter sides of multi_scale in pixels.", "evaluation")
     mirror_views: bool = option(False, "Add the mirrored images to multi_scale.", "evaluation")
     resize: int | None = option(
-        None, "Shorter side before the crops; by default that of each network.", "evaluation", minimum=1
+        None, "Shorter side before cropping; by default that of each network.", "evaluation", minimum=1
     )
     average: str = option(
         "probabilities",
@@ -38,8 +39,6 @@ class EvalConfig(Options):
     batch_size: int = option(256, "Images in a batch, all views counted.", "hardware", minimum=1)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.views:
             raise InputError("views must name at least one view; got none.")
-        for view in self.views:
-            check_choice("views", view, PROTOCOLS)
+        super().__post_init__()

@@ -1,4 +1,4 @@
-"""A whole evaluation as the command line asks for it: trained networks and exported ones, views, one table."""
+"""Evaluation of classifiers: runs, published weights, their ensemble and exported networks, in one table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-import keras_resnet
 from keras_resnet.classification.eval_config import EvalConfig
-from keras_resnet.classification.run import ClassifierRun, unique_names
-from keras_resnet.data import pipeline
+from keras_resnet.classification.run import ClassifierRun, TrainedClassifier, unique_names
+from keras_resnet.data import pipeline, sources, transforms
 from keras_resnet.data.dataset import Dataset
-from keras_resnet.data.sources import load as load_dataset
 from keras_resnet.data.transforms import EvalTransform, IdentityTransform
 from keras_resnet.distribute import collectives
+from keras_resnet.distribute.environment import environment
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import ensemble, exported, report
 from keras_resnet.evaluation.batch_norm import recalibrate_batch_norm
@@ -27,53 +26,46 @@ from keras_resnet.ops import codecs
 
 @dataclasses.dataclass(frozen=True)
 class EvalReport:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        rows: of its table.
-        class_names: of the networks.
-        dataset: where the images came from.
-        split: of the data set.
-        view: the single view of the first network.
-        plan: how it was done.
+        rows: the rows of its table.
+        class_names: names of the networks' classes.
+        dataset: the data set.
+        split: the evaluated split.
+        transform: the single-view test transform of the first network.
+        config: the options of the evaluation.
     """
 
     rows: list[report.Row]
     class_names: tuple[str, ...]
     dataset: Dataset
     split: str
-    view: EvalTransform
-    plan: EvalConfig
+    transform: EvalTransform
+    config: EvalConfig
 
     def write(self, out: str | os.PathLike, command: str) -> None:
-        """Write tables and pictures to a new folder; see `report.write`."""
-        facts = {
+        """Write tables and figures to a new folder; see `evaluation.report.write`."""
+        config = self.config
+        multi_scale = "multi_scale" in config.views
+        details = {
             "command": command,
             "dataset": self.dataset.info.name,
             "split": self.split,
-            "average": self.plan.average,
-            "scales": list(self.plan.scales) if "multi_scale" in self.plan.views else None,
-            "mirror": self.plan.mirror_views if "multi_scale" in self.plan.views else None,
-            "recalibrated_over": self.plan.recalibrate or None,
+            "average": config.average,
+            "scales": list(config.scales) if multi_scale else None,
+            "mirror": config.mirror_views if multi_scale else None,
+            "recalibrated_over": config.recalibrate or None,
             **environment(),
         }
-        facts = {name: value for name, value in facts.items() if value is not None}
-        report.write(out, self.rows, readable(self.class_names), self.dataset, self.split, self.view, facts)
-
-
-def environment() -> dict[str, str]:
-    """What numbers depend on beside the code's input: devices and versions."""
-    return {
-        "device": ", ".join(sorted({device.device_type for device in tf.config.list_logical_devices()})),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "keras_resnet": keras_resnet.__version__,
-    }
+        details = {name: value for name, value in details.items() if value is not None}
+        names = readable(self.class_names)
+        report.write(out, self.rows, names, self.dataset, self.split, self.transform, details)
 
 
 def evaluate(
-    sources: Sequence,
-    plan: EvalConfig,
+    classifiers: Sequence[TrainedClassifier],
+    config: EvalConfig,
     *,
     saved_model: str | None = None,
     tflite: str | None = None,
@@ -82,146 +74,182 @@ def evaluate(
     split: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> EvalReport:
-    """Evaluate trained networks, their ensemble where there are several, and exported networks.
+    """Evaluate trained networks, their ensemble if there are several, and exported networks.
 
     Args:
-        sources: trained networks: `ClassifierRun`s, or others with their members, such as `Pretrained`s.
-        plan: how to look at the images.
-        saved_model: folder of a SavedModel.
-        tflite: a TFLite file.
-        dataset: name of the data set; by default that of the first source.
-        data_dir: folder of prepared tensorflow-datasets; by default that of the first source.
-        split: by default the first of test, validation and val that the data set has.
-        strategy: whose workers share the images, and whose replicas share each worker's; by default one device.
+        classifiers: trained networks: `ClassifierRun`s and `Pretrained`s.
+        config: the options of the evaluation.
+        saved_model: folder of a SavedModel to evaluate too.
+        tflite: TFLite file to evaluate too.
+        dataset: name of the data set; by default that of the first classifier.
+        data_dir: folder of prepared tensorflow-datasets; by default that of the first classifier.
+        split: split to evaluate on; by default the first of test, validation and val that the data set has.
+        strategy: distribution strategy; its workers and replicas share the images. By default one device.
 
     Raises:
-        ValueError: no networks, different classes, an unknown data set or split, views that do not suit.
+        ValueError: there is no network, the networks' classes differ, or the data set, split or a view is unsuitable.
     """
-    data = open_dataset(sources, dataset, data_dir)
-    split = split or test_split(data)
-    data.count(split)  # so that a wrong split is found before networks are loaded
-    members = _networks(sources, data, plan, strategy)
+    data = open_dataset(classifiers, dataset, data_dir)
+    split = split or default_split(data)
+    data.count(split)  # reports an unknown split before networks are loaded
+    members = _members(classifiers, data, config, strategy)
     exports = [
-        _export(read(path), sources, data, plan)
+        _exported_member(read(path), classifiers, data, config)
         for read, path in ((exported.saved_model, saved_model), (exported.tflite, tflite))
         if path
     ]
-    groups = [members, *([one] for one in exports)] if members else [[one] for one in exports]
+    groups = [members] if members else []
+    groups += [[member] for member in exports]
     rows = []
-    for views in plan.views:
+    for protocol in config.views:
         for group in groups:
-            found = ensemble.evaluate(
-                [_with_room(member, views, data) for member in group],
+            results = ensemble.evaluate(
+                [_with_margin(member, protocol, data) for member in group],
                 data,
                 split=split,
-                protocol=views,
-                scales=plan.scales,
-                mirror=plan.mirror_views,
-                average=plan.average,
-                batch_size=plan.batch_size,
-                max_pixels=sources[0].config.max_pixels if sources else codecs.MAX_PIXELS,
+                protocol=protocol,
+                scales=config.scales,
+                mirror=config.mirror_views,
+                average=config.average,
+                batch_size=config.batch_size,
+                max_pixels=classifiers[0].config.max_pixels if classifiers else codecs.MAX_PIXELS,
                 label_map=label_map(data.info.class_names, group[0].class_names),
                 strategy=strategy,
                 progress=strategy is None or collectives.is_chief(strategy),
             )
-            rows += [report.Row(name, views, result) for name, result in found.items()]
+            rows += [report.Row(name, protocol, result) for name, result in results.items()]
     first = groups[0][0]
-    return EvalReport(rows, first.class_names, data, split, first.view, plan)
+    return EvalReport(rows, first.class_names, data, split, first.transform, config)
 
 
-def open_dataset(sources: Sequence, dataset: str | None, data_dir: str | None) -> Dataset:
-    """Find the data set by name, or else the first source's.
+def open_dataset(classifiers: Sequence[TrainedClassifier], dataset: str | None, data_dir: str | None) -> Dataset:
+    """Load a data set by name, by default that of the first classifier.
 
     Raises:
-        ValueError: there is neither.
+        ValueError: there is neither a name nor a classifier.
     """
-    name = dataset or (sources[0].config.dataset if sources else None)
+    name = dataset or (classifiers[0].config.dataset if classifiers else None)
     if not name:
-        raise InputError("dataset must be given where no run says which: --dataset=...")
-    return load_dataset(name, data_dir or (sources[0].config.data_dir if sources else None))
+        raise InputError("dataset must be given if no run is evaluated: --dataset=...")
+    return sources.load(name, data_dir or (classifiers[0].config.data_dir if classifiers else None))
 
 
-def test_split(dataset: Dataset) -> str:
-    known = dataset.info.splits
-    found = next((name for name in ("test", "validation", "val") if name in known), None)
-    if found is None:
-        raise InputError(f"split must be given for a data set without test or validation: one of {', '.join(known)}.")
-    return found
+def default_split(dataset: Dataset) -> str:
+    """Return the first of test, validation and val that a data set has.
+
+    Raises:
+        ValueError: it has none of them.
+    """
+    splits = dataset.info.splits
+    for name in ("test", "validation", "val"):
+        if name in splits:
+            return name
+    raise InputError(f"split must be given for a data set without test or validation: one of {', '.join(splits)}.")
 
 
-def transform_for(source, dataset: Dataset, resize: int | None) -> EvalTransform:
-    """A network's view of a data set: that of its run where the images have one size that the run knows."""
-    known = dataset.info.image_size in (tuple(source.image_size), source.dataset_info.image_size)
-    view = source.eval_transform() if known else source.photo_transform()
-    return view if resize is None else dataclasses.replace(view, resize=resize)
+def eval_transform(classifier: TrainedClassifier, dataset: Dataset, resize: int | None = None) -> EvalTransform:
+    """Return the test transform of a classifier for a data set.
+
+    It is the classifier's own for images of the size that it was trained on, and that of photos for others.
+
+    Args:
+        classifier: the trained network.
+        dataset: the images.
+        resize: shorter side in pixels before cropping; by default the classifier's.
+    """
+    sizes = (tuple(classifier.image_size), classifier.dataset_info.image_size)
+    own = dataset.info.image_size in sizes
+    transform = classifier.eval_transform() if own else classifier.photo_transform()
+    return transform if resize is None else dataclasses.replace(transform, resize=resize)
 
 
-def _with_room(member: ensemble.Member, protocol: str, dataset: Dataset) -> ensemble.Member:
-    """The member with a view that leaves room for ten crops of images of one size which is not the network's."""
-    view = member.view
-    if protocol != "ten_crop" or view.resize or dataset.info.image_size in (None, tuple(view.size)):
+def _default_resize(size: Sequence[int]) -> int:
+    """The default shorter side before cropping `size`."""
+    return transforms.resize_of((max(size), max(size)))
+
+
+def _with_margin(member: ensemble.Member, protocol: str, dataset: Dataset) -> ensemble.Member:
+    """The member with a resize that leaves a margin for ten crops, if the images all have another size than its own."""
+    transform = member.transform
+    if protocol != "ten_crop" or transform.resize or dataset.info.image_size in (None, tuple(transform.size)):
         return member
-    return dataclasses.replace(member, view=dataclasses.replace(view, resize=round(max(view.size) * 256 / 224)))
+    return dataclasses.replace(member, transform=dataclasses.replace(transform, resize=_default_resize(transform.size)))
 
 
-def _networks(sources: Sequence, dataset: Dataset, plan: EvalConfig, strategy) -> list[ensemble.Member]:
+def _members(
+    classifiers: Sequence[TrainedClassifier],
+    dataset: Dataset,
+    config: EvalConfig,
+    strategy: tf.distribute.Strategy | None,
+) -> list[ensemble.Member]:
     return [
         ensemble.network(
             name,
-            _loader(source, dataset, plan.recalibrate),
-            transform_for(source, dataset, plan.resize),
-            source.dataset_info.class_names,
+            _loader(classifier, dataset, config.recalibrate),
+            eval_transform(classifier, dataset, config.resize),
+            classifier.dataset_info.class_names,
             strategy,
         )
-        for name, source in zip(unique_names(sources), sources, strict=True)
+        for name, classifier in zip(unique_names(classifiers), classifiers, strict=True)
     ]
 
 
-def _loader(source, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Model]:
-    """What loads a network with logits, its batch norm recomputed over the first training images where asked for."""
-
-    if recalibrate and not isinstance(source, ClassifierRun):
-        raise InputError("recalibrate wants runs that say what they were trained on; weights do not.")
+def _loader(classifier: TrainedClassifier, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Model]:
+    """Return a function that loads the network with logits and recalibrates its batch norm if requested."""
+    if recalibrate and not isinstance(classifier, ClassifierRun):
+        raise InputError("recalibrate requires a run, whose config.json names the training images; got weights.")
 
     def load() -> keras.Model:
-        model = source.load(classifier_activation=None)
+        model = classifier.load(classifier_activation=None)
         if recalibrate:
-            own = dataset if dataset.info.name == source.dataset_info.name else open_dataset([source], None, None)
-            batch = min(source.config.batch_size, recalibrate)
-            view = source.train_transform()
-            batches = pipeline.train(own, batch, view, split=source.config.train_split, seed=source.config.seed)
-            recalibrate_batch_norm(model, batches, steps=-(-recalibrate // batch))
+            same = dataset.info.name == classifier.dataset_info.name
+            images = dataset if same else open_dataset([classifier], None, None)
+            batch_size = min(classifier.config.batch_size, recalibrate)
+            batches = pipeline.train(
+                images,
+                batch_size,
+                classifier.train_transform(),
+                split=classifier.config.train_split,
+                seed=classifier.config.seed,
+            )
+            recalibrate_batch_norm(model, batches, steps=-(-recalibrate // batch_size))
         return model
 
     return load
 
 
-def _export(network: exported.Exported, sources: Sequence, dataset: Dataset, plan: EvalConfig) -> ensemble.Member:
-    """An exported network, which normalises inside, as a member."""
-    size = network.size or (tuple(sources[0].image_size) if sources else dataset.info.image_size or (224, 224))
-    if sources and size == tuple(sources[0].image_size):
-        base = transform_for(sources[0], dataset, plan.resize)
+def _exported_member(
+    network: exported.Exported, classifiers: Sequence[TrainedClassifier], dataset: Dataset, config: EvalConfig
+) -> ensemble.Member:
+    """An exported network, which normalizes its input itself, as a member."""
+    first = classifiers[0] if classifiers else None
+    size = network.size or (tuple(first.image_size) if first else dataset.info.image_size or (224, 224))
+    if first and size == tuple(first.image_size):
+        geometry = eval_transform(first, dataset, config.resize)
     else:
-        resize = 0 if dataset.info.image_size else round(max(size) * 256 / 224)
-        base = EvalTransform(size, None, None, plan.resize or resize)
-    # Of any size it takes whole images, and crops them itself.
-    kind = EvalTransform if network.size else IdentityTransform
-    view = kind(base.size, (0.0,) * 3, (1.0,) * 3, base.resize, base.exif)
+        resize = 0 if dataset.info.image_size else _default_resize(size)
+        geometry = EvalTransform(size, None, None, config.resize or resize)
+    # A network that takes images of any size crops them itself.
+    transform = (EvalTransform if network.size else IdentityTransform).unnormalized(geometry)
 
-    def function(dense: bool):
+    def function(dense: bool) -> Callable:
         if dense:
-            raise InputError(f"views must be single or ten_crop for an exported network; {network.name} is one.")
+            raise InputError(
+                f"views must be single or ten_crop for exported networks such as {network.name!r}; got 'multi_scale'."
+            )
         return network.function
 
-    classes = _export_classes(network, sources, dataset)
-    return ensemble.Member(network.name, view, function, classes, network.from_logits)
+    class_names = _exported_class_names(network, classifiers, dataset)
+    return ensemble.Member(network.name, transform, function, class_names, network.from_logits)
 
 
-def _export_classes(network: exported.Exported, sources: Sequence, dataset: Dataset) -> tuple[str, ...]:
-    """What the scores of an exported network stand for, which the file does not say: by their number."""
+def _exported_class_names(
+    network: exported.Exported, classifiers: Sequence[TrainedClassifier], dataset: Dataset
+) -> tuple[str, ...]:
+    """The class names of an exported network, which its file lacks: the first known ones of the right number."""
     imagenet = tuple(wnid for wnid, _ in imagenet_classes())
-    known = [source.dataset_info.class_names for source in sources[:1]] + [dataset.info.class_names, imagenet]
-    for class_names in known:
+    candidates = [classifier.dataset_info.class_names for classifier in classifiers[:1]]
+    for class_names in (*candidates, dataset.info.class_names, imagenet):
         if network.classes in (None, len(class_names)):
             return tuple(class_names)
     raise InputError(

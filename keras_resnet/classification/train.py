@@ -19,6 +19,7 @@ from keras_resnet.classification.pretrained import can_leave, run_info
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import pipeline, sources, statistics
 from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.transforms import NO_NORMALIZATION
 from keras_resnet.distribute import collectives
 from keras_resnet.distribute.strategy import describe, distributed
 from keras_resnet.errors import InputError
@@ -124,7 +125,8 @@ def _check(run: ClassifierRun, dataset: Dataset) -> None:
         raise InputError(
             f"pixel_mean must be off where train_size, {run.train_size[0]}, is not image_size, {run.image_size[0]}."
         )
-    info = dataclasses.replace(run.dataset_info, mean=(0.0,) * 3, std=(1.0,) * 3)
+    mean, std = NO_NORMALIZATION
+    info = dataclasses.replace(run.dataset_info, mean=mean, std=std)
     run = dataclasses.replace(run, config=dataclasses.replace(config, pixel_mean=False), dataset_info=info)
     pipeline.train(dataset, config.batch_size // config.accumulate, run.train_transform(), split=config.train_split)
     pipeline.evaluate(dataset, 1, run.eval_transform(), split=config.eval_split)
@@ -249,7 +251,7 @@ def _rules(model: keras.Model, config: ClassifierConfig, rate) -> dict[str, kera
 
 def _with_statistics(run: ClassifierRun, dataset: Dataset) -> ClassifierRun:
     """The run with the mean and standard deviation of its training images, computed and written to its folder."""
-    view = run.eval_transform((0.0,) * 3, (1.0,) * 3)
+    view = run.eval_transform(*NO_NORMALIZATION)
     broken = pipeline.BrokenFiles(dataset.count(run.config.train_split), run.config.max_broken)
     options = {"max_pixels": run.config.max_pixels, "threads": run.config.threads}
     mean, std = statistics.pixel_statistics(dataset, view, run.config.train_split, broken=broken, **options)

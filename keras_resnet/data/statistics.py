@@ -37,7 +37,7 @@ def pixel_statistics(
         f64[H,W,3], the mean of each pixel, whose own mean over H and W is that of each channel, and f64[3], both in
         [0, 255].
     """
-    plain = EvalTransform(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
+    plain = EvalTransform.unnormalized(view)
     total = np.zeros((*view.size, 3))
     squares = np.zeros(3)
     count = 0

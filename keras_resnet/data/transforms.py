@@ -18,6 +18,9 @@ MINIMUM_SCALE = 32
 """Smallest shorter side of a dense view in pixels."""
 
 
+NO_NORMALIZATION = ((0.0,) * 3, (1.0,) * 3)
+"""Mean and standard deviation that leave pixels in [0, 255] as they are."""
+
 CROP_FRACTION = 224 / 256
 """Side of the center crop over the shorter side, of photos whose size is not given (section 3.4)."""
 
@@ -69,6 +72,11 @@ class EvalTransform:
     def __post_init__(self) -> None:
         if 0 < self.resize < max(self.size):
             raise InputError(f"resize must be at least the crop, {max(self.size)}, or 0; got {self.resize}.")
+
+    @classmethod
+    def unnormalized(cls, transform: EvalTransform) -> EvalTransform:
+        """Return a transform of this class with the geometry of another one and without normalization."""
+        return cls(transform.size, *NO_NORMALIZATION, transform.resize, transform.exif)
 
     @property
     def shape(self) -> tuple[int | None, ...]:

@@ -1,10 +1,10 @@
-"""Networks and ensembles of them over a data set: one table row for each, in one network's memory at a time."""
+"""Evaluate networks and their ensemble over a data set, with one network in memory at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -17,26 +17,30 @@ from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import protocols, replicas
+from keras_resnet.evaluation.choices import SCALES
 from keras_resnet.evaluation.dense import fully_convolutional
 from keras_resnet.evaluation.metrics import Outcomes, Result
 from keras_resnet.evaluation.scores import RunningAverage, score
 from keras_resnet.ops import codecs
 
+Scored = Iterator[tuple[np.ndarray, np.ndarray]]
+"""Labels i64[B] and log-probabilities f64[B,K] of consecutive batches."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One network of an evaluation, loaded when its turn comes.
+    """One network of an evaluation, loaded when it is needed.
 
     Attributes:
-        name: as shown in tables.
-        view: its view for testing.
+        name: its name in tables.
+        transform: its test transform.
         function: dense -> (f32[B,H,W,3] -> scores); `dense` asks for the fully convolutional form.
-        class_names: what its scores stand for; None where nobody knows.
-        from_logits: whether its scores are logits or probabilities; None to see it from the first batch.
+        class_names: names of its classes; None if unknown.
+        from_logits: whether its scores are logits or probabilities; None to infer it from the first batch.
     """
 
     name: str
-    view: EvalTransform
+    transform: EvalTransform
     function: Callable[[bool], Callable]
     class_names: tuple[str, ...] | None = None
     from_logits: bool | None = None
@@ -45,19 +49,19 @@ class Member:
 def network(
     name: str,
     load: Callable[[], keras.Model],
-    view: EvalTransform,
+    transform: EvalTransform,
     class_names: Sequence[str] | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Member:
-    """A member from a Keras model.
+    """Return a member that evaluates a Keras model.
 
     Args:
-        name: as shown in tables.
-        load: returns the model, f32[B,H,W,3] -> f32[B,K]; called again for each protocol, so that no model stays in
-            memory.
-        view: its view for testing.
+        name: its name in tables.
+        load: returns the model, f32[B,H,W,3] -> f32[B,K]. It is called again for each protocol, so that no model stays
+            in memory.
+        transform: its test transform.
         class_names: names of the K classes.
-        strategy: shares batches among replicas.
+        strategy: distribution strategy whose replicas share each batch.
     """
 
     def function(dense: bool) -> Callable:
@@ -68,7 +72,7 @@ def network(
             model = load()
             return replicas.function(fully_convolutional(model) if dense else model, strategy)
 
-    return Member(name, view, function, None if class_names is None else tuple(class_names))
+    return Member(name, transform, function, None if class_names is None else tuple(class_names))
 
 
 def evaluate(
@@ -77,7 +81,7 @@ def evaluate(
     *,
     split: str = "test",
     protocol: str = "single",
-    scales: Sequence[int] = protocols.SCALES,
+    scales: Sequence[int] = SCALES,
     mirror: bool = False,
     average: str = "probabilities",
     batch_size: int = 256,
@@ -86,55 +90,57 @@ def evaluate(
     strategy: tf.distribute.Strategy | None = None,
     progress: bool = True,
 ) -> dict[str, Result]:
-    """Evaluate each network, and where there are several their ensemble, by one of the paper's protocols.
+    """Evaluate each network, and their ensemble if there are several, by one of the paper's protocols.
 
-    Networks are loaded one after the other and dropped; what is kept of them is one number for each image and class.
+    Networks are loaded one after the other and then dropped. For an ensemble, the log-probabilities of one pass stay in
+    memory: one number for each image and class.
 
     Args:
-        members: the networks; they may differ in depth, input size and normalisation, but not in their classes.
-        dataset: where the images come from.
-        split: which examples.
+        members: the networks; they may differ in depth, input size and normalization, but not in their classes.
+        dataset: the images.
+        split: the split to evaluate on.
         protocol: "single", "ten_crop" or "multi_scale".
-        scales: shorter sides of "multi_scale".
-        mirror: whether "multi_scale" sees the mirrored image too.
+        scales: shorter sides of "multi_scale" in pixels.
+        mirror: whether "multi_scale" includes the mirrored image.
         average: what is averaged over crops, positions, scales and networks: "probabilities" or "logits".
-        batch_size: pictures that a network sees at a time; an image counts once for each of its views. Whole images of
-            different sizes are seen one at a time.
-        max_pixels: larger images are an error.
+        batch_size: images in a batch; each view counts as one image. Whole images of different sizes are evaluated one
+            at a time.
+        max_pixels: larger images raise an error.
         label_map: i64[classes of the data set], the network's class of each; by default they are the same.
-        strategy: whose workers share the images, each its part of every batch; all of them get the same results.
-        progress: whether to show a bar with images/s and time left, on a terminal.
+        strategy: distribution strategy; each worker evaluates its part of every batch, and all get the same results.
+        progress: whether to show a progress bar, on a terminal.
 
     Returns:
-        Name -> `Result`; of several networks the last one is "ensemble of n".
+        Name -> `Result`. With several networks the last name is "ensemble of n".
 
     Raises:
-        ValueError: no networks, networks with different classes, a protocol that does not suit a network.
+        ValueError: there is no network, the networks' classes differ, or the protocol is unsuitable for a network.
     """
     if not members:
         raise InputError("an evaluation needs at least one network; got none.")
     _check_classes(members)
-    plans = [protocols.views(protocol, member.view, scales, mirror) for member in members]
+    views = [protocols.views(protocol, member.transform, scales, mirror) for member in members]
     count = dataset.count(split)
-    count_workers = collectives.count(strategy) if strategy else 1
+    workers = collectives.count(strategy) if strategy else 1
     context = None
-    if count_workers > 1:
-        context = tf.distribute.InputContext(count_workers, collectives.index(strategy), strategy.num_replicas_in_sync)
-    together = RunningAverage(average)
+    if workers > 1:
+        context = tf.distribute.InputContext(workers, collectives.index(strategy), strategy.num_replicas_in_sync)
+    ensemble = RunningAverage(average)
     results: dict[str, Result] = {}
     classes = None
-    bar = tqdm(total=count * sum(map(len, plans)), unit="image", disable=None if progress else True, dynamic_ncols=True)
-    with bar:
-        for member, views in zip(members, plans, strict=True):
-            function = member.function(protocols.is_dense(views[0]))
+    total = count * sum(map(len, views))
+    with tqdm(total=total, unit="image", disable=None if progress else True, dynamic_ncols=True) as bar:
+        for member, transforms in zip(members, views, strict=True):
+            function = member.function(protocols.is_dense(transforms[0]))
 
-            def passes(views=views, function=function, member=member):
-                for view in views:
-                    bar.set_description(f"{member.name} {protocol}" + (f" {view.resize}" if len(views) > 1 else ""))
-                    part = 1 if _sizes_differ(dataset, split, view) else batch_size // view.views // count_workers
-                    size = max(part, 1) * count_workers
+            def passes(member=member, transforms=transforms, function=function) -> Iterator[Scored]:
+                for transform in transforms:
+                    scale = f" {transform.resize}" if len(transforms) > 1 else ""
+                    bar.set_description(f"{member.name} {protocol}{scale}")
+                    part = 1 if _sizes_differ(dataset, split, transform) else batch_size // transform.views // workers
+                    size = max(part, 1) * workers
                     batches = pipeline.evaluate(
-                        dataset, size, view, split=split, max_pixels=max_pixels, context=context
+                        dataset, size, transform, split=split, max_pixels=max_pixels, context=context
                     )
                     scored = score(
                         function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits
@@ -142,78 +148,82 @@ def evaluate(
                     yield _counted(_of_all_workers(strategy, scored, count) if context else scored, bar)
 
             keep = len(members) > 1
-            outcomes, log_probabilities = _averaged(passes(), len(views), average, keep)
+            outcomes, log_probabilities = _averaged(passes(), len(transforms), average, keep)
             if classes not in (None, outcomes.classes):
                 raise InputError(f"networks must have the same classes; {member.name} has {outcomes.classes} scores.")
             classes = outcomes.classes
-            results[_unused(member.name, results)] = Result.of(outcomes)
+            results[_unique(member.name, results)] = Result.of(outcomes)
             if keep:
-                together.add(log_probabilities)
+                ensemble.add(log_probabilities)
                 labels = outcomes.label
     if len(members) > 1:
-        results[f"ensemble of {len(members)}"] = Result.of(Outcomes.of(labels, together.result()))
+        results[f"ensemble of {len(members)}"] = Result.of(Outcomes.of(labels, ensemble.result()))
     return results
 
 
-def _averaged(passes: Iterator, count: int, average: str, keep: bool) -> tuple[Outcomes, np.ndarray | None]:
-    """The outcomes of the average of `count` passes, and its log-probabilities where they are to be kept."""
+def _averaged(passes: Iterator[Scored], count: int, average: str, keep: bool) -> tuple[Outcomes, np.ndarray | None]:
+    """Outcomes of the average of `count` passes, and its log-probabilities if `keep`."""
     if count == 1 and not keep:
         return Outcomes.joined(Outcomes.of(labels, values) for labels, values in next(passes)), None
     total = RunningAverage(average)
-    for one in passes:
-        labels, values = zip(*((labels, values.astype("float32")) for labels, values in one), strict=True)
+    for scored in passes:
+        labels, values = zip(*((labels, values.astype("float32")) for labels, values in scored), strict=True)
         labels = np.concatenate(labels)
         total.add(np.concatenate(values))
     values = total.result()
     return Outcomes.of(labels, values), values
 
 
-def _mapped(batches, label_map: np.ndarray | None):
+def _mapped(batches: Iterable, label_map: np.ndarray | None) -> Iterator[tuple[tf.Tensor, np.ndarray]]:
+    """Batches with the labels of the network."""
     for images, labels, *_ in batches:
         yield images, labels.numpy() if label_map is None else label_map[labels.numpy()]
 
 
-def _of_all_workers(strategy: tf.distribute.Strategy, scored: Iterator, count: int) -> Iterator:
-    """Labels and log-probabilities of all images, of which each worker scored its part of every batch.
+def _of_all_workers(strategy: tf.distribute.Strategy, scored: Scored, count: int) -> Scored:
+    """Labels and log-probabilities of all images; each worker scored its part of every batch.
 
     Args:
-        strategy: of the workers.
+        strategy: the strategy of the workers.
         scored: labels i64[part] and log-probabilities f64[part,K] of this worker's part of each batch.
-        count: images in all; what is more than that only filled up the last batch.
+        count: number of images; the last batch may be padded with more.
     """
     # A message for each batch would take longer than a small batch.
     while batches := list(itertools.islice(scored, 32)):
         columns = []
-        for own in map(np.stack, zip(*batches, strict=True)):
-            parts = [np.frombuffer(part, own.dtype) for part in collectives.gather(strategy, own.tobytes())]
-            every = np.stack([part.reshape(own.shape) for part in parts], 1)  # [batches,workers,part,...]
-            columns.append(every.reshape(-1, *own.shape[2:])[:count])
+        for local in map(np.stack, zip(*batches, strict=True)):
+            parts = [np.frombuffer(part, local.dtype) for part in collectives.gather(strategy, local.tobytes())]
+            gathered = np.stack([part.reshape(local.shape) for part in parts], 1)  # [batches,workers,part,...]
+            columns.append(gathered.reshape(-1, *local.shape[2:])[:count])
         labels, values = columns
         count -= len(labels)
         yield labels, values
 
 
-def _counted(scored: Iterator, bar: tqdm) -> Iterator:
+def _counted(scored: Scored, bar: tqdm) -> Scored:
+    """The same, counted by the progress bar."""
     for labels, values in scored:
         bar.update(len(labels))
         yield labels, values
 
 
-def _sizes_differ(dataset: Dataset, split: str, view: EvalTransform) -> bool:
-    return None in view.shape and not isinstance(dataset.examples(split), Images)
+def _sizes_differ(dataset: Dataset, split: str, transform: EvalTransform) -> bool:
+    return None in transform.shape and not isinstance(dataset.examples(split), Images)
 
 
-def _unused(name: str, names) -> str:
-    """The name, with a number where it is taken."""
-    return name if name not in names else f"{name} ({sum(each.startswith(name) for each in names) + 1})"
+def _unique(name: str, names: Iterable[str]) -> str:
+    """The name, with a number if it is taken."""
+    taken = sum(other.startswith(name) for other in names)
+    return f"{name} ({taken + 1})" if name in names else name
 
 
 def _check_classes(members: Sequence[Member]) -> None:
-    """Raise unless all networks whose classes are known have the same ones."""
+    """Raise `InputError` unless all networks whose classes are known have the same ones."""
     known = [member for member in members if member.class_names is not None]
     for member in known[1:]:
         if member.class_names != known[0].class_names:
-            first, other = (
-                f"{each.name} has {len(each.class_names)} ({each.class_names[0]}, ...)" for each in (known[0], member)
+            first, second = (
+                f"{network.name} has {len(network.class_names)} ({network.class_names[0]}, ...)"
+                for network in (known[0], member)
             )
-            raise InputError(f"networks of an ensemble must have the same classes; {first}, {other}.")
+            raise InputError(f"networks of an ensemble must have the same classes; {first}, {second}.")

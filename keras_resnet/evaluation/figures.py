@@ -115,6 +115,6 @@ def pictures(dataset: Dataset, split: str, indices: Sequence[int], view: EvalTra
     """Read the images with these indices in a split, u8[n,H,W,3], without normalisation."""
     if not len(indices):
         return np.zeros((0, *view.size, 3), "uint8")
-    plain = EvalTransform(view.size, (0.0,) * 3, (1.0,) * 3, view.resize, view.exif)
+    plain = EvalTransform.unnormalized(view)
     batches = pipeline.evaluate(dataset.pick(split, indices), len(indices), plain, split="picked")
     return np.concatenate([np.clip(np.round(images), 0, 255).astype("uint8") for images, _ in batches])

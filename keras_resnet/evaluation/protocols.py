@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 from keras_resnet.data.transforms import DenseTransform, EvalTransform, IdentityTransform, TenCropTransform
 from keras_resnet.errors import InputError, check_choice
-
-PROTOCOLS = ("single", "ten_crop", "multi_scale")
-SCALES = (224, 256, 384, 480, 640)
-"""The paper's shorter sides."""
+from keras_resnet.evaluation.choices import PROTOCOLS, SCALES
 
 
 def views(

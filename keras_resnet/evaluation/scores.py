@@ -8,10 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from keras_resnet.errors import InputError, check_choice
-
-AVERAGES = ("probabilities", "logits")
-"""What is averaged over views, scales and networks; the first is the paper's: it averages "as in" AlexNet and VGG,
-which average the outputs of the softmax."""
+from keras_resnet.evaluation.choices import AVERAGES
 
 
 def are_probabilities(scores: np.ndarray) -> bool:

@@ -45,7 +45,7 @@ def option(
         minimum: smallest allowed value.
         maximum: largest allowed value.
         below: exclusive upper bound, instead of `maximum`.
-        choices: allowed values.
+        choices: allowed values, for a tuple those of its items.
         affects_result: whether a run with another value is another run; False for fields such as the data folder.
     """
     metadata = {
@@ -94,7 +94,8 @@ class Options:
         for field in dataclasses.fields(self):
             value, metadata = getattr(self, field.name), field.metadata
             if metadata.get("choices") and value is not None:
-                check_choice(field.name, value, metadata["choices"])
+                for item in value if isinstance(value, tuple) else (value,):
+                    check_choice(field.name, item, metadata["choices"])
             low, high, below = (metadata.get(key) for key in ("minimum", "maximum", "below"))
             if value is None or (low is None and high is None and below is None):
                 continue

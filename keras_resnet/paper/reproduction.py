@@ -14,6 +14,7 @@ from keras_resnet import files
 from keras_resnet.classification import evaluate, train
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.distribute.environment import environment
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.experiment import curves
 from keras_resnet.models import costs
@@ -131,7 +132,7 @@ def reproduce(
         curves.plot_panels(_panels(runs), out / f"{name}.png", highest=_highest(runs))
     recipes = {network: _recipe(of_seeds[0]) for network, of_seeds in configs.items()}
     sentences = dict.fromkeys(_sentence(of_seeds[0]) for of_seeds in configs.values())
-    details = {"command": command, "date": datetime.date.today().isoformat(), **evaluate.environment()}
+    details = {"command": command, "date": datetime.date.today().isoformat(), **environment()}
     details = {key: value for key, value in details.items() if value}
     values = {"title": experiment.title, **details, "recipes": recipes, "results": results}
     text = "\n\n".join(
@@ -211,8 +212,8 @@ def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]])
 
 
 def _test_error(run: ClassifierRun, views: str) -> float:
-    plan = evaluate.EvalConfig(views=(views,))
-    return evaluate.evaluate([run], plan, split=run.config.eval_split).rows[0].result.top1_error
+    config = evaluate.EvalConfig(views=(views,))
+    return evaluate.evaluate([run], config, split=run.config.eval_split).rows[0].result.top1_error
 
 
 def _cost(run: ClassifierRun) -> dict:

@@ -101,11 +101,11 @@ def of_networks(
         ValueError: an unknown data set or split.
     """
     images = evaluate.open_dataset(sources, dataset, data_dir)
-    split = split or evaluate.test_split(images)
+    split = split or evaluate.default_split(images)
     result = []
     with tqdm(total=images.count(split) * len(sources), unit="image", desc="responses", disable=None) as bar:
         for name, source in zip(unique_names(sources), sources, strict=True):
-            transform = evaluate.transform_for(source, images, None)
+            transform = evaluate.eval_transform(source, images)
             batches = pipeline.evaluate(images, batch_size, transform, split=split)
             result.append(layer_responses(source.load(), _counted(batches, bar), name))
     return result

@@ -11,7 +11,6 @@ Each takes `images` u8[1,H,W,3], RGB at the network's size, or another number of
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -86,7 +85,7 @@ def export(
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
     if dataset is None and ("int8" in variants or report_split):
         raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
-    view = _pixels_only(source.photo_transform())
+    view = EvalTransform.unnormalized(source.photo_transform())
     calibration = None
     if "int8" in variants:
         calibration = _calibration(dataset, calibration_split, calibration_images, view)
@@ -163,11 +162,6 @@ def convert(
             # The converter itself calls the interpreter that it says is deprecated.
             warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
             return converter.convert()
-
-
-def _pixels_only(view: EvalTransform) -> EvalTransform:
-    """The same view without normalisation, which is part of the network here."""
-    return dataclasses.replace(view, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def sample(dataset: Dataset, split: str, count: int) -> Dataset:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-import keras_resnet
 from keras_resnet.distribute import collectives
+from keras_resnet.distribute.environment import versions
 from keras_resnet.distribute.strategy import distributed, per_replica
 from keras_resnet.errors import InputError
 from keras_resnet.experiment.config import BaseConfig
@@ -56,9 +56,8 @@ def scope(strategy: tf.distribute.Strategy, config: BaseConfig) -> Iterator[None
         ValueError: workers differ, or the batch does not suit the replicas.
         errors.PeerLost: another worker ended or is silent.
     """
-    versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "keras_resnet": keras_resnet.__version__}
     with collectives.together(strategy), strategy.scope():
-        collectives.check_same(strategy, versions | dataclasses.asdict(config), "config")
+        collectives.check_same(strategy, versions() | dataclasses.asdict(config), "config")
         per_replica(strategy, config.batch_size)
         if strategy.num_replicas_in_sync > 1 and getattr(config, "accumulate", 1) > 1:
             raise InputError(f"accumulate must be 1 on several replicas; got {config.accumulate}: use more replicas.")

@@ -6,8 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_resnet.classification import evaluate as session
-from keras_resnet.classification import train
+from keras_resnet.classification import evaluate, train
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.distribute import launch
 from keras_resnet.experiment.curves import read_metrics
@@ -51,7 +50,7 @@ def test_two_workers(tmp_path, capfd):
     assert not (tmp_path / "different").exists()
     assert first["gathered"] == ["worker", "workerworker"]
     for found in first["evaluated"]:
-        (row,) = session.evaluate([ours], session.EvalConfig()).rows
+        (row,) = evaluate.evaluate([ours], evaluate.EvalConfig()).rows
         expected = row.result.numbers()
         assert (found["count"], found["top1_error"]) == (256, expected["top1_error"])
         assert found["loss"] == pytest.approx(expected["loss"], abs=1e-6)

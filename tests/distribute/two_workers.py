@@ -17,8 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import errors
-from keras_resnet.classification import evaluate as session
-from keras_resnet.classification import train
+from keras_resnet.classification import evaluate, train
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import sources
@@ -103,9 +102,9 @@ def evaluated(run_strategy, folder):
     """The rows of an evaluation of the network that both have trained."""
     found = []
     for size in (33, 1000):
-        plan = session.EvalConfig(views=("single",), batch_size=size)
+        config = evaluate.EvalConfig(views=("single",), batch_size=size)
         source = ClassifierRun.open(folder / "same")
-        for row in session.evaluate([source], plan, strategy=run_strategy).rows:
+        for row in evaluate.evaluate([source], config, strategy=run_strategy).rows:
             found.append(row.result.numbers())
     return found
 

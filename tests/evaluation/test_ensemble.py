@@ -26,10 +26,10 @@ def labels(dataset):
     return dataset.examples("test").labels
 
 
-def member(source, strategy=None, **view):
-    view = EvalTransform(source.image_size, source.mean, source.std, **view)
-    load = lambda: source.load(classifier_activation=None)  # noqa: E731
-    return ensemble.network(source.config.model, load, view, source.dataset_info.class_names, strategy)
+def member(run, strategy=None, **options):
+    transform = EvalTransform(run.image_size, run.mean, run.std, **options)
+    load = lambda: run.load(classifier_activation=None)  # noqa: E731
+    return ensemble.network(run.config.model, load, transform, run.dataset_info.class_names, strategy)
 
 
 def evaluate(members, dataset, **options):
@@ -106,12 +106,12 @@ def test_a_function_that_knows_nothing(dataset, labels):
 
 
 def test_networks_of_different_classes(run, dataset):
-    one = member(run)
-    other = ensemble.Member("other", one.view, one.function, ("a", "b"))
+    first = member(run)
+    other = ensemble.Member("other", first.transform, first.function, ("a", "b"))
     with pytest.raises(ValueError, match=r"must have the same classes; resnet20 has 7 \(0, ...\), other has 2"):
-        evaluate([one, other], dataset)
-    unnamed = ensemble.Member("other", one.view, lambda dense: lambda images: np.ones((len(images), 9)), None)
+        evaluate([first, other], dataset)
+    unnamed = ensemble.Member("other", first.transform, lambda dense: lambda images: np.ones((len(images), 9)), None)
     with pytest.raises(ValueError, match="networks must have the same classes; other has 9 scores"):
-        evaluate([one, unnamed], dataset)
+        evaluate([first, unnamed], dataset)
     with pytest.raises(ValueError, match="at least one network"):
         evaluate([], dataset)

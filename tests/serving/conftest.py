@@ -41,7 +41,7 @@ def digits_run(tmp_path_factory):
     from keras_resnet.models import weights
     from tests.serving.sources import settle
 
-    run = ClassifierRun(tmp_path_factory.mktemp("run"), PRESETS["digits_resnet20"], sources.load("digits").dataset_info)
+    run = ClassifierRun(tmp_path_factory.mktemp("run"), PRESETS["digits_resnet20"], sources.load("digits").info)
     run.create()
     weights.save(settle(run.build(), seed=2), run.weights)
     return run.path

@@ -89,7 +89,7 @@ def test_options(tmp_path):
 
 def test_a_mean_of_each_pixel_and_a_network_that_is_not_square(tmp_path):
     source = Source(tiny(input_shape=(8, 12, 3)), mean=np.random.default_rng(0).uniform(100, 140, (8, 12, 3)))
-    source.photo_transform = lambda: keras_resnet.data.views.EvalTransform((8, 12), source.mean, STD)
+    source.photo_transform = lambda: keras_resnet.data.transforms.EvalTransform((8, 12), source.mean, STD)
     served = Model(saved_model.export(source, tmp_path / "m"))
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3)).astype("uint8")
     expected = source.model.predict_on_batch((images - np.float32(source.mean)) / np.float32(STD))
