@@ -53,7 +53,7 @@ setup(
             "tensorflow-metadata<1.18",
         ],
         "detection": ["pycocotools"],
-        "docs": ["mkdocs", "mkdocstrings[python]"],
+        "docs": ["mkdocs-material", "mkdocstrings[python]"],
         "tflite": ["ai-edge-litert"],
         "torch": ["torch>=2.6"],
         "test": ["ai-edge-litert", "mypy", "openvino", "psutil", "pytest", "pytest-xdist", "ruff", "torch>=2.6"],
