@@ -1,23 +1,26 @@
-"""The docs: every command and block of Python is executed, links lead somewhere, the reference names every module.
+"""The docs: every command and Python block is executed, links resolve, and the API reference lists every module.
 
-A page is read in its order in a folder of its own, which has what a reader is thought to have: photos, weights, runs.
-Networks are cut to one block a stage (`small_networks`), and what takes long or a download is replaced by the tables
-below; what cannot be executed at all is in `NOT_EXECUTED`, with the reason.
+The blocks of a page are executed in order, in a folder of its own that contains the files that a reader is assumed to
+have: photos, weights, runs. Networks have one block per stage (`small_networks`), and long runs and downloads are
+replaced according to the tables below; blocks that cannot be executed are listed in `NOT_EXECUTED` with the reason.
 """
 
 import ast
 import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.test_idx import folder as idx_folder
+from tests.data.idx_files import folder as idx_folder
 from tests.detection.data.folders import voc_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,7 +34,7 @@ COMMANDS = [
     ("--dataset=cifar10", "--dataset=synthetic:32x32x10", "CIFAR-10 is a download"),
     (" --download", "", "no data set is fetched"),
 ]
-"""In commands: what stands there, what is executed instead, why."""
+"""Text in commands, its replacement, and the reason."""
 
 APPENDED = [
     (
@@ -41,13 +44,16 @@ APPENDED = [
     ),
     (r"train (?!.*bccd)", "--steps=2 --batch_size=4"),
     (r"train .*--preset=(cifar10|fashion_mnist)(?!.*--dataset)", "--dataset=synthetic:32x32x10"),
-    (r"train .*--preset=imagenet", "--dataset=synthetic:48x48x4 --image_size=32 --scales=40,48 --eval_split=test[:20]"),
+    (
+        r"train .*--preset=imagenet",
+        "--dataset=synthetic:48x48x4 --image_size=32 --scale_range=40,48 --eval_split=test[:20]",
+    ),
     (r"train .*folder:PHOTOS", "--image_size=32"),
     (r"(evaluate|responses) .*\.th\b", "--dataset=synthetic:32x32x10"),
     (r"evaluate .*multi_scale", "--scales=64,96"),
     (r"export .*--workdir=runs/(?!bccd).*--format=tflite", "--calibration_images=20 --report_images=20"),
 ]
-"""Commands of `keras-resnet` -> flags that make them small; they come last, and so override."""
+"""Commands of `keras-resnet` and flags that make them short; the last flag takes precedence."""
 
 PYTHON = [
     ('"cifar10"', '"synthetic:32x32x10"', "CIFAR-10 is a download"),
@@ -59,34 +65,34 @@ PYTHON = [
     ("steps=20, decay_steps=(), eval_steps=10)", "steps=2, batch_size=4, decay_steps=())", "20 steps"),
     ("steps=100)", "steps=1)", "100 batches"),
 ]
-"""The same for blocks of Python."""
+"""The same for Python blocks."""
 
 NOT_EXECUTED = [
-    (r"make (test|demo|dist|docs|format|clean-install|help)\b", "the tests are run by it, or it builds for minutes"),
+    (r"make (test|demo|dist|docs|format|clean-install|help)\b", "runs these tests, or builds for minutes"),
     (r"(\w+=\S+ )?pip install ", "installs packages; test_scripts.py installs the wheel"),
-    (r"\.venv/bin/", "the environment that make builds"),
+    (r"\.venv/bin/", "uses the environment that make creates"),
     (r"pre-commit install$", "changes the repository's hooks"),
-    (r"cd (\S+) && docker compose up$", "there is no docker; the folder must have its compose.yaml"),
-    (r"python ((examples|export|benchmarks)/\w+\.py)", "a script with a test of its own; its flags are compared"),
+    (r"cd (\S+) && docker compose up$", "docker is not installed; the folder must contain a compose.yaml"),
+    (r"python ((examples|export|benchmarks)/\w+\.py)", "tested by test_scripts.py; its flags are checked"),
     (
         r"keras-resnet (launch|train .*--strategy=)",
-        "distribute/test_launch.py and test_strategy.py have workers; flags are parsed",
+        "distribute/test_launch.py and test_strategy.py start workers; its flags are parsed",
     ),
-    (r"keras-resnet train .*bccd.*--weights=resnet50_w", "as another of docs/detection.md; its flags are parsed"),
+    (r"keras-resnet train .*bccd.*--backbone_weights=resnet50_w", "similar to docs/detection.md; its flags are parsed"),
     (r"keras-resnet reproduce ", "paper/test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",
-        "as that of docs/serving.md; parsed",
+        "similar to docs/serving.md; its flags are parsed",
     ),
-    (r"keras-resnet export --weights=resnet50-11ad3fa6.pth", "as another of docs/serving.md; its flags are parsed"),
-    (r"keras-resnet evaluate --weights=resnet50_weights", "as with --weights=imagenet; its flags are parsed"),
-    (r"keras-resnet evaluate --saved_model", "test_commands.py evaluates exports; its flags are parsed"),
+    (r"keras-resnet export --weights=resnet50-11ad3fa6.pth", "similar to docs/serving.md; its flags are parsed"),
+    (r"keras-resnet evaluate --weights=resnet50_weights", "similar to --weights=imagenet; its flags are parsed"),
+    (r"keras-resnet evaluate --saved_model", "classification/test_evaluate.py evaluates exports; its flags are parsed"),
     (
         r"import safetensors.torch, torchvision\n",
         "torchvision is not installed; its files are compared in docs/weights.md",
     ),
 ]
-"""Beginnings of commands and blocks -> why they are not executed."""
+"""Patterns of commands and blocks that are not executed, and the reason."""
 
 
 def blocks(page):
@@ -97,14 +103,14 @@ def blocks(page):
 
 
 def commands(text):
-    """The commands of a shell block, without comments and with continued lines joined."""
+    """Yield the commands of a shell block, without comments and with continued lines joined."""
     for line in text.replace("\\\n", " ").splitlines():
         if command := re.sub(r"\s+#.*|^#.*", "", line).strip():
             yield re.sub(r"\s+", " ", command)
 
 
 def reason(code):
-    """Why a command or block is not executed; None where it is."""
+    """Return why a command or block is not executed, or None if it is."""
     return next((why for beginning, why in NOT_EXECUTED if re.match(beginning, code)), None)
 
 
@@ -115,17 +121,17 @@ EXECUTED_AT = {
     if language == "sh"
     for command in commands(text)
 }
-"""Command -> the first page of docs/ that has it, or else the page that does: there it is executed, once."""
+"""Command -> the page on which it is executed, once: the first in docs/, or else the README or CONTRIBUTING."""
 
 
 @pytest.fixture(scope="module")
 def belongings(small_networks, tmp_path_factory):
-    """A folder with what a reader has, and the published weights of a ResNet-50 in a cache."""
+    """A folder with a reader's files, and the published weights of a ResNet-50 in a cache."""
     import keras_resnet
     from keras_resnet.classification.config import ClassifierConfig
+    from keras_resnet.classification.train import train
     from keras_resnet.models import weights
     from keras_resnet.models.weights import published
-    from keras_resnet.training import train
 
     root = tmp_path_factory.mktemp("belongings")
     random = np.random.default_rng(0)
@@ -144,7 +150,7 @@ def belongings(small_networks, tmp_path_factory):
         "resnet56-4bfd9763.th": (keras_resnet.ResNet56(), "cifar10_akamaster"),
     }
     for name, (model, origin) in made.items():
-        # A file is known by its content, whatever its name.
+        # Files are recognized by their content, not by their name.
         info = published.model_info(model.name, origin)
         if info.resize:
             info = dataclasses.replace(info, image_size=64, resize=72)
@@ -164,7 +170,7 @@ def belongings(small_networks, tmp_path_factory):
 
 @pytest.fixture
 def reader(belongings, tmp_path, monkeypatch):
-    """The page's own folder, as the current one."""
+    """A copy of `belongings` as the current folder."""
     from keras_resnet.models.weights import published
 
     home = tmp_path / "home"
@@ -173,28 +179,28 @@ def reader(belongings, tmp_path, monkeypatch):
     info = published.model_info("resnet50", "imagenet")
     digest = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     small = dataclasses.replace(info, image_size=64, resize=72, digest=digest)
-    monkeypatch.setattr(published, "PUBLISHED", tuple(small if one == info else one for one in published.PUBLISHED))
+    monkeypatch.setattr(published, "PUBLISHED", tuple(small if row == info else row for row in published.PUBLISHED))
     monkeypatch.setenv(published.CACHE_VARIABLE, str(home))
     monkeypatch.chdir(home)
     return home
 
 
 def small(command):
-    """The command that is executed in the place of one of `keras-resnet`."""
-    for text, instead, _ in COMMANDS:
-        command = command.replace(text, instead)
+    """Return the command that is executed instead of a command of `keras-resnet`."""
+    for text, replacement, _ in COMMANDS:
+        command = command.replace(text, replacement)
     return " ".join([command, *(flags for pattern, flags in APPENDED if re.match(f"keras-resnet {pattern}", command))])
 
 
 def execute(command):
-    """Execute one command of `keras-resnet`, or parse its flags, or see that what it names is there."""
+    """Execute a command of `keras-resnet`; of other commands, check the flags, targets or files that they name."""
     from keras_resnet.cli import main as cli
 
     if reason(command) is None:
         program, verb, *arguments = shlex.split(small(command))
         for argument in arguments:
             if verb == "train" and argument.startswith("--workdir="):
-                shutil.rmtree(argument.removeprefix("--workdir="), ignore_errors=True)  # what the reader had
+                shutil.rmtree(argument.removeprefix("--workdir="), ignore_errors=True)  # one of `belongings`
         if verb == "convert":
             pathlib.Path(arguments[-1]).unlink(missing_ok=True)
         assert program == "keras-resnet", f"{command!r} is neither executed nor in NOT_EXECUTED"
@@ -211,7 +217,7 @@ def execute(command):
 
 
 def parse(verb, *arguments):
-    """Let a verb of `keras-resnet` parse its flags and do nothing else."""
+    """Parse the flags of a command of `keras-resnet` without running it."""
     from keras_resnet.cli import main as cli
 
     cli.parse(verb, arguments)
@@ -220,7 +226,7 @@ def parse(verb, *arguments):
 
 
 def flags_of(script):
-    """Names of the flags that a script defines, those of its configuration included."""
+    """Return the names of the flags that a script defines, including those of its configuration."""
     from keras_resnet.classification.config import ClassifierConfig
     from keras_resnet.detection.config import DetectorConfig
 
@@ -248,15 +254,15 @@ def test_blocks_are_executed(page, reader):
                     done.add(command)
         elif language == "python":
             if reason(text) is None:
-                for found, instead, _ in PYTHON:
-                    text = text.replace(found, instead)
+                for original, replacement, _ in PYTHON:
+                    text = text.replace(original, replacement)
                 exec(compile("\n" * line + text, str(page), "exec"), names)
         else:
             assert language == "text", f"{where}: a block must be sh, python or text"
 
 
 def test_tables_of_replacements_are_used():
-    """No line of the tables above is left from a text that is gone."""
+    """Every row of the tables above matches a block of the docs."""
     everything = [(language, text) for page in PAGES for _, language, text in blocks(page)]
     python = "".join(text for language, text in everything if language == "python")
     shell = [command for language, text in everything if language == "sh" for command in commands(text)]
@@ -281,13 +287,13 @@ def test_scripts_in_the_docs_have_tests():
 
 
 def anchors(page):
-    """What the headings of a page can be linked by, as GitHub and mkdocs make it."""
+    """Return the anchors of a page's headings, as GitHub and mkdocs generate them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
     return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "docs/api").glob("*.md")], ids=str)
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("https://"):
@@ -299,13 +305,26 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(file), f"{page.name} links to {target}"
 
 
-def test_the_reference_names_every_module():
+def test_the_api_reference_lists_every_module():
     named = re.findall(r"^::: (\S+)$", "".join(path.read_text() for path in (ROOT / "docs/api").glob("*.md")), re.M)
     modules = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "keras_resnet").rglob("*.py")]
-    assert sorted(named) == sorted(".".join(path.parts) for path in modules if path.name != "__init__")
+    assert sorted(named) == sorted(".".join(path.parts) for path in modules if not path.name.startswith("__"))
 
 
-def test_pictures_are_used():
+def test_images_are_used():
     text = "".join(page.read_text() for page in PAGES)
-    for picture in (ROOT / "docs").glob("*.png"):
-        assert picture.name in text
+    for image in (ROOT / "docs").glob("*.png"):
+        assert image.name in text
+
+
+@pytest.mark.slow
+def test_the_site_loads_nothing_from_other_hosts(tmp_path):
+    pytest.importorskip("mkdocs", reason="the docs are built on the main stack")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        tags = re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page.read_text(encoding="utf-8"))
+        assert not [tag for tag in tags if re.search(r"""(src|href)=["']?(https?:)?//""", tag)], page.name

@@ -1,30 +1,13 @@
 """IDX files: what is read is what was written, and nothing else is."""
 
 import gzip
-import struct
 
 import numpy as np
 import pytest
 
 from keras_resnet.data import idx, sources
 from keras_resnet.data.dataset import Images
-
-
-def encoded(array, kind=8):
-    """The bytes of an IDX file, by the format's own description."""
-    header = struct.pack(">BBBB", 0, 0, kind, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.astype("uint8").tobytes()
-
-
-def folder(path, images, labels, compress=True):
-    """The four files of a data set; half of the examples are for testing."""
-    path.mkdir(exist_ok=True)
-    half = len(labels) // 2
-    for prefix, part in (("train", slice(half, None)), ("t10k", slice(half))):
-        for name, content in (("images-idx3", images[part]), ("labels-idx1", labels[part])):
-            target = path / f"{prefix}-{name}-ubyte{'.gz' if compress else ''}"
-            target.write_bytes(gzip.compress(encoded(content)) if compress else encoded(content))
-    return path
+from tests.data.idx_files import encoded, folder
 
 
 @pytest.mark.parametrize("compress", [True, False])
