@@ -49,7 +49,7 @@ def info(
     """
     with _opened(path, stride_in_1x1) as stored:
         name = _options(stored, model)["name"]
-        if weights.HEAD[0] not in stored.shapes:
+        if weights.files.HEAD[0] not in stored.shapes:
             raise InputError("it has no classifier")
         if mode is not None:
             check_choice("preprocessing", mode, tuple(MODES))
@@ -110,8 +110,8 @@ def _options(stored: weights.Stored, model: str | None) -> dict:
         "shortcut": {"none": None, "identity": "B"}.get(said.shortcut, said.shortcut),
         "zero_channels": said.zero_channels or "halves",
         "stride_in_1x1": said.stride_in_1x1 is not False,
-        "include_top": weights.HEAD[0] in stored.shapes,
-        "classes": stored.shapes.get(weights.HEAD[0], (0, 1000))[-1],
+        "include_top": weights.files.HEAD[0] in stored.shapes,
+        "classes": stored.shapes.get(weights.files.HEAD[0], (0, 1000))[-1],
         "channels": stored.shapes[STEM][2],
         "name": net.name.lower() if net else "resnet",
     }
