@@ -18,7 +18,7 @@ from keras_resnet.cli import main as cli
 from keras_resnet.detection import train as detection
 from keras_resnet.detection.config import PRESETS
 from keras_resnet.detection.data import sources
-from keras_resnet.detection.faster_rcnn import faster_rcnn
+from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.models.architectures import ARCHITECTURES
 from keras_resnet.training import finetuning
 
@@ -52,7 +52,8 @@ def main(_):
         depth = 2 + 3 * sum(blocks)
         backbone = dataclasses.replace(whole, name=f"ResNet{depth}", depth=depth, stages=stages)
         keras.utils.set_random_seed(config.seed)
-        model = faster_rcnn(backbone, len(dataset.info.class_names), **_without_backbone(config))
+        network = config.network().replace(backbone=backbone)
+        model = FasterRCNN(network, len(dataset.info.class_names), config.precision)
         model.load_backbone(classifier)
         run = detection.fit(model, dataset, config, pathlib.Path(FLAGS.workdir, backbone.name.lower()))
         record = json.loads(run.metrics.read_text(encoding="utf-8").splitlines()[-1])
@@ -63,10 +64,6 @@ def main(_):
     print(f"| blocks a stage | layers | parameters | mAP@.5 | {' | '.join(dataset.info.class_names)} |")
     print("|---|---:|---:|" + "---:|" * (1 + len(dataset.info.class_names)))
     print("\n".join(rows))
-
-
-def _without_backbone(config) -> dict:
-    return {name: value for name, value in config.detector_options().items() if name != "backbone"}
 
 
 if __name__ == "__main__":

@@ -6,22 +6,51 @@ The names follow detectron2.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, did_you_mean
 from keras_resnet.experiment.config import BaseConfig, Options, option
+from keras_resnet.models.architectures import Architecture
+
+ConfigT = TypeVar("ConfigT", bound="FasterRCNNConfig")
 
 
 @dataclasses.dataclass(frozen=True)
 class FasterRCNNConfig(Options):
-    """The options of Faster R-CNN besides its classes (appendix A of the paper; Ren et al., 2015)."""
+    """The options of Faster R-CNN besides its classes (appendix A of the paper; Ren et al., 2015).
 
-    backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network")
+    `backbone` is the name of a network, or an `Architecture`.
+    """
+
+    RENAMED: ClassVar[dict[str, str | tuple[str, ...]]] = {
+        "straddle": "straddle_thresh",
+        "smallest": "min_proposal_size",
+        "rpn_batch": "rpn_batch_size_per_image",
+        "train_proposals": ("pre_nms_topk_train", "post_nms_topk_train"),
+        "test_proposals": ("pre_nms_topk_test", "post_nms_topk_test"),
+        "regions": "roi_batch_size_per_image",
+        "positive_share": "positive_fraction",
+        "background": "bg_iou_low",
+        "pool_size": "roi_pool_size",
+        "score": "score_thresh",
+        "overlap": "nms_thresh",
+        "detections": "detections_per_image",
+    }
+
+    # An `Architecture` is frozen, so a shared default is safe.
+    backbone: str | Architecture = option(  # noqa: RUF009
+        "resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network"
+    )
     anchor_scales: tuple[float, ...] = option((128.0, 256.0, 512.0), "Sides of the anchors in pixels.", "network")
     anchor_ratios: tuple[float, ...] = option((0.5, 1.0, 2.0), "Heights of the anchors over their widths.", "network")
+    anchor_offset: float = option(
+        0.5, "Center of the first anchors in strides: 0.5 as in Caffe's Faster R-CNN; Detectron2's is 0.", "network"
+    )
     straddle_thresh: float = option(
         0.0, "Pixels by which trained anchors may reach over the border; negative to train all anchors.", "network"
     )
+    rpn_filters: int = option(512, "Filters of the 3x3 convolution of the RPN.", "network", minimum=1)
+    rpn_batch_size_per_image: int = option(256, "Anchors of an image in a training step.", "network", minimum=1)
     min_proposal_size: float = option(16.0, "Smallest side of a proposal in pixels.", "network", minimum=0)
     pre_nms_topk_train: int = option(12_000, "Proposals before NMS in training.", "network", minimum=1)
     post_nms_topk_train: int = option(2_000, "Proposals after NMS in training.", "network", minimum=1)
@@ -35,6 +64,7 @@ class FasterRCNNConfig(Options):
         0.0, "Regions that overlap every object less than this are not trained; 0.1 for VOC.", "network"
     )
     roi_pooling: str = option("max", "max (the paper's) or align.", "network", choices=("max", "align"))
+    roi_pool_size: int = option(14, "Rows and columns of the grid of a pooled region.", "network", minimum=1)
     context: bool = option(
         False, "Append the features of the whole image to those of each region (appendix B).", "network"
     )
@@ -43,36 +73,50 @@ class FasterRCNNConfig(Options):
     nms_thresh: float = option(0.3, "IoU above which NMS suppresses the weaker box of a class.", "network")
     detections_per_image: int = option(100, "Most detections of an image.", "network", minimum=1)
     refine: bool = option(False, "Refine boxes iteratively and vote in testing (appendix B).", "network")
+    region_chunk: int = option(
+        64,
+        "Regions that go through conv5_x together in testing, which bounds the memory.",
+        "network",
+        minimum=1,
+        affects_result=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.anchor_scales or not self.anchor_ratios:
             raise InputError("anchor_scales and anchor_ratios must not be empty.")
 
+    def replace(self: ConfigT, **options: Any) -> ConfigT:
+        """Return the configuration with some options changed.
+
+        Raises:
+            ValueError: an unknown option, or a value that is not allowed.
+        """
+        for name in options:
+            if name not in self.field_names():
+                raise InputError(
+                    f"options of a detector must be fields of {type(self).__name__}; "
+                    f"got {name!r}{did_you_mean(name, self.field_names())}."
+                )
+        return dataclasses.replace(
+            self, **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig(FasterRCNNConfig, BaseConfig):
     """Everything that determines the result of a detector's run; each field is a flag of the same name."""
 
-    RENAMED: ClassVar[dict[str, str | tuple[str, ...]]] = {
+    RENAMED: ClassVar[dict[str, str | tuple[str, ...]]] = FasterRCNNConfig.RENAMED | {
         "shorter": "min_size",
         "longer": "max_size",
         "flip": "vertical_flip",
         "max_boxes": "max_gt_boxes",
         "weights": "backbone_weights",
         "start": "init_weights",
-        "straddle": "straddle_thresh",
-        "smallest": "min_proposal_size",
-        "train_proposals": ("pre_nms_topk_train", "post_nms_topk_train"),
-        "test_proposals": ("pre_nms_topk_test", "post_nms_topk_test"),
-        "regions": "roi_batch_size_per_image",
-        "positive_share": "positive_fraction",
-        "background": "bg_iou_low",
-        "score": "score_thresh",
-        "overlap": "nms_thresh",
-        "detections": "detections_per_image",
     }
 
+    backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network")
     dataset: str = option(
         "voc/2007", "folder:PATH (PASCAL VOC's or COCO's layout) or a tensorflow-datasets name.", "data"
     )
@@ -121,9 +165,9 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
         if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean):
             raise InputError(f"mean and std must be three numbers each, or none; got {self.mean} and {self.std}.")
 
-    def detector_options(self) -> dict[str, Any]:
-        """Return the arguments of `faster_rcnn` except for the classes."""
-        return {name: getattr(self, name) for name in FasterRCNNConfig.field_names()} | {"policy": self.precision}
+    def network(self) -> FasterRCNNConfig:
+        """Return the options of the network alone."""
+        return FasterRCNNConfig(**{name: getattr(self, name) for name in FasterRCNNConfig.field_names()})
 
 
 _VOC = DetectorConfig(bg_iou_low=0.1)

@@ -130,9 +130,9 @@ def _types(style: str, model) -> dict[str, tf.TensorSpec]:
     """What `detector` returns for one image."""
     number = tf.float32 if style == "tf_od" else tf.int32
     specs = {
-        "detection_boxes": tf.TensorSpec([model.detections_per_image, 4], tf.float32),
-        "detection_scores": tf.TensorSpec([model.detections_per_image], tf.float32),
-        "detection_classes": tf.TensorSpec([model.detections_per_image], number),
+        "detection_boxes": tf.TensorSpec([model.config.detections_per_image, 4], tf.float32),
+        "detection_scores": tf.TensorSpec([model.config.detections_per_image], tf.float32),
+        "detection_classes": tf.TensorSpec([model.config.detections_per_image], number),
         "num_detections": tf.TensorSpec([], number),
     }
     if style == "model_garden":

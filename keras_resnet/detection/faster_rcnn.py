@@ -10,83 +10,80 @@ model.predict_on_batch({"images": images, "image_size": image_size})
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_resnet import compat
-from keras_resnet.detection import losses, matching, nms, roi, rpn
-from keras_resnet.detection.anchors import cell_anchors, grid_anchors
+from keras_resnet.detection import anchors, losses, matching, nms, roi, rpn
+from keras_resnet.detection.config import FasterRCNNConfig
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import blocks, resnet
 from keras_resnet.models.architectures import ARCHITECTURES, STEMS, Architecture, Stage
-from keras_resnet.ops import boxes
+from keras_resnet.ops import boxes as box_ops
+from keras_resnet.training import finetuning
 
 BACKBONES = {name.lower(): net for name, net in ARCHITECTURES.items() if net.stem == "imagenet"}
-"""Name -> architecture of the networks that can carry a detector."""
+"""Name -> architecture of the networks that can be a backbone."""
 
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Factors of the detector's deltas, the inverse of their usual spread (Fast R-CNN's code)."""
+"""Factors of the detector's deltas, the inverses of their standard deviations (Fast R-CNN's code)."""
 
 LOSSES = ("rpn_class_loss", "rpn_box_loss", "roi_class_loss", "roi_box_loss")
 
 
-@keras.saving.register_keras_serializable(package="keras_resnet")
-class FasterRCNN(keras.Model):
-    """The detector; see `faster_rcnn` for the arguments.
+class GroundTruth(NamedTuple):
+    """The ground truth of a batch: boxes f32[B,G,4], labels i32[B,G] from 1, valid bool[B,G] and crowd bool[B,G].
 
-    In training it takes images f32[B,H,W,3], image_size f32[B,2], boxes f32[B,G,4], labels i32[B,G] from 1 with 0 for
-    padding, crowd i32[B,G] with 1 for groups, and seed i32[B,2], adds its four losses, and returns them. Otherwise it
-    takes images and image_size, and returns the fields of `nms.PaddedDetections` as a dictionary. Boxes are in pixels.
+    Padding is neither valid nor a crowd; a crowd is not valid.
     """
 
-    def __init__(
-        self,
-        backbone: str | Architecture = "resnet101",
-        classes: int = 20,
-        *,
-        anchor_scales: Sequence[float] = (128, 256, 512),
-        anchor_ratios: Sequence[float] = (0.5, 1, 2),
-        anchor_offset: float = 0.5,
-        straddle_thresh: float = 0.0,
-        rpn_filters: int = 512,
-        rpn_batch: int = 256,
-        min_proposal_size: float = 16.0,
-        pre_nms_topk_train: int = 12_000,
-        post_nms_topk_train: int = 2_000,
-        pre_nms_topk_test: int = 6_000,
-        post_nms_topk_test: int = 300,
-        roi_batch_size_per_image: int = 128,
-        positive_fraction: float = 0.25,
-        bg_iou_low: float = 0.0,
-        roi_pooling: str = "max",
-        pool_size: int = 14,
-        context: bool = False,
-        freeze_at: int = 2,
-        score_thresh: float = 0.05,
-        nms_thresh: float = 0.3,
-        detections_per_image: int = 100,
-        refine: bool = False,
-        region_chunk: int = 64,
-        policy=None,
-        name: str = "faster_rcnn",
-        **kwargs,
-    ):
-        # Boxes must not be cast to half precision on their way in; `policy` is that of the convolutions.
-        super().__init__(name=name, **{**kwargs, "dtype": "float32"})
-        given = {key: value for key, value in locals().items() if key not in ("self", "kwargs", "__class__", "name")}
-        architecture = _architecture(backbone)
-        check_choice("roi_pooling", roi_pooling, roi.POOLINGS)
-        check_choice("freeze_at", freeze_at, range(len(architecture.stages) + 2))
+    boxes: tf.Tensor
+    labels: tf.Tensor
+    valid: tf.Tensor
+    crowd: tf.Tensor
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, tf.Tensor]) -> GroundTruth:
+        """Read the ground truth from the inputs of the model in training."""
+        labels = inputs["labels"]
+        crowd = (inputs["crowd"] > 0) & (labels > 0)
+        return cls(inputs["boxes"], labels, (labels > 0) & ~crowd, crowd)
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class FasterRCNN(keras.Model):
+    """The detector, with fresh weights; `faster_rcnn` builds it from keyword arguments.
+
+    In training it takes images f32[B,H,W,3], image_size f32[B,2], boxes f32[B,G,4], labels i32[B,G] from 1 with 0 for
+    padding, crowd i32[B,G] with 1 for groups, and seed i32[B,2]; it adds its four losses and returns them. Otherwise it
+    takes images and image_size and returns the fields of `nms.PaddedDetections` as a dictionary. Boxes are in pixels.
+
+    Batch norm is frozen, as in appendix A: an affine function of the statistics that came with the weights.
+
+    Args:
+        config: the options; `backbone` may also be an `Architecture`.
+        classes: object classes, without the background.
+        policy: dtype policy of the convolutions, e.g. "mixed_bfloat16", by default Keras' global policy; everything
+            else is float32.
+        name: name of the model.
+
+    Raises:
+        ValueError: an argument is not allowed.
+    """
+
+    def __init__(self, config: FasterRCNNConfig, classes: int, policy: Any = None, name: str = "faster_rcnn"):
+        # Boxes must not be cast to half precision, so the model itself is float32.
+        super().__init__(name=name, dtype="float32")
+        architecture = _architecture(config.backbone)
+        check_choice("freeze_at", config.freeze_at, range(len(architecture.stages) + 2))
         if classes < 1:
             raise InputError(f"classes must be at least 1; got {classes}.")
-        self.given = {**given, "backbone": backbone if isinstance(backbone, str) else dataclasses.asdict(backbone)}
-        for key, value in given.items():
-            if key not in ("backbone", "policy"):
-                setattr(self, key, value)
-        policy = compat.policy_of(policy) if policy is not None else compat.dtype_policy()
-        self.given["policy"] = policy.name
+        self.config = config
+        self.classes = classes
+        self.policy = compat.policy_of(policy) if policy is not None else compat.dtype_policy()
 
         self.stride = STEMS[architecture.stem].total_stride
         for stage in architecture.stages[:-1]:
@@ -99,43 +96,49 @@ class FasterRCNN(keras.Model):
             shortcut=architecture.shortcut,
             input_shape=(None, None, 3),
             name="trunk",
-            dtype=policy,
+            dtype=self.policy,
         )
-        self.cell = cell_anchors(anchor_scales, anchor_ratios)
+        self.cell_anchors = anchors.cell_anchors(config.anchor_scales, config.anchor_ratios)
         channels = self.trunk.output_shape[-1]
-        self.rpn = rpn.head(channels, rpn_filters, len(self.cell), policy)
-        self.region_network = _region_network(architecture, pool_size, channels, policy)
-        self.siblings = _siblings(self.region_network.output_shape[-1] * (2 if context else 1), classes)
-        _freeze([self.trunk, self.region_network], freeze_at)
+        self.rpn = rpn.head(channels, config.rpn_filters, len(self.cell_anchors), self.policy)
+        self.region_network = _region_network(architecture, config.roi_pool_size, channels, self.policy)
+        self.siblings = _siblings(self.region_network.output_shape[-1] * (2 if config.context else 1), classes)
+        for network in (self.trunk, self.region_network):
+            finetuning.freeze(network, config.freeze_at, norm=True)
         self.train_rpn = self.train_detector = True
         self.loss_means = {name: keras.metrics.Mean(name=name) for name in LOSSES}
-        self.proposer = None
+        self.proposer: Callable[[tf.Tensor, tf.Tensor], rpn.Proposals] | None = None
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
         images, image_size = inputs["images"], inputs["image_size"]
         features = self.trunk(images, training=False)
-        logits, deltas, anchors = self._anchored(features)
+        logits, deltas, all_anchors = self._rpn_outputs(features)
         if training:
-            return self._learn(inputs, features, logits, deltas, anchors)
-        regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self._topk(training=False))
-        found, probabilities = self.classify(features, regions, image_size)
-        if self.refine:
-            again = self.best_boxes(found, probabilities)
-            new_found, new_probabilities = self.classify(features, again, image_size)
-            found, valid = tf.concat([found, new_found], 1), tf.concat([valid, valid], 1)
-            probabilities = tf.concat([probabilities, new_probabilities], 1)
-        return self.select(found, probabilities, valid)
+            return self._training_losses(inputs, features, logits, deltas, all_anchors)
+        regions, valid, _ = self._proposals(logits, deltas, all_anchors, image_size, training=False)
+        pred_boxes, probabilities = self.classify(features, regions, image_size)
+        if self.config.refine:
+            refined_regions = self.best_boxes(pred_boxes, probabilities)
+            refined_boxes, refined_probabilities = self.classify(features, refined_regions, image_size)
+            pred_boxes, valid = tf.concat([pred_boxes, refined_boxes], 1), tf.concat([valid, valid], 1)
+            probabilities = tf.concat([probabilities, refined_probabilities], 1)
+        return self.select(pred_boxes, probabilities, valid)
 
-    # The parts in the order of the paper, public for testing at several scales and for ensembles.
+    # The parts in the order of the paper; public for multi-scale testing and ensembles.
 
     def propose(self, features: tf.Tensor, image_size: tf.Tensor, training: bool = False) -> rpn.Proposals:
-        """Return the regions of maps f32[B,h,w,C]."""
-        return self._proposals(*self._anchored(features), image_size, self._topk(training))
+        """Return the proposals of maps f32[B,h,w,C]."""
+        return self._proposals(*self._rpn_outputs(features), image_size, training=training)
+
+    def pool(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
+        """Pool regions f32[B,R,4] of maps f32[B,h,w,C]: f32[B,R,size,size,C]."""
+        pooling = roi.POOLINGS[self.config.roi_pooling]
+        return pooling(features, regions, self.config.roi_pool_size, self.stride)
 
     def vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         """Pool regions f32[B,R,4] and apply conv5_x and global average pooling: f32[B,R,F]."""
-        return self.pooled_vectors(roi.POOLINGS[self.roi_pooling](features, regions, self.pool_size, self.stride))
+        return self.pooled_vectors(self.pool(features, regions))
 
     def pooled_vectors(self, pooled: tf.Tensor) -> tf.Tensor:
         """Apply conv5_x and global average pooling: f32[B,R,size,size,C] -> f32[B,R,F]."""
@@ -143,209 +146,210 @@ class FasterRCNN(keras.Model):
         return tf.reshape(vectors, [tf.shape(pooled)[0], pooled.shape[1] or tf.shape(pooled)[1], vectors.shape[-1]])
 
     def all_vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
-        """`vectors` of many regions, some at a time, which bounds the memory."""
-        count, chunk = regions.shape[1], self.region_chunk
-        parts = [self.vectors(features, regions[:, start : start + chunk]) for start in range(0, count, chunk)]
-        return tf.concat(parts, 1)
+        """Compute `vectors` in chunks of `region_chunk` regions, which bounds the memory."""
+        count, chunk = regions.shape[1], self.config.region_chunk
+        chunks = [self.vectors(features, regions[:, start : start + chunk]) for start in range(0, count, chunk)]
+        return tf.concat(chunks, 1)
 
     def with_context(self, vectors: tf.Tensor, features: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:
-        """Append the vector of the whole image to each region's where `context` is set (appendix B)."""
-        if not self.context:
+        """Append the vector of the whole image to that of each region if `context` is set (appendix B)."""
+        if not self.config.context:
             return vectors
-        whole = tf.concat([tf.zeros_like(image_size), image_size], -1)[:, None, :]
-        context = self.vectors(features, whole)
+        whole_image = tf.concat([tf.zeros_like(image_size), image_size], -1)[:, None, :]
+        context = self.vectors(features, whole_image)
         return tf.concat([vectors, tf.repeat(context, tf.shape(vectors)[1], 1)], -1)
 
     def decide(self, vectors: tf.Tensor, regions: tf.Tensor, image_size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return a box for each region and class, and the probabilities: f32[B,R,K,4], f32[B,R,K+1]."""
-        logits, deltas = self._outputs(vectors)
-        found = boxes.decode(deltas, regions[:, :, None, :], DELTA_WEIGHTS)
-        flat = tf.reshape(found, [-1, regions.shape[1] * self.classes, 4])
-        found = tf.reshape(boxes.clip(flat, image_size), [-1, regions.shape[1], self.classes, 4])
-        return found, tf.nn.softmax(logits)
+        logits, deltas = self._head_outputs(vectors)
+        pred_boxes = box_ops.decode(deltas, regions[:, :, None, :], DELTA_WEIGHTS)
+        flat = tf.reshape(pred_boxes, [-1, regions.shape[1] * self.classes, 4])
+        pred_boxes = tf.reshape(box_ops.clip(flat, image_size), [-1, regions.shape[1], self.classes, 4])
+        return pred_boxes, tf.nn.softmax(logits)
 
     def classify(self, features: tf.Tensor, regions: tf.Tensor, image_size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`decide` for regions of one map."""
+        """Pool regions and `decide`."""
         vectors = self.with_context(self.all_vectors(features, regions), features, image_size)
         return self.decide(vectors, regions, image_size)
 
-    def best_boxes(self, found: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        """Return each region's box of its best class but the background: f32[B,R,4]."""
+    def best_boxes(self, pred_boxes: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        """Return the box of each region's most probable object class: f32[B,R,4]."""
         best = tf.argmax(probabilities[..., 1:], -1, output_type=tf.int32)
-        return tf.gather(found, best, batch_dims=2)
+        return tf.gather(pred_boxes, best, batch_dims=2)
 
-    def select(self, found: tf.Tensor, probabilities: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Suppress, vote where `refine` is set, and keep the best: the detections of a batch."""
+    def select(self, pred_boxes: tf.Tensor, probabilities: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Apply NMS, box voting if `refine` is set, and keep the best detections of each image."""
         return nms.detections(
-            found,
+            pred_boxes,
             probabilities,
             valid,
-            score=self.score_thresh,
-            overlap=self.nms_thresh,
-            most=self.detections_per_image,
-            vote=0.5 if self.refine else None,
+            score_thresh=self.config.score_thresh,
+            nms_thresh=self.config.nms_thresh,
+            detections_per_image=self.config.detections_per_image,
+            vote_thresh=0.5 if self.config.refine else None,
         )._asdict()
 
-    def _anchored(self, features):
-        """The proposal network's logits f32[B,N] and deltas f32[B,N,4], and the anchors f32[N,4]."""
+    def _rpn_outputs(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The RPN's logits f32[B,N] and deltas f32[B,N,4], and the anchors f32[N,4]."""
         logits, deltas = self.rpn(features)
         shape = tf.shape(features)
         height, width = features.shape[1] or shape[1], features.shape[2] or shape[2]
-        anchors = grid_anchors(height, width, self.stride, self.cell, self.anchor_offset)
-        count = -1 if None in features.shape[1:3] else height * width * len(self.cell)
-        return tf.reshape(logits, [shape[0], count]), tf.reshape(deltas, [shape[0], count, 4]), anchors
+        grid = anchors.grid_anchors(height, width, self.stride, self.cell_anchors, self.config.anchor_offset)
+        count = -1 if None in features.shape[1:3] else height * width * len(self.cell_anchors)
+        return tf.reshape(logits, [shape[0], count]), tf.reshape(deltas, [shape[0], count, 4]), grid
 
-    def _topk(self, training: bool) -> tuple[int, int]:
-        """Return the numbers of proposals before and after NMS."""
-        if training:
-            return self.pre_nms_topk_train, self.post_nms_topk_train
-        return self.pre_nms_topk_test, self.post_nms_topk_test
-
-    def _proposals(self, logits, deltas, anchors, image_size, counts):
-        before, after = counts
+    def _proposals(
+        self, logits: tf.Tensor, deltas: tf.Tensor, all_anchors: tf.Tensor, image_size: tf.Tensor, *, training: bool
+    ) -> rpn.Proposals:
+        config = self.config
         return rpn.proposals(
-            logits, deltas, anchors, image_size, before=before, after=after, smallest=self.min_proposal_size
+            logits,
+            deltas,
+            all_anchors,
+            image_size,
+            pre_nms_topk=config.pre_nms_topk_train if training else config.pre_nms_topk_test,
+            post_nms_topk=config.post_nms_topk_train if training else config.post_nms_topk_test,
+            min_size=config.min_proposal_size,
         )
 
-    def _outputs(self, vectors):
+    def _head_outputs(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits f32[B,R,K+1] and deltas f32[B,R,K,4]."""
         shape = [-1, vectors.shape[1]]
         logits, deltas = self.siblings(tf.reshape(vectors, [-1, vectors.shape[-1]]))
         return tf.reshape(logits, [*shape, self.classes + 1]), tf.reshape(deltas, [*shape, self.classes, 4])
 
-    def _learn(self, inputs, features, logits, deltas, anchors) -> dict[str, tf.Tensor]:
-        image_size, gt_boxes, gt_labels = inputs["image_size"], inputs["boxes"], inputs["labels"]
-        gt_crowd = (inputs["crowd"] > 0) & (gt_labels > 0)
-        gt_valid = (gt_labels > 0) & ~gt_crowd
-        seeds = inputs["seed"]
-        found = dict.fromkeys(LOSSES, tf.zeros([]))
+    def _training_losses(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        features: tf.Tensor,
+        logits: tf.Tensor,
+        deltas: tf.Tensor,
+        all_anchors: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """The four losses of a training step; those of a part that does not train are 0."""
+        image_size, seeds = inputs["image_size"], inputs["seed"]
+        ground_truth = GroundTruth.from_inputs(inputs)
+        values = dict.fromkeys(LOSSES, tf.zeros([]))
         if self.train_rpn:
             targets = rpn.targets(
-                anchors,
+                all_anchors,
                 image_size,
-                gt_boxes,
-                gt_valid,
-                gt_crowd,
+                ground_truth.boxes,
+                ground_truth.valid,
+                ground_truth.crowd,
                 seeds,
-                total=self.rpn_batch,
-                straddle=self.straddle_thresh,
+                batch_size_per_image=self.config.rpn_batch_size_per_image,
+                straddle_thresh=self.config.straddle_thresh,
             )
-            found["rpn_class_loss"], found["rpn_box_loss"] = losses.region_proposal(
-                logits, deltas, *targets, self.rpn_batch
+            values["rpn_class_loss"], values["rpn_box_loss"] = losses.region_proposal(
+                logits, deltas, *targets, self.config.rpn_batch_size_per_image
             )
         if self.train_detector:
             if self.proposer is None:
-                regions, valid, _ = self._proposals(logits, deltas, anchors, image_size, self._topk(training=True))
+                proposals = self._proposals(logits, deltas, all_anchors, image_size, training=True)
             else:
-                regions, valid, _ = self.proposer(inputs["images"], image_size)
-            regions, labels, targets, sampled = self._sampled_regions(
-                regions, valid, gt_boxes, gt_labels, gt_valid, gt_crowd, tf.add(seeds, [0, 1])
+                proposals = self.proposer(inputs["images"], image_size)
+            regions, labels, box_targets, sampled = self._sampled_regions(
+                proposals, ground_truth, tf.add(seeds, [0, 1])
             )
             vectors = self.with_context(self.vectors(features, regions), features, image_size)
-            found["roi_class_loss"], found["roi_box_loss"] = losses.detector(
-                *self._outputs(vectors), labels, targets, sampled
+            class_logits, box_deltas = self._head_outputs(vectors)
+            values["roi_class_loss"], values["roi_box_loss"] = losses.detector(
+                class_logits, box_deltas, labels, box_targets, sampled
             )
-        for name, value in found.items():
+        for name, value in values.items():
             self.add_loss(value)
             self.loss_means[name].update_state(value)
-        return found
+        return values
 
-    def _sampled_regions(self, regions, valid, gt_boxes, gt_labels, gt_valid, gt_crowd, seeds):
-        """Choose the regions of a training step among proposals and ground truth (Fast R-CNN, section 2.3)."""
-        regions = tf.concat([regions, gt_boxes], 1)
-        usable = tf.concat([valid, gt_valid], 1)
-        index, label = matching.match(boxes.iou(regions, gt_boxes), gt_valid, (self.bg_iou_low, 0.5), 0.5)
-        in_crowd = tf.reduce_any((boxes.coverage(regions, gt_boxes) > 0.5) & gt_crowd[:, None, :], -1)
+    def _sampled_regions(
+        self, proposals: rpn.Proposals, ground_truth: GroundTruth, seeds: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Sample the regions of a training step from proposals and ground truth (Fast R-CNN, section 2.3).
+
+        Returns:
+            (regions f32[B,R,4], labels i32[B,R], deltas to learn f32[B,R,4], sampled bool[B,R], False for padding).
+        """
+        gt_boxes, gt_labels, gt_valid, gt_crowd = ground_truth
+        batch_size = self.config.roi_batch_size_per_image
+        regions = tf.concat([proposals.boxes, gt_boxes], 1)
+        usable = tf.concat([proposals.valid, gt_valid], 1)
+        index, label = matching.match(box_ops.iou(regions, gt_boxes), gt_valid, (self.config.bg_iou_low, 0.5), 0.5)
+        in_crowd = tf.reduce_any((box_ops.coverage(regions, gt_boxes) > 0.5) & gt_crowd[:, None, :], -1)
         usable &= ~(in_crowd & (label != matching.POSITIVE))
         label = tf.where(usable, label, matching.IGNORED)
-        positive, negative = matching.sample(
-            label, int(self.roi_batch_size_per_image * self.positive_fraction), self.roi_batch_size_per_image, seeds
-        )
-        chosen, sampled = matching.gather_sampled(positive, negative, self.roi_batch_size_per_image)
+        positive, negative = matching.sample(label, int(batch_size * self.config.positive_fraction), batch_size, seeds)
+        chosen, sampled = matching.gather_sampled(positive, negative, batch_size)
         regions, index, positive = (tf.gather(values, chosen, batch_dims=1) for values in (regions, index, positive))
         labels = tf.where(positive & sampled, tf.gather(gt_labels, index, batch_dims=1), 0)
-        targets = boxes.encode(tf.gather(gt_boxes, index, batch_dims=1), regions, DELTA_WEIGHTS)
+        targets = box_ops.encode(tf.gather(gt_boxes, index, batch_dims=1), regions, DELTA_WEIGHTS)
         return tf.stop_gradient(regions), labels, targets, sampled
 
     def load_backbone(self, classifier: keras.Model) -> None:
-        """Copy a classification network's weights into the trunk and conv5_x, by the names of its layers.
+        """Copy the weights of a classification network into the trunk and conv5_x, by the names of its layers.
 
         Raises:
-            ValueError: a layer is missing, or of another shape or stride, as in a bottleneck of v1.5.
+            ValueError: a layer is missing, or has another shape or stride, as in a v1.5 bottleneck.
         """
         source = {layer.name: layer for layer in classifier.layers}
         for layer in (*self.trunk.layers, *self.region_network.layers):
             if not layer.weights:
                 continue
-            other = source.get(layer.name)
-            if other is None or _geometry(other) != _geometry(layer):
-                reason = "no such layer" if other is None else "a layer of another shape or stride"
+            source_layer = source.get(layer.name)
+            if source_layer is None or _geometry(source_layer) != _geometry(layer):
+                reason = "no such layer" if source_layer is None else "a layer of another shape or stride"
                 raise InputError(
                     f"classifier must be the backbone's own network; {classifier.name!r} has {reason}: {layer.name!r}."
                 )
-            layer.set_weights(other.get_weights())
+            layer.set_weights(source_layer.get_weights())
 
-    def get_config(self):
-        return {**self.given, "name": self.name}
+    def get_config(self) -> dict[str, Any]:
+        options = dataclasses.asdict(self.config)
+        return {"config": options, "classes": self.classes, "policy": self.policy.name, "name": self.name}
 
     @classmethod
-    def from_config(cls, config):
-        if isinstance(config["backbone"], dict):
-            values = config["backbone"]
-            stages = tuple(Stage(*stage) for stage in values["stages"])
-            config = {**config, "backbone": Architecture(**{**values, "stages": stages})}
-        return cls(**config)
+    def from_config(cls, config: Mapping[str, Any]) -> FasterRCNN:
+        values = dict(config)
+        classes, policy, name = (values.pop(key) for key in ("classes", "policy", "name"))
+        options = dict(values.get("config", values))  # version 0.1 wrote the options next to the classes
+        backbone = options.pop("backbone")
+        if isinstance(backbone, Mapping):
+            stages = tuple(Stage(*stage) for stage in backbone["stages"])
+            backbone = Architecture(**{**backbone, "stages": stages})
+        return cls(FasterRCNNConfig.from_dict(options).replace(backbone=backbone), classes, policy, name)
 
 
-def faster_rcnn(backbone: str | Architecture = "resnet101", classes: int = 20, **options) -> FasterRCNN:
+def faster_rcnn(
+    backbone: str | Architecture = "resnet101",
+    classes: int = 20,
+    *,
+    policy: Any = None,
+    name: str = "faster_rcnn",
+    **options: Any,
+) -> FasterRCNN:
     """Build Faster R-CNN on a residual or plain network (appendix A; Ren et al., 2015), with fresh weights.
 
-    Batch norm is fixed, as appendix A says: an affine function of the statistics that the weights came with.
-
     Args:
-        backbone: "resnet18" .. "resnet152", "plainnet18", "plainnet34", or an `Architecture` of one's own.
+        backbone: "resnet18" .. "resnet152", "plainnet18", "plainnet34", or an `Architecture`.
         classes: object classes, without the background.
-        **options: by keyword:
-            anchor_scales: sides of the anchors in pixels; the paper's for VOC by default, with 64 before them for COCO.
-            anchor_ratios: their heights over widths.
-            anchor_offset: see `anchors.grid_anchors`.
-            straddle: see `rpn.targets`.
-            rpn_filters: filters of the proposal network's 3x3 convolution.
-            rpn_batch: anchors sampled of an image.
-            smallest: smallest side of a proposal in pixels.
-            train_proposals: how many of the best boxes are kept before and after suppression in training.
-            test_proposals: the same for testing.
-            regions: regions sampled of an image in training.
-            positive_share: most positive ones among them.
-            background: regions that overlap an object less are left out; 0.1 in Fast R-CNN for VOC.
-            roi_pooling: "max" (the paper's, quantised) or "align".
-            pool_size: rows and columns of a region's grid.
-            context: join the features of the whole image to each region's (appendix B).
-            freeze_at: the last stage that is not trained: 2 for conv2_x; 1 for conv1 alone, 0 for none.
-            score: lowest probability of a detection.
-            overlap: intersection over union of the suppression.
-            detections: most detections of an image.
-            refine: classify the boxes found once more and let them vote (box refinement, appendix B).
-            region_chunk: regions that go through conv5_x together in testing.
-            policy: dtype policy of the convolutions, e.g. "mixed_bfloat16"; everything else is float32.
-
-    Returns:
-        A `FasterRCNN`.
+        policy: dtype policy of the convolutions, e.g. "mixed_bfloat16"; everything else is float32.
+        name: name of the model.
+        **options: fields of `config.FasterRCNNConfig`, such as `anchor_scales` or `roi_pooling`.
 
     Raises:
-        ValueError: an argument is not one of the allowed ones.
+        ValueError: an option is unknown, or a value is not allowed.
     """
-    return FasterRCNN(backbone, classes, **options)
+    return FasterRCNN(FasterRCNNConfig().replace(backbone=backbone, **options), classes, policy, name)
 
 
-def _architecture(backbone) -> Architecture:
+def _architecture(backbone: str | Architecture) -> Architecture:
     if isinstance(backbone, Architecture):
         return backbone
     check_choice("backbone", backbone, BACKBONES)
     return BACKBONES[backbone]
 
 
-def _region_network(architecture: Architecture, size: int, channels: int, policy) -> keras.Model:
+def _region_network(architecture: Architecture, size: int, channels: int, policy: Any) -> keras.Model:
     """conv5_x and global average pooling: f32[N,size,size,channels] -> f32[N,F]."""
     maps = keras.Input((size, size, channels))
     stage = architecture.stages[-1]
@@ -365,15 +369,6 @@ def _siblings(features: int, classes: int) -> keras.Model:
     return keras.Model(vectors, [logits(vectors), deltas(vectors)], name="siblings")
 
 
-def _geometry(layer: keras.layers.Layer) -> tuple:
-    """What two layers must have in common for weights to mean the same."""
+def _geometry(layer: keras.layers.Layer) -> tuple[list[tuple[int, ...]], Any]:
+    """Shapes and strides, in which two layers must agree to exchange weights."""
     return [tuple(weight.shape) for weight in layer.weights], getattr(layer, "strides", None)
-
-
-def _freeze(networks, freeze_at: int) -> None:
-    """Fix batch norm, and the stages up to `freeze_at`."""
-    fixed = tuple(f"conv{number}_" for number in range(1, freeze_at + 1))
-    for network in networks:
-        for layer in network.layers:
-            if isinstance(layer, keras.layers.BatchNormalization) or layer.name.startswith(fixed):
-                layer.trainable = False

@@ -1,4 +1,4 @@
-"""Which ground-truth box an anchor or region belongs to, and which of them a training step looks at."""
+"""Match anchors and regions to ground-truth boxes, and sample those of a training step."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ NEGATIVE, POSITIVE, IGNORED = 0, 1, -1
 
 
 def match(
-    overlaps: tf.Tensor, valid: tf.Tensor, negative: tuple[float, float], positive: float, best_too: bool = False
+    ious: tf.Tensor,
+    valid: tf.Tensor,
+    negative_range: tuple[float, float],
+    positive_thresh: float,
+    allow_low_quality: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Match boxes to the ground-truth box that they overlap most.
+    """Match each box to the ground-truth box with the highest IoU.
 
     Args:
-        overlaps: intersection over union f32[B,N,G] of boxes with ground truth.
-        valid: bool[B,G]; False for padding and for boxes that must not be matched.
-        negative: a best overlap in [low, high) makes a box negative.
-        positive: a best overlap of at least this makes it positive.
-        best_too: whether the boxes with the highest overlap of each ground-truth box are positive as well, ties
+        ious: f32[B,N,G], IoU of boxes with ground-truth boxes.
+        valid: bool[B,G]; False for padding and for ground truth that must not be matched.
+        negative_range: a box is negative if its highest IoU is in [low, high).
+        positive_thresh: a box is positive if its highest IoU is at least this.
+        allow_low_quality: whether the boxes with the highest IoU of each ground-truth box are positive too, ties
             included (Faster R-CNN, section 3.1.2).
 
     Returns:
         (index i32[B,N] of the ground-truth box, label i32[B,N]: `POSITIVE`, `NEGATIVE` or `IGNORED`).
     """
-    if not overlaps.shape[-1]:
-        raise ValueError("overlaps must have room for at least one ground-truth box, be it padding.")
-    overlaps = tf.where(valid[:, None, :], overlaps, 0.0)
-    index = tf.argmax(overlaps, -1, output_type=tf.int32)
-    best = tf.reduce_max(overlaps, -1)
-    label = tf.where((best >= negative[0]) & (best < negative[1]), NEGATIVE, IGNORED)
-    label = tf.where(best >= positive, POSITIVE, label)
-    if best_too:
-        highest = tf.reduce_max(overlaps, 1, keepdims=True)
-        is_highest = (overlaps >= highest) & (highest > 0.0)
+    if not ious.shape[-1]:
+        raise ValueError("ious must have room for at least one ground-truth box, which may be padding; got none.")
+    ious = tf.where(valid[:, None, :], ious, 0.0)
+    index = tf.argmax(ious, -1, output_type=tf.int32)
+    best = tf.reduce_max(ious, -1)
+    label = tf.where((best >= negative_range[0]) & (best < negative_range[1]), NEGATIVE, IGNORED)
+    label = tf.where(best >= positive_thresh, POSITIVE, label)
+    if allow_low_quality:
+        highest = tf.reduce_max(ious, 1, keepdims=True)
+        is_highest = (ious >= highest) & (highest > 0.0)
         label = tf.where(tf.reduce_any(is_highest, -1), POSITIVE, label)
     return index, label
 
 
 def ranks(candidates: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Return a random rank of each candidate among the candidates; the others come after them.
+    """Return a random rank of each candidate among the candidates of its image; non-candidates rank after them.
 
     Args:
         candidates: bool[B,N].
@@ -53,13 +57,13 @@ def ranks(candidates: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     return tf.argsort(tf.argsort(draws, -1, stable=True), -1)
 
 
-def sample(label: tf.Tensor, positives: int, total: int, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Choose at random up to `positives` positive boxes, and negative ones up to `total` together.
+def sample(label: tf.Tensor, max_positives: int, batch_size: int, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sample positive boxes, and fill the batch with negative ones.
 
     Args:
         label: i32[B,N] of `match`.
-        positives: most positive boxes of an image.
-        total: most boxes of an image.
+        max_positives: most positive boxes of an image.
+        batch_size: most boxes of an image.
         seeds: i32[B,2]; the choice is a pure function of label and seed.
 
     Returns:
@@ -67,26 +71,26 @@ def sample(label: tf.Tensor, positives: int, total: int, seeds: tf.Tensor) -> tu
     """
     both = tf.concat([label == POSITIVE, label == NEGATIVE], 0)
     rank = ranks(both, tf.concat([seeds, tf.add(seeds, [1, 0])], 0))
-    first, second = tf.split(both, 2), tf.split(rank, 2)
-    positive = first[0] & (second[0] < positives)
-    left = total - tf.reduce_sum(tf.cast(positive, tf.int32), -1, keepdims=True)
-    negative = first[1] & (second[1] < left)
+    (is_positive, is_negative), (positive_rank, negative_rank) = tf.split(both, 2), tf.split(rank, 2)
+    positive = is_positive & (positive_rank < max_positives)
+    remaining = batch_size - tf.reduce_sum(tf.cast(positive, tf.int32), -1, keepdims=True)
+    negative = is_negative & (negative_rank < remaining)
     return positive, negative
 
 
-def gather_sampled(positive: tf.Tensor, negative: tf.Tensor, total: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the indices of what `sample` chose, positives first, padded to a fixed number.
+def gather_sampled(positive: tf.Tensor, negative: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the indices of the boxes that `sample` chose, positives first, padded to a fixed number.
 
     Args:
         positive: bool[B,N].
         negative: bool[B,N].
-        total: boxes of an image.
+        batch_size: boxes of an image.
 
     Returns:
-        (index i32[B,total], chosen bool[B,total]: False where fewer were chosen).
+        (index i32[B,batch_size], sampled bool[B,batch_size], False for padding).
     """
     priority = 2 * tf.cast(positive, tf.int32) + tf.cast(negative, tf.int32)
-    missing = tf.maximum(total - tf.shape(priority)[1], 0)
+    missing = tf.maximum(batch_size - tf.shape(priority)[1], 0)
     priority = tf.pad(priority, [[0, 0], [0, missing]])
-    value, index = tf.math.top_k(priority, total)
+    value, index = tf.math.top_k(priority, batch_size)
     return tf.where(value > 0, index, 0), value > 0

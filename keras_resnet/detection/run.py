@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from keras_resnet.detection.config import DetectorConfig
 from keras_resnet.detection.data import sources
 from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.detection.data.transforms import DetectionTransform
-from keras_resnet.detection.faster_rcnn import FasterRCNN, faster_rcnn
+from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
 
@@ -48,23 +48,26 @@ class DetectorRun(Run):
         config = self.config
         return sources.load(config.dataset, data_dir or config.data_dir, config.download, self.dataset_info.class_names)
 
-    def build(self, **options) -> FasterRCNN:
+    def build(self, policy: str | None = None, **options: Any) -> FasterRCNN:
         """Build the run's detector with fresh weights.
 
         Args:
-            **options: fields of `FasterRCNNConfig` to change, such as `refine=True`, and `policy`.
+            policy: dtype policy of the convolutions; by default the run's `precision`.
+            **options: fields of `FasterRCNNConfig` to change, such as `refine=True`.
         """
-        return faster_rcnn(classes=len(self.dataset_info.class_names), **{**self.config.detector_options(), **options})
+        config = self.config.network().replace(**options)
+        return FasterRCNN(config, len(self.dataset_info.class_names), policy or self.config.precision)
 
-    def load(self, **options) -> FasterRCNN:
+    def load(self, policy: str | None = None, **options: Any) -> FasterRCNN:
         """Build the detector and load the run's best weights.
 
         Args:
+            policy: as for `build`.
             **options: as for `build`.
 
         Raises:
             ValueError: the run has no weights yet, or they do not fit.
         """
-        model = self.build(**options)
+        model = self.build(policy, **options)
         weights.load(model, self.weights)
         return model

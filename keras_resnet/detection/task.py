@@ -44,7 +44,7 @@ class DetectFlags(Verb):
 
         import tensorflow as tf
 
-        from keras_resnet.detection import test_time
+        from keras_resnet.detection import multi_scale
         from keras_resnet.detection.run import DetectorRun
 
         run = DetectorRun.open(workdir)
@@ -65,7 +65,7 @@ class DetectFlags(Verb):
                     f"ensemble must be runs of the same classes and image sizes; {path!r} has different ones."
                 )
             models.append(other.load(**options))
-        return run, tf.function(lambda batch: test_time.detect(models, batch)), transform, pyramid
+        return run, tf.function(lambda batch: multi_scale.detect(models, batch)), transform, pyramid
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import compat
-from keras_resnet.detection import average_precision, inference, test_time
+from keras_resnet.detection import average_precision, inference, multi_scale
 from keras_resnet.detection.average_precision import GroundTruth
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.faster_rcnn import faster_rcnn
@@ -92,9 +92,9 @@ def test_refinement_looks_twice_at_the_regions_and_votes(trained_detector):
 
 def test_one_network_at_one_scale_is_the_ensembles_simplest_case(trained_detector):
     inputs = shown(scenes(2, 6))
-    same(trained_detector(inputs), test_time.detect([trained_detector], inputs), 1e-6)
+    same(trained_detector(inputs), multi_scale.detect([trained_detector], inputs), 1e-6)
     # Twins have the same regions, of which suppression keeps those that one keeps.
-    same(trained_detector(inputs), test_time.detect([trained_detector, trained_detector], inputs))
+    same(trained_detector(inputs), multi_scale.detect([trained_detector, trained_detector], inputs))
 
 
 def test_an_ensemble_averages(trained_detector):
@@ -103,7 +103,7 @@ def test_an_ensemble_averages(trained_detector):
     model.set_weights(trained_detector.get_weights())
     kernel, bias, *rest = model.siblings.get_weights()
     model.siblings.set_weights([kernel, bias + np.float32([50, 0, 0]), *rest])
-    both = test_time.detect([trained_detector, model], inputs)
+    both = multi_scale.detect([trained_detector, model], inputs)
     alone = trained_detector(inputs)
     # The second net sees nothing but background, so that the mean is half of the first one's probability.
     top = int(alone["count"][0])
@@ -118,9 +118,9 @@ def test_several_scales(trained_detector):
     for merge in ("before", "after"):
         same(
             trained_detector(inputs),
-            test_time.detect([trained_detector], {**inputs, "pyramid": (inputs, inputs)}, merge=merge),
+            multi_scale.detect([trained_detector], {**inputs, "pyramid": (inputs, inputs)}, merge=merge),
         )
-    found = test_time.detect([trained_detector], levels)
+    found = multi_scale.detect([trained_detector], levels)
     assert found["count"][0] > 0
     assert np.abs(found["scores"] - trained_detector(inputs)["scores"]).max() > 1e-4
 
@@ -129,7 +129,7 @@ def test_the_two_scales_around_224_pixels_are_taken():
     sides = np.float32([20, 100, 224, 448, 1000])
     regions = tf.constant(np.stack([0 * sides, 0 * sides, sides, sides], -1)[None])
     factors = [tf.constant([[f, f]]) for f in (1 / 3, 2 / 3, 1.0, 4 / 3, 5 / 3)]
-    assert test_time.lower_level(regions, factors).numpy().tolist() == [[3, 3, 2, 0, 0]]
+    assert multi_scale.lower_level(regions, factors).numpy().tolist() == [[3, 3, 2, 0, 0]]
 
 
 def test_context_is_the_whole_images_vector(trained_detector):

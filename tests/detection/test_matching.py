@@ -11,7 +11,7 @@ VALID = np.array([[True, True, True]])
 
 def test_example_of_detectron2():
     overlaps = tf.constant([[0.15, 0.45, 0.2, 0.6], [0.3, 0.65, 0.05, 0.1], [0.05, 0.4, 0.25, 0.4]])
-    index, label = match(tf.transpose(overlaps)[None], VALID, (0.0, 0.3), 0.7, best_too=True)
+    index, label = match(tf.transpose(overlaps)[None], VALID, (0.0, 0.3), 0.7, allow_low_quality=True)
     assert index.numpy().tolist() == [[1, 1, 2, 0]]
     assert label.numpy().tolist() == [[-1, 1, 0, 1]]
 
@@ -25,9 +25,9 @@ def test_without_the_best_ones_only_high_overlaps_are_positive():
 
 def test_padding_and_crowds_match_nothing():
     overlaps = tf.constant([[[0.9, 0.0], [0.9, 0.2]]])
-    index, label = match(overlaps, tf.constant([[False, False]]), (0.0, 0.3), 0.7, best_too=True)
+    index, label = match(overlaps, tf.constant([[False, False]]), (0.0, 0.3), 0.7, allow_low_quality=True)
     assert label.numpy().tolist() == [[0, 0]]
-    index, label = match(overlaps, tf.constant([[False, True]]), (0.0, 0.3), 0.7, best_too=True)
+    index, label = match(overlaps, tf.constant([[False, True]]), (0.0, 0.3), 0.7, allow_low_quality=True)
     assert label.numpy().tolist() == [[0, 1]]
     assert index.numpy()[0, 1] == 1
 

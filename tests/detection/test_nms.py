@@ -36,7 +36,9 @@ def test_all_classes_are_suppressed_by_themselves(scene, most, compiled):
     found, probabilities = scene
     valid = np.ones((2, 80), bool)
     valid[1, 40:] = False
-    run = tf.function(lambda *a: nms.detections(*a, score=0.2, overlap=0.3, most=most), jit_compile=compiled)
+    run = tf.function(
+        lambda *a: nms.detections(*a, score_thresh=0.2, nms_thresh=0.3, detections_per_image=most), jit_compile=compiled
+    )
     result = run(tf.constant(found), tf.constant(probabilities), tf.constant(valid))
     for image in range(2):
         expected = []
@@ -57,7 +59,7 @@ def test_as_tensorflows_combined_operation(scene):
     theirs = tf.image.combined_non_max_suppression(
         found / 100, probabilities[..., 1:], 80, 100, iou_threshold=0.3, score_threshold=0.2, clip_boxes=False
     )
-    ours = nms.detections(tf.constant(found), tf.constant(probabilities), tf.ones([2, 80], tf.bool), score=0.2)
+    ours = nms.detections(tf.constant(found), tf.constant(probabilities), tf.ones([2, 80], tf.bool), score_thresh=0.2)
     np.testing.assert_array_equal(ours.count, theirs.valid_detections)
     np.testing.assert_allclose(ours.scores, theirs.nmsed_scores, rtol=1e-6)
     np.testing.assert_allclose(ours.boxes / 100, theirs.nmsed_boxes, rtol=1e-5)
@@ -75,7 +77,12 @@ def test_votes_are_weighted_by_score_and_kept_to_the_class():
     found[0, :, 1] = [[0, 0, 10, 20]] * 3
     probabilities = np.array([[[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.5, 0.4, 0.1]]], "float32")
     result = nms.detections(
-        tf.constant(found), tf.constant(probabilities), tf.ones([1, 3], tf.bool), score=0.15, overlap=0.3, vote=0.5
+        tf.constant(found),
+        tf.constant(probabilities),
+        tf.ones([1, 3], tf.bool),
+        score_thresh=0.15,
+        nms_thresh=0.3,
+        vote_thresh=0.5,
     )
     # Of class 1, the boxes with scores 0.6 and 0.2 overlap by 2/3 and vote for left = 0.2 * 2 / 0.8.
     assert result.classes.numpy()[0, :3].tolist() == [1, 1, 2]
