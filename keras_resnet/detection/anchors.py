@@ -9,30 +9,32 @@ import tensorflow as tf
 
 
 def cell_anchors(scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
-    """Return the anchors around the origin, scale by scale and in each ratio by ratio.
+    """Return the anchors around the origin, ordered by scale, then by ratio.
 
     Args:
-        scales: sides in pixels of the square with the anchor's area.
+        scales: side in pixels of the square with the area of the anchor.
         ratios: height over width.
 
     Returns:
-        f32[A,4] with A = len(scales) * len(ratios); as top, left, bottom, right.
+        f32[A,4] with A = len(scales) * len(ratios); top, left, bottom, right.
     """
-    scales, ratios = np.asarray(scales, "float64"), np.asarray(ratios, "float64")
-    width = (scales[:, None] / np.sqrt(ratios)).ravel()
-    height = (scales[:, None] * np.sqrt(ratios)).ravel()
+    side, ratio = np.asarray(scales, "float64")[:, None], np.asarray(ratios, "float64")
+    width = (side / np.sqrt(ratio)).ravel()
+    height = (side * np.sqrt(ratio)).ravel()
     return np.stack([-height, -width, height, width], -1).astype("float32") / 2
 
 
-def grid_anchors(height, width, stride: int, cell: np.ndarray, offset: float = 0.5) -> tf.Tensor:
-    """Return the anchors of every cell of a map, row by row.
+def grid_anchors(
+    height: int | tf.Tensor, width: int | tf.Tensor, stride: int, cell: np.ndarray, offset: float = 0.5
+) -> tf.Tensor:
+    """Return the anchors of all cells of a map, row by row.
 
     Args:
         height: rows of the map, an int or i32[].
-        width: columns of the map, likewise.
+        width: columns of the map, an int or i32[].
         stride: pixels between cells.
-        cell: f32[A,4], the anchors of one cell around its centre.
-        offset: centre of the first cell in strides: 0.5 as in Caffe's Faster R-CNN; Detectron2's default is 0.
+        cell: f32[A,4], the anchors of one cell around its center.
+        offset: center of the first cell in strides: 0.5 as in Caffe's Faster R-CNN; Detectron2's default is 0.
 
     Returns:
         f32[height * width * A,4].

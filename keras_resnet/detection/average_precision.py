@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Detections(NamedTuple):
-    """What a detector found in one image, best first.
+    """The detections in one image, best first.
 
     Attributes:
         boxes: f32[n,4], top, left, bottom, right in pixels of the image.
@@ -24,9 +24,13 @@ class Detections(NamedTuple):
 
 
 class GroundTruth(NamedTuple):
-    """What is in one image: boxes f32[n,4] in the same coordinates, labels i32[n], and ignored bool[n].
+    """The objects in one image.
 
-    Ignored boxes (VOC's difficult ones, crowds) are not expected to be found, nor is it wrong to find them.
+    Attributes:
+        boxes: f32[n,4] in pixels of the image.
+        labels: i32[n], from 0.
+        ignored: bool[n]: boxes such as VOC's difficult ones and crowds, whose detection counts neither as right nor as
+            wrong.
     """
 
     boxes: np.ndarray
@@ -42,7 +46,7 @@ class Curve:
         recall: f64[n] after each detection, best first.
         precision: f64[n], likewise.
         scores: f64[n] of the detections.
-        expected: number of boxes to find.
+        expected: number of ground-truth boxes.
     """
 
     recall: np.ndarray
@@ -51,7 +55,7 @@ class Curve:
     expected: int
 
     def average(self, points: int | None = None) -> float:
-        """Return the average precision in [0, 1]; not a number where there is nothing to find.
+        """Return the average precision in [0, 1]; NaN if there is no ground-truth box.
 
         Args:
             points: 11 for the mean of the interpolated precision at recalls 0, 0.1 .. 1 (VOC 2007); None for the area
@@ -60,60 +64,68 @@ class Curve:
         if not self.expected:
             return float("nan")
         # The interpolated precision is the highest one at this recall or beyond.
-        best = np.maximum.accumulate(self.precision[::-1])[::-1]
+        interpolated = np.maximum.accumulate(self.precision[::-1])[::-1]
         if points is None:
-            return float(np.sum(np.diff(self.recall, prepend=0.0) * best))
+            return float(np.sum(np.diff(self.recall, prepend=0.0) * interpolated))
         place = np.searchsorted(self.recall, np.linspace(0, 1, points) - 1e-12)
-        return float(np.mean(np.append(best, 0.0)[place]))
+        return float(np.mean(np.append(interpolated, 0.0)[place]))
 
 
 def curves(
-    found: Sequence[Detections], truth: Sequence[GroundTruth], classes: int, overlap: float = 0.5
+    detections: Sequence[Detections], ground_truth: Sequence[GroundTruth], classes: int, iou_thresh: float = 0.5
 ) -> list[Curve]:
-    """Match detections to ground truth and return each class's curve.
+    """Match detections to ground truth and return the curve of each class.
 
-    Of one class, the detections of all images are taken best first. One is right where the box that it overlaps most
-    does so by at least `overlap` and no better detection took it; further detections of that box are wrong.
+    The detections of a class in all images are taken best first. A detection is right if the IoU with the box that it
+    overlaps most is at least `iou_thresh` and no better detection has taken that box; further detections of the box
+    are wrong.
 
     Args:
-        found: what was found, image by image.
-        truth: what is there, image by image.
+        detections: the detections of each image.
+        ground_truth: the ground truth of each image.
         classes: number of classes.
-        overlap: intersection over union.
+        iou_thresh: lowest intersection over union of a right detection.
     """
-    return [_curve(found, truth, label, overlap) for label in range(classes)]
+    return [_curve(detections, ground_truth, label, iou_thresh) for label in range(classes)]
 
 
-def _curve(found, truth, label: int, overlap: float) -> Curve:
-    scores, right, counted, expected = [], [], [], 0
-    for one, there in zip(found, truth, strict=True):
-        own = there.labels == label
-        boxes, ignored = there.boxes[own], there.ignored[own]
-        expected += int(np.sum(~ignored))
-        mine = one.labels == label
-        overlaps = pairwise_iou(one.boxes[mine], boxes)
-        taken = np.zeros(len(boxes), bool)
-        order = np.argsort(-one.scores[mine], kind="stable")
-        scores.append(one.scores[mine][order])
-        for row in overlaps[order]:
-            best = int(np.argmax(row)) if len(row) else -1
-            hit = best >= 0 and row[best] >= overlap
-            counted.append(not (hit and ignored[best]))
-            right.append(bool(hit and not taken[best]))
-            if hit:
-                taken[best] = True
-    scores = np.concatenate([*scores, np.zeros(0)])
-    counted, right = np.array(counted, bool), np.array(right, bool)
+def _curve(
+    detections: Sequence[Detections], ground_truth: Sequence[GroundTruth], label: int, iou_thresh: float
+) -> Curve:
+    matches = [
+        _match(detected, truth, label, iou_thresh) for detected, truth in zip(detections, ground_truth, strict=True)
+    ]
+    scores, right, counted = (np.concatenate([np.zeros(0), *parts]) for parts in zip(*matches, strict=True))
+    expected = sum(int(np.sum((truth.labels == label) & ~truth.ignored)) for truth in ground_truth)
     order = np.argsort(-scores, kind="stable")
-    order = order[counted[order]]
+    order = order[counted.astype(bool)[order]]
     hits = np.cumsum(right[order])
-    precision = hits / np.arange(1, len(order) + 1)
-    recall = hits / max(expected, 1)
-    return Curve(recall, precision, scores[order], expected)
+    return Curve(hits / max(expected, 1), hits / np.arange(1, len(order) + 1), scores[order], expected)
+
+
+def _match(
+    detections: Detections, truth: GroundTruth, label: int, iou_thresh: float
+) -> tuple[np.ndarray, list[bool], list[bool]]:
+    """Scores of an image's detections of a class, best first, whether each is right, and whether it counts."""
+    detected, expected = detections.labels == label, truth.labels == label
+    ignored = truth.ignored[expected]
+    ious = pairwise_iou(detections.boxes[detected], truth.boxes[expected])
+    scores = detections.scores[detected]
+    order = np.argsort(-scores, kind="stable")
+    taken = np.zeros(len(ignored), bool)
+    right, counted = [], []
+    for row in ious[order]:
+        best = int(np.argmax(row)) if len(row) else -1
+        hit = best >= 0 and row[best] >= iou_thresh
+        counted.append(not (hit and ignored[best]))
+        right.append(bool(hit and not taken[best]))
+        if hit:
+            taken[best] = True
+    return scores[order], right, counted
 
 
 def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of pairs: f32[N,4], f32[M,4] -> f64[N,M]."""
+    """Return the intersection over union of pairs: f32[N,4], f32[M,4] -> f64[N,M]."""
     first, second = first.astype("float64")[:, None], second.astype("float64")[None]
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     shared = np.prod(np.maximum(sides, 0), -1)
@@ -122,6 +134,6 @@ def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def mean(averages: Sequence[float]) -> float:
-    """Return the mean over the classes that have something to find; not a number where none has."""
+    """Return the mean over the classes with ground truth; NaN if there is none."""
     known = [value for value in averages if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

@@ -98,9 +98,10 @@ class FasterRCNNConfig(Options):
                     f"options of a detector must be fields of {type(self).__name__}; "
                     f"got {name!r}{did_you_mean(name, self.field_names())}."
                 )
-        return dataclasses.replace(
-            self, **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-        )
+        changes: dict[str, Any] = {}
+        for name, value in options.items():
+            changes[name] = tuple(value) if isinstance(value, list) else value
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Average precision of detectors by the rules of PASCAL VOC and of COCO, their curves, and pictures with boxes."""
+"""Evaluate detectors by the rules of PASCAL VOC and of COCO; plot curves and draw detections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -31,17 +32,17 @@ COCO_STATISTICS = (
     "AR_medium",
     "AR_large",
 )
-"""Names of the twelve numbers of COCO's evaluation, in its order."""
+"""Names of the twelve metrics of COCO's evaluation, in its order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VocResult:
-    """Average precision in percent, class by class, at one overlap.
+    """Average precision of each class at one IoU threshold.
 
     Attributes:
-        class_names: the classes.
-        curves: precision over recall of each.
-        images: number of pictures.
+        class_names: names of the classes.
+        curves: precision over recall of each class.
+        images: number of images.
     """
 
     class_names: tuple[str, ...]
@@ -49,81 +50,72 @@ class VocResult:
     images: int
 
     def averages(self, points: int | None = None) -> list[float]:
-        """Average precision of each class in percent: of VOC 2010, or with 11 points of VOC 2007."""
+        """Return the average precision of each class in percent: of VOC 2010, or with 11 points of VOC 2007."""
         return [100 * curve.average(points) for curve in self.curves]
 
     def mean(self, points: int | None = None) -> float:
-        """Their mean over the classes that occur."""
+        """Return the mean average precision over the classes that occur."""
         return average_precision.mean(self.averages(points))
 
     def table(self) -> str:
-        """A Markdown table: boxes, average precision by both rules."""
+        """Return a Markdown table of the classes: number of boxes, and average precision by both rules."""
         lines = ["| class | boxes | AP (area) | AP (11 points) |", "|---|---:|---:|---:|"]
         rows = zip(self.class_names, self.curves, self.averages(), self.averages(11), strict=True)
-        lines += [f"| {name} | {curve.expected} | {area:.2f} | {old:.2f} |" for name, curve, area, old in rows]
+        lines += [f"| {name} | {curve.expected} | {area:.2f} | {points:.2f} |" for name, curve, area, points in rows]
         total = sum(curve.expected for curve in self.curves)
         return "\n".join([*lines, f"| mean | {total} | {self.mean():.2f} | {self.mean(11):.2f} |"])
 
 
 def voc(
-    found: Sequence[Detections], pictures: Sequence[Annotation], class_names: Sequence[str], overlap: float = 0.5
+    detections: Sequence[Detections],
+    annotations: Sequence[Annotation],
+    class_names: Sequence[str],
+    iou_thresh: float = 0.5,
 ) -> VocResult:
-    """Evaluate detections by PASCAL VOC's rules; difficult boxes and crowds count neither way.
+    """Evaluate detections by the rules of PASCAL VOC; difficult boxes and crowds count neither way.
 
     Args:
-        found: what was found in each picture, in its pixels.
-        pictures: with their boxes.
+        detections: the detections in each image, in its pixels.
+        annotations: the images.
         class_names: names of the classes.
-        overlap: intersection over union from which on a detection is right.
+        iou_thresh: lowest IoU of a right detection.
     """
-    curves = average_precision.curves(found, inference.truths(pictures), len(class_names), overlap)
-    return VocResult(tuple(class_names), tuple(curves), len(pictures))
+    ground_truth = inference.ground_truth(annotations)
+    curves = average_precision.curves(detections, ground_truth, len(class_names), iou_thresh)
+    return VocResult(tuple(class_names), tuple(curves), len(annotations))
 
 
-def coco(found: Sequence[Detections], pictures: Sequence[Annotation], class_names: Sequence[str]) -> dict[str, float]:
-    """Evaluate detections by pycocotools, COCO's own code.
+def coco(
+    detections: Sequence[Detections], annotations: Sequence[Annotation], class_names: Sequence[str]
+) -> dict[str, float]:
+    """Evaluate detections with pycocotools, COCO's own code.
 
     Args:
-        found: what was found in each picture, in its pixels.
-        pictures: with their boxes; difficult ones are ignored as crowds are.
+        detections: the detections in each image, in its pixels.
+        annotations: the images; difficult boxes are ignored, like crowds.
         class_names: names of the classes.
 
     Returns:
-        The twelve numbers of `COCO_STATISTICS` in percent; not a number where there is nothing to measure.
+        The metrics of `COCO_STATISTICS` in percent; NaN for those without any ground-truth box.
 
     Raises:
         ValueError: pycocotools is not installed.
     """
     COCO, COCOeval = pycocotools()
-    annotations = []
-    for number, picture in enumerate(pictures):
-        sides = picture.boxes * np.array([*picture.size, *picture.size])
-        ignored = picture.crowd | picture.difficult
-        for box, label, crowd, area in zip(sides, picture.labels, ignored, picture.areas, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": int(label) + 1,
-                    "bbox": _xywh(box),
-                    "area": float(area),
-                    "iscrowd": int(crowd),
-                }
-            )
-    results = results_list(found, range(len(pictures)), range(1, len(class_names) + 1))
+    results = results_list(detections, range(len(annotations)), range(1, len(class_names) + 1))
     truth = COCO()
     truth.dataset = {
         "info": {},
-        "images": [{"id": number} for number in range(len(pictures))],
-        "annotations": annotations,
+        "images": [{"id": number} for number in range(len(annotations))],
+        "annotations": _coco_annotations(annotations),
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)],
     }
-    nothing = COCO()  # `loadRes` wants at least one result
-    nothing.dataset = {**truth.dataset, "annotations": []}
+    no_results = COCO()  # `loadRes` requires at least one result
+    no_results.dataset = {**truth.dataset, "annotations": []}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        nothing.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results) if results else nothing, "bbox")
+        no_results.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results) if results else no_results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -133,8 +125,28 @@ def coco(found: Sequence[Detections], pictures: Sequence[Annotation], class_name
     }
 
 
-def pycocotools() -> tuple[type, type]:
-    """COCO's own classes `COCO` and `COCOeval`.
+def _coco_annotations(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
+    """The boxes of all images in COCO's format; images and classes are numbered from 0 and from 1."""
+    entries: list[dict[str, Any]] = []
+    for number, annotation in enumerate(annotations):
+        boxes = annotation.boxes * np.array([*annotation.size, *annotation.size])
+        ignored = annotation.crowd | annotation.difficult
+        for box, label, crowd, area in zip(boxes, annotation.labels, ignored, annotation.areas, strict=True):
+            entries.append(
+                {
+                    "id": len(entries) + 1,
+                    "image_id": number,
+                    "category_id": int(label) + 1,
+                    "bbox": _xywh(box),
+                    "area": float(area),
+                    "iscrowd": int(crowd),
+                }
+            )
+    return entries
+
+
+def pycocotools() -> tuple[Any, Any]:
+    """Return the classes `COCO` and `COCOeval` of pycocotools.
 
     Raises:
         ValueError: pycocotools is not installed.
@@ -143,17 +155,21 @@ def pycocotools() -> tuple[type, type]:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise InputError("COCO's evaluation needs pycocotools: pip install 'keras-resnet-zoo[detection]'.") from error
+        raise InputError(
+            "COCO's evaluation requires pycocotools: pip install 'keras-resnet-zoo[detection]'."
+        ) from error
     return COCO, COCOeval
 
 
-def results_list(found: Sequence[Detections], ids: Sequence, categories: Sequence[int]) -> list[dict]:
-    """PaddedDetections in the format of COCO's result files.
+def results_list(
+    detections: Sequence[Detections], ids: Sequence[str | int], categories: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return detections in the format of COCO's result files.
 
     Args:
-        found: what was found in each image, in its pixels.
-        ids: each image's id.
-        categories: each class's number.
+        detections: the detections in each image, in its pixels.
+        ids: id of each image.
+        categories: category id of each class.
     """
     return [
         {
@@ -162,12 +178,13 @@ def results_list(found: Sequence[Detections], ids: Sequence, categories: Sequenc
             "bbox": _xywh(box),
             "score": float(score),
         }
-        for id, one in zip(ids, found, strict=True)
-        for box, score, label in zip(one.boxes, one.scores, one.labels, strict=True)
+        for id, in_image in zip(ids, detections, strict=True)
+        for box, score, label in zip(*in_image, strict=True)
     ]
 
 
-def _xywh(box) -> list[float]:
+def _xywh(box: np.ndarray) -> list[float]:
+    """Left, top, width and height of a box as top, left, bottom, right."""
     top, left, bottom, right = map(float, box)
     return [left, top, right - left, bottom - top]
 
@@ -189,58 +206,61 @@ def plot(result: VocResult, path: str | os.PathLike) -> None:
 COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#800000", "#808000", "#000075")
 
 
-def draw(pixels: np.ndarray, found: Detections, class_names: Sequence[str], score: float = 0.5) -> Image.Image:
+def draw(
+    pixels: np.ndarray, detections: Detections, class_names: Sequence[str], score_thresh: float = 0.5
+) -> Image.Image:
     """Draw the boxes of detections, with class and probability.
 
     Args:
         pixels: u8[H,W,3].
-        found: what was found, in pixels of the image.
+        detections: the detections in pixels of the image.
         class_names: names of the classes.
-        score: lowest probability that is drawn.
+        score_thresh: lowest probability to draw.
     """
-    picture = Image.fromarray(pixels)
-    canvas = ImageDraw.Draw(picture)
-    width = max(1, round(max(picture.size) / 300))
-    for box, value, label in zip(*found, strict=True):
-        if value < score:
+    image = Image.fromarray(pixels)
+    canvas = ImageDraw.Draw(image)
+    width = max(1, round(max(image.size) / 300))
+    for box, score, label in zip(*detections, strict=True):
+        if score < score_thresh:
             continue
         top, left, bottom, right = (round(float(side)) for side in box)
         color = COLORS[label % len(COLORS)]
         canvas.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=width)
-        text = f"{class_names[label]} {value:.2f}"
+        text = f"{class_names[label]} {score:.2f}"
         place = canvas.textbbox((left, max(top - 12, 0)), text)
         canvas.rectangle(place, fill=color)
         canvas.text(place[:2], text, fill="white")
-    return picture
+    return image
 
 
 def write_pictures(
-    found: Sequence[Detections],
-    pictures: Sequence[Annotation],
+    detections: Sequence[Detections],
+    annotations: Sequence[Annotation],
     class_names: Sequence[str],
     folder: str | os.PathLike,
     count: int = 8,
-    score: float = 0.5,
+    score_thresh: float = 0.5,
 ) -> list[pathlib.Path]:
-    """Write some pictures with what was found in them, spread evenly over the split.
+    """Write images with their detections, spread evenly over the split.
 
     Args:
-        found: what was found in each picture.
-        pictures: the pictures.
+        detections: the detections in each image.
+        annotations: the images.
         class_names: names of the classes.
-        folder: is made where it is missing.
-        count: how many.
-        score: lowest probability that is drawn.
+        folder: folder of the files, created if missing.
+        count: most images to write.
+        score_thresh: lowest probability to draw.
 
     Returns:
-        The files, named by their number in the split and their own name.
+        The files, named by their number in the split and the name of the image file.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number in np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)):
-        with Image.open(pictures[number].path) as file:
+    for number in np.unique(np.linspace(0, len(annotations) - 1, min(count, len(annotations))).round().astype(int)):
+        path = pathlib.Path(annotations[number].path)
+        with Image.open(path) as file:
             pixels = np.asarray(file.convert("RGB"))
-        files.append(folder / f"{number}_{pathlib.Path(pictures[number].path).stem}.png")
-        draw(pixels, found[number], class_names, score).save(files[-1])
+        files.append(folder / f"{number}_{path.stem}.png")
+        draw(pixels, detections[number], class_names, score_thresh).save(files[-1])
     return files

@@ -308,7 +308,7 @@ class FasterRCNN(keras.Model):
         return {"config": options, "classes": self.classes, "policy": self.policy.name, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> FasterRCNN:
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> FasterRCNN:
         values = dict(config)
         classes, policy, name = (values.pop(key) for key in ("classes", "policy", "name"))
         options = dict(values.get("config", values))  # version 0.1 wrote the options next to the classes

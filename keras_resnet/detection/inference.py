@@ -1,8 +1,9 @@
-"""A detector over the pictures of a data set: detections in the pixels of each picture."""
+"""Run a detector on the images of a data set: detections in the pixels of each image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -14,52 +15,55 @@ from keras_resnet.detection.data.transforms import DetectionTransform
 
 
 def detect(
-    predict: Callable,
-    pictures: Sequence[Annotation],
-    view: DetectionTransform,
+    predict: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    annotations: Sequence[Annotation],
+    transform: DetectionTransform,
     *,
     batch_size: int = 1,
     progress: bool = False,
     pyramid: Sequence[DetectionTransform] = (),
 ) -> list[Detections]:
-    """Run a detector on pictures.
+    """Run a detector on images.
 
     Args:
-        predict: images f32[B,H,W,3] and image_size f32[B,2] in a dictionary -> boxes, scores, classes (from 1) and
-            count as `nms.PaddedDetections` has them, in a dictionary; such as a detector's `predict_on_batch`.
-        pictures: of a split.
-        view: how to show them.
+        predict: function of a dictionary of images f32[B,H,W,3] and image_size f32[B,2] that returns the fields of
+            `nms.PaddedDetections` in a dictionary, such as a detector's `predict_on_batch`.
+        annotations: the images of a split.
+        transform: the transform of the images.
         batch_size: images in a batch.
-        progress: whether to show a bar on a terminal.
-        pyramid: further views; see `testing.detect`.
+        progress: whether to show a progress bar on a terminal.
+        pyramid: transforms to further scales; see `multi_scale.detect`.
 
     Returns:
-        What was found in each picture, in their order.
+        The detections of each image.
     """
-    found: list[Detections | None] = [None] * len(pictures)
-    with tqdm(total=len(pictures), unit="image", disable=None if progress else True) as bar:
-        for index, batches in pipeline.evaluate(pictures, view, batch_size, pyramid):
-            done = 0
+    detections: dict[int, Detections] = {}
+    with tqdm(total=len(annotations), unit="image", disable=None if progress else True) as bar:
+        for index, batches in pipeline.evaluate(annotations, transform, batch_size, pyramid):
+            remaining = iter(index)
             for batch in batches:
-                output = {key: np.asarray(value) for key, value in predict(batch).items()}
+                outputs = {key: np.asarray(value) for key, value in predict(batch).items()}
                 for row, size in enumerate(np.asarray(batch["image_size"])):
-                    picture = pictures[index[done]]
-                    found[index[done]] = unpacked(output, row, np.array(picture.size) / size)
-                    done += 1
+                    number = next(remaining)
+                    detections[number] = unpacked(outputs, row, np.array(annotations[number].size) / size)
                     bar.update()
-    return found
+    return [detections[number] for number in range(len(annotations))]
 
 
-def unpacked(output: dict[str, np.ndarray], row: int, scale) -> Detections:
-    """One image's detections out of a batch, with its boxes times `scale` (y, x)."""
-    count = int(output["count"][row])
-    boxes_there = output["boxes"][row, :count] * np.array([*scale, *scale], "float32")
-    return Detections(boxes_there, output["scores"][row, :count], output["classes"][row, :count].astype("int32") - 1)
+def unpacked(outputs: Mapping[str, np.ndarray], row: int, scale: Sequence[float] | np.ndarray) -> Detections:
+    """Return the detections of one image of a batch, with its boxes multiplied by `scale` (y, x)."""
+    count = int(outputs["count"][row])
+    boxes = outputs["boxes"][row, :count] * np.array([*scale, *scale], "float32")
+    return Detections(boxes, outputs["scores"][row, :count], outputs["classes"][row, :count].astype("int32") - 1)
 
 
-def truths(pictures: Sequence[Annotation]) -> list[GroundTruth]:
-    """What is in the pictures, in their pixels."""
+def ground_truth(annotations: Sequence[Annotation]) -> list[GroundTruth]:
+    """Return the ground truth of images in their pixels; difficult boxes and crowds are ignored."""
     return [
-        GroundTruth(p.boxes * np.array([*p.size, *p.size], "float32"), p.labels, p.difficult | p.crowd)
-        for p in pictures
+        GroundTruth(
+            annotation.boxes * np.array([*annotation.size, *annotation.size], "float32"),
+            annotation.labels,
+            annotation.difficult | annotation.crowd,
+        )
+        for annotation in annotations
     ]

@@ -1,6 +1,6 @@
-"""Features of regions on a fixed grid: the exact RoI max pooling of Fast R-CNN, and aligned RoIAlign.
+"""Pool the features of regions on a fixed grid: the exact RoI max pooling of Fast R-CNN, and RoIAlign.
 
-Both are dense tensor code with static shapes, so XLA compiles them and TFLite has every operation built in.
+Both are dense tensor code with static shapes, so that XLA compiles them and TFLite has every operation built in.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import tensorflow as tf
 from keras_resnet.ops import graph_errors
 
 LARGEST_MAP = 64
-"""Side, in cells, that is allowed for where a map's size is not known when the graph is built.
+"""Assumed side, in cells, of maps whose size is unknown when the graph is built: 1024 pixels at stride 16.
 
-1024 pixels at stride 16; on a grid of 14 the tables reach 98 cells, 1568 pixels. Larger regions are refused.
+On a grid of 14 the tables reach 98 cells or 1568 pixels; larger regions are refused.
 """
 
 
 def _bins(low: tf.Tensor, high: tf.Tensor, bins: int, limit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """First cell and end of each bin along one axis: i32[B,R] each -> i32[B,R,bins] each.
 
-    Whole numbers only: of float division, XLA makes a multiplication by the reciprocal and other bins.
+    In integers, since XLA turns float division into a multiplication by the reciprocal, which gives other bins.
     """
     length = tf.maximum(high - low + 1, 1)[..., None]
     number = tf.range(bins)
@@ -34,13 +34,13 @@ def _level(length: tf.Tensor, levels: int) -> tf.Tensor:
 
 
 def _levels(cells: int | None, bins: int) -> int:
-    """How many tables of windows of 1, 2, 4.. cells reach the longest bin of a map with so many cells."""
+    """Number of tables of windows of 1, 2, 4.. cells that cover the longest bin of a map of `cells` cells."""
     longest = -(-((cells or LARGEST_MAP) + 1) // bins) + 1
     return longest.bit_length()
 
 
 def _reached(low: tf.Tensor, high: tf.Tensor, levels: int) -> tf.Tensor:
-    """`low`, once it is sure that two of the longest windows cover each bin from it."""
+    """Return `low` after checking that two of the longest windows cover each bin."""
     longest = 2**levels
     text = f"roi_pooling must be align for images so large: a bin has more than {longest} cells."
     with tf.control_dependencies([graph_errors.check(tf.reduce_all(high - low <= longest), text)]):
@@ -48,9 +48,9 @@ def _reached(low: tf.Tensor, high: tf.Tensor, levels: int) -> tf.Tensor:
 
 
 def _window_maxima(features: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
-    """Maxima over windows of 2**i x 2**j cells from each cell on: f32[B,H,W,C] -> f32[B,rows * columns,H,W,C].
+    """Maxima of the windows of 2**i x 2**j cells that start at each cell: f32[B,H,W,C] -> f32[B,rows*columns,H,W,C].
 
-    What a window beyond the border holds is never asked for.
+    Windows that reach over the border hold wrapped values and are never read.
     """
     tables, tall = [], features
     for i in range(rows):
@@ -67,9 +67,9 @@ def _window_maxima(features: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
 def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> tf.Tensor:
     """Max-pool the features of regions on a grid, quantised as in Fast R-CNN's code (section 2.1).
 
-    A region is cut off at the map's border and its own border rounded to cells, half up. Its bins overlap by a cell
-    where it does not divide evenly; empty bins are 0. Each maximum is that of four overlapping windows of 2**i x 2**j
-    cells, from tables.
+    Regions are clipped to the map and their borders are rounded to cells, half up. Bins of a region that does not
+    divide evenly overlap by a cell; empty bins are 0. Each maximum is taken over four overlapping windows of
+    2**i x 2**j cells, from tables.
 
     Args:
         features: f32[B,H,W,C].
@@ -81,7 +81,7 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
         f32[B,R,size,size,C].
 
     Raises:
-        tf.errors.InvalidArgumentError: a region too large for `LARGEST_MAP`, on a map whose size is not in the graph.
+        tf.errors.InvalidArgumentError: a region exceeds the tables of a map of unknown size; see `LARGEST_MAP`.
     """
     batch, height, width, channels = features.shape
     rows, columns = _levels(height, size), _levels(width, size)
@@ -99,7 +99,7 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
     image = tf.range(batch or shape[0])[:, None, None, None]
     table = (image * rows + row[..., :, None]) * columns + column[..., None, :]
 
-    def look_up(y, x):
+    def look_up(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         y, x = tf.clip_by_value(y, 0, height - 1), tf.clip_by_value(x, 0, width - 1)
         return tf.gather(tables, (table * height + y[..., :, None]) * width + x[..., None, :])
 
@@ -113,7 +113,7 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
     return tf.where(empty[..., None], tf.zeros([], features.dtype), pooled)
 
 
-def _interpolation(low: tf.Tensor, high: tf.Tensor, size: int, samples: int, cells) -> tf.Tensor:
+def _interpolation(low: tf.Tensor, high: tf.Tensor, size: int, samples: int, cells: int | tf.Tensor) -> tf.Tensor:
     """Weights of the cells in each bin's mean of samples along one axis: f32[B,R] each -> f32[B,R,size,cells]."""
     places = (tf.range(size * samples, dtype=tf.float32) + 0.5) / (size * samples)
     places = low[..., None] + places * (high - low)[..., None]
@@ -129,18 +129,18 @@ def _interpolation(low: tf.Tensor, high: tf.Tensor, size: int, samples: int, cel
 def align(
     features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int, samples: int = 2, aligned: bool = True
 ) -> tf.Tensor:
-    """Average bilinear samples of regions on a grid, without rounding (RoIAlign; He et al., Mask R-CNN, 2017).
+    """Average bilinear samples of regions on a grid, without rounding (RoIAlign; He et al., 2017).
 
-    Samples up to one cell outside the map take the value of its border, those further away are 0, as in Detectron2.
+    Samples up to one cell outside the map take the value of its border; samples farther away are 0, as in Detectron2.
 
     Args:
         features: f32[B,H,W,C].
         boxes: f32[B,R,4] in pixels.
         size: rows and columns of the grid.
         stride: pixels of a cell.
-        samples: samples a bin along each axis.
-        aligned: whether the centre of the first cell is at half a stride, as it is for convolutions; False for the
-            first published version.
+        samples: samples of a bin along each axis.
+        aligned: whether the center of the first cell is at half a stride, as for convolutions; False for the first
+            published version.
 
     Returns:
         f32[B,R,size,size,C].
@@ -148,7 +148,7 @@ def align(
     shape = tf.shape(features)
     height, width = features.shape[1] or shape[1], features.shape[2] or shape[2]
     top, left, bottom, right = tf.unstack(boxes / stride - (0.5 if aligned else 0.0), axis=-1)
-    if not aligned:  # which also made regions at least one cell large
+    if not aligned:  # the first version also made regions at least one cell large
         bottom, right = tf.maximum(bottom, top + 1.0), tf.maximum(right, left + 1.0)
     rows = _interpolation(top, bottom, size, samples, height)
     columns = _interpolation(left, right, size, samples, width)

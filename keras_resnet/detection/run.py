@@ -10,6 +10,7 @@ from keras_resnet.detection.data import sources
 from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
+from keras_resnet.errors import InputError
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
 
@@ -41,7 +42,10 @@ class DetectorRun(Run):
 
     def transform(self) -> DetectionTransform:
         """Return the transform of the run's images in training, testing and serving."""
-        return DetectionTransform(self.config.min_size, self.config.max_size, self.mean, self.std)
+        mean, std = self.mean, self.std
+        if mean is None or std is None:
+            raise InputError(f"config of the run {str(self.path)!r} must have mean and std; it has none.")
+        return DetectionTransform(self.config.min_size, self.config.max_size, mean, std)
 
     def dataset(self, data_dir: str | None = None) -> DetectionDataset:
         """Open the data set that the run is trained on."""

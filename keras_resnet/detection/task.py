@@ -49,7 +49,7 @@ class DetectFlags(Verb):
 
         run = DetectorRun.open(workdir)
         changes = {"refine": self.refine, "score_thresh": self.score_thresh}
-        options = {name: value for name, value in changes.items() if value is not None}
+        options: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         transform = run.transform()
         pyramid = [
             dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Training of detectors by `model.fit`: joint, or in the four alternating steps of Faster R-CNN (section 3.2)."""
+"""Train detectors with `model.fit`: jointly, or in the four alternating steps of Faster R-CNN (section 3.2)."""
 
 from __future__ import annotations
 
@@ -33,50 +33,49 @@ from keras_resnet.training.checkpoints import Checkpoints
 from keras_resnet.training.schedules import learning_rate
 
 AUTHORS_MEAN = (123.68, 116.779, 103.939)
-"""Mean of the RGB channels that the paper's authors subtract; used where no weights say another."""
+"""Mean of the RGB channels that the paper's authors subtract; used unless the weights come with their own."""
 
 logger = logging.getLogger(__name__)
 
 
 class Evaluation(keras.callbacks.Callback):
-    """Add a detector's average precision on some pictures to the logs, in percent, at the end of each epoch.
+    """Add the average precision of a detector, in percent, to the logs at the end of each epoch.
 
-    The logs get `val_map50`, `val_error` (100 less it) and `val_ap50_CLASS`, all by VOC's rule of 2010. It must come
-    before the callbacks that read them.
+    The logs get `val_map50`, `val_error` (100 - `val_map50`) and `val_ap50_CLASS`, all by the rules of VOC 2010. This
+    callback must come before those that read them.
 
     Args:
-        pictures: to evaluate on.
-        view: how they are shown to the detector.
+        annotations: the images to evaluate on.
+        transform: the transform of the images.
         class_names: names of the classes.
     """
 
-    def __init__(self, pictures: Sequence[Annotation], view: DetectionTransform, class_names: Sequence[str]):
+    def __init__(self, annotations: Sequence[Annotation], transform: DetectionTransform, class_names: Sequence[str]):
         super().__init__()
-        self.pictures = pictures
-        self.view = view
+        self.annotations = annotations
+        self.transform = transform
         self.class_names = class_names
 
-    def set_model(self, model):
-        if model is not self.model:  # each `fit` says it again, and tracing takes long
+    def set_model(self, model: FasterRCNN) -> None:
+        if model is not self.model:  # each `fit` sets the model again, and tracing takes long
             self.predict = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
         super().set_model(model)
 
-    def _found(self) -> list[Detections]:
-        """What the detector finds in each picture; workers share the pictures."""
+    def _detections(self) -> list[Detections]:
+        """The detections in each image; workers share the images."""
         strategy = self.model.distribute_strategy
-        count, chief = collectives.count(strategy), collectives.is_chief(strategy)
-        own = self.pictures[collectives.index(strategy) :: count]
-        parts = collectives.gather(
-            strategy, pickle.dumps(inference.detect(self.predict, own, self.view, progress=chief))
+        workers, worker = collectives.count(strategy), collectives.index(strategy)
+        detections_of_worker = inference.detect(
+            self.predict, self.annotations[worker::workers], self.transform, progress=collectives.is_chief(strategy)
         )
-        found: list[Detections] = [None] * len(self.pictures)
-        for number, part in enumerate(parts):
-            found[number::count] = pickle.loads(part)
-        return found
+        detections: dict[int, Detections] = {}
+        for number, content in enumerate(collectives.gather(strategy, pickle.dumps(detections_of_worker))):
+            detections |= zip(range(number, len(self.annotations), workers), pickle.loads(content), strict=True)
+        return [detections[index] for index in range(len(self.annotations))]
 
-    def on_epoch_end(self, epoch, logs=None):
-        found = self._found()
-        curves = average_precision.curves(found, inference.truths(self.pictures), len(self.class_names))
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        ground_truth = inference.ground_truth(self.annotations)
+        curves = average_precision.curves(self._detections(), ground_truth, len(self.class_names))
         averages = [100 * curve.average() for curve in curves]
         logs["val_map50"] = average_precision.mean(averages)
         logs["val_error"] = 100 - logs["val_map50"]
@@ -86,13 +85,13 @@ class Evaluation(keras.callbacks.Callback):
 def train(
     config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
 ) -> DetectorRun:
-    """Train the detector that `config` names on the data set that it names; see `fit`.
+    """Train the detector of a configuration on its data set; see `fit`.
 
     Args:
         config: the run.
-        workdir: as for `fit`; alternating training makes one such folder a step in it, `step1` .. `step4`.
-        strategy: where to train, such as `training.strategy.make` builds; by default on one device. A run may go on
-            with another one.
+        workdir: as for `fit`; alternating training makes such a folder for each step in it, `step1` .. `step4`.
+        strategy: where to train, such as `distribute.strategy.make` builds; by default on one device. A run may be
+            resumed with another strategy.
     """
     strategy = strategy or tf.distribute.get_strategy()
     with loop.scope(strategy, config):
@@ -115,10 +114,10 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
     if not (config.backbone_weights or config.init_weights) and collectives.is_chief(strategy):
         logger.warning(
             "the detector starts from random weights: its batch norm does not train, activations grow from block to "
-            "block, and little is learnt; --weights has those of a classifier to start from"
+            "block, and it learns little; --backbone_weights starts from those of a classifier"
         )
 
-    def started() -> FasterRCNN:
+    def initialized() -> FasterRCNN:
         model = run.build()
         if config.init_weights:
             weights.load(model, config.init_weights)
@@ -128,78 +127,82 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
             model.load_backbone(classifier)
         return model
 
+    annotations, eval_annotations = _annotations(run, dataset)
     if config.training == "joint":
-        _fit(run, started(), *_pictures(run, dataset))
+        _fit(run, initialized(), annotations, eval_annotations)
     else:
         collectives.chief_first(strategy, run.create)
-        _alternate(run, started, *_pictures(run, dataset))
+        _alternate(run, initialized, annotations, eval_annotations)
     return run
 
 
 def fit(
     model: FasterRCNN, dataset: DetectionDataset, config: DetectorConfig, workdir: str | os.PathLike
 ) -> DetectorRun:
-    """Train a detector as `config` says and write everything about it to `workdir`.
+    """Train a detector as `config` says and write everything about the run to `workdir`.
 
-    A run that was interrupted goes on from its newest checkpoint: its batches, and what each step samples, are pure
-    functions of seed and step. The weights with the highest mAP on `eval_split` are kept. Training is joint; `train`
-    has the alternating steps.
+    An interrupted run is resumed from its newest checkpoint: its batches, and the sampling of each step, are pure
+    functions of seed and step. The weights with the highest mAP on `eval_split` are kept. Training is joint; use
+    `train` for alternating training.
 
     Args:
-        model: a detector of the data set's classes; `config` should describe it, so that `evaluate`, `predict` and
-            `export` can build it again. It trains where it was made, in the scope of a strategy on its replicas, and
-            from the weights that it has.
-        dataset: of `data.sources.load`; `config.dataset`, `data_dir`, `weights` and `start` are only recorded.
+        model: a detector of the data set's classes, trained from its current weights; a model made in the scope of a
+            strategy is trained on its replicas. `config` should describe it, so that `evaluate`, `predict` and
+            `export` can rebuild it.
+        dataset: a data set of `data.sources.load`; `dataset`, `data_dir`, `backbone_weights` and `init_weights` of
+            `config` are only recorded.
         config: the run.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
             `curves.png`.
 
     Returns:
-        The run's `DetectorRun`.
+        The `DetectorRun`.
 
     Raises:
-        ValueError: the configuration names something unknown, is not that of the folder's run or of alternating
-            training, or an annotation or image cannot be read.
+        ValueError: the configuration has an unknown name, differs from that of the run in the folder, or is of
+            alternating training; or an annotation or image cannot be read.
         FloatingPointError: the loss or a weight is not finite.
-        errors.Stopped: SIGTERM or SIGINT came; a checkpoint of the current step is saved.
-        errors.PeerLost: another worker ended or is silent.
+        errors.Stopped: SIGTERM or SIGINT arrived; a checkpoint of the current step is saved.
+        errors.PeerLost: another worker ended or does not answer.
     """
     if config.training != "joint":
         raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
     with loop.scope(model.distribute_strategy, config):
         keras.utils.set_random_seed(config.seed)
         run = _opened(config, dataset, workdir, model.distribute_strategy)
-        _fit(run, model, *_pictures(run, dataset))
+        _fit(run, model, *_annotations(run, dataset))
     return run
 
 
 def _opened(
-    config: DetectorConfig,
-    dataset: DetectionDataset,
-    workdir: str | os.PathLike,
-    strategy: tf.distribute.Strategy,
+    config: DetectorConfig, dataset: DetectionDataset, workdir: str | os.PathLike, strategy: tf.distribute.Strategy
 ) -> DetectorRun:
-    """The run's folder, new or that of the same run before."""
+    """The run of a folder, new or to be resumed."""
     info = dataset.info
     if info.mean is None:
         info = dataclasses.replace(info, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
     return collectives.chief_first(strategy, lambda: loop.reopened(DetectorRun(pathlib.Path(workdir), config, info)))
 
 
-def _pictures(run: DetectorRun, dataset: DetectionDataset) -> tuple[list[Annotation], list[Annotation]]:
-    """What the run is trained and evaluated on."""
-    config, names = run.config, dataset.info.class_names
-    pictures = list(dataset.annotations(config.train_split))
+def _annotations(run: DetectorRun, dataset: DetectionDataset) -> tuple[list[Annotation], list[Annotation]]:
+    """The images to train and to evaluate on."""
+    config, class_names = run.config, dataset.info.class_names
+    annotations = list(dataset.annotations(config.train_split))
     if config.extra_dataset:
-        extra = sources.load(config.extra_dataset, config.data_dir, config.download, names)
-        if extra.info.class_names != names:
-            raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(names)}.")
-        pictures += extra.annotations(config.train_split)
-    return pictures, dataset.annotations(config.eval_split)
+        extra = sources.load(config.extra_dataset, config.data_dir, config.download, class_names)
+        if extra.info.class_names != class_names:
+            raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(class_names)}.")
+        annotations += extra.annotations(config.train_split)
+    return annotations, dataset.annotations(config.eval_split)
 
 
-def _fit(run: DetectorRun, model: FasterRCNN, pictures, tests) -> None:
-    """Train a model in the run's folder from its newest checkpoint to the last step."""
+def _fit(
+    run: DetectorRun,
+    model: FasterRCNN,
+    annotations: Sequence[Annotation],
+    eval_annotations: Sequence[Annotation],
+) -> None:
+    """Train a model in the run's folder, from its newest checkpoint to the last step."""
     config = run.config
     optimizer = optimizers.make(
         config.optimizer,
@@ -216,7 +219,7 @@ def _fit(run: DetectorRun, model: FasterRCNN, pictures, tests) -> None:
     model.compile(optimizer, jit_compile=False)
     batches = functools.partial(
         pipeline.train,
-        pictures,
+        annotations,
         config.batch_size,
         run.transform(),
         seed=config.seed,
@@ -224,26 +227,36 @@ def _fit(run: DetectorRun, model: FasterRCNN, pictures, tests) -> None:
         vertical_flip=config.vertical_flip,
         max_gt_boxes=config.max_gt_boxes,
     )
-    headline = _facts(run, model, pictures)
-    batches()  # so that wrong arguments are found before anything is written
+    headline = _headline(run, model, annotations)
+    batches()  # finds wrong arguments before anything is written
     collectives.chief_first(model.distribute_strategy, run.create)
     with collectives.own_folder(model.distribute_strategy, run) as own:
         saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps)
-        lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in run.dataset_info.class_names[:8]}
-        recorders = []
-        # In the second alternating step the network has no proposals of its own that it could be judged by.
-        judged = model.train_detector and model.proposer is None
-        if judged:
-            recorders += [Evaluation(tests, run.transform(), run.dataset_info.class_names)]
-            recorders += [Curves(own.metrics, own.curves, lines, "average precision (%)")]
-            recorders += [BestWeights(own.weights, saver.best, monitor="val_error")]
-        recorders[1:1] = [MetricsLog(own.metrics), TensorBoardLog(own.tensorboard)]
+        logs = [MetricsLog(own.metrics), TensorBoardLog(own.tensorboard)]
+        # Alternating steps 1 and 3 train no detector, and that of step 2 has no proposals of its own.
+        evaluated = model.train_detector and model.proposer is None
+        if evaluated:
+            class_names = run.dataset_info.class_names
+            lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in class_names[:8]}
+            recorders = [
+                Evaluation(eval_annotations, run.transform(), class_names),
+                *logs,
+                Curves(own.metrics, own.curves, lines, "average precision (%)"),
+                BestWeights(own.weights, saver.best, monitor="val_error"),
+            ]
+        else:
+            recorders = logs
         loop.fit(model, run, batches, saver, recorders, headline=headline, error="error")
-        if not judged:
+        if not evaluated:
             weights.save(model, own.weights)
 
 
-def _alternate(run: DetectorRun, started: Callable[[], FasterRCNN], pictures, tests) -> None:
+def _alternate(
+    run: DetectorRun,
+    initialized: Callable[[], FasterRCNN],
+    annotations: Sequence[Annotation],
+    eval_annotations: Sequence[Annotation],
+) -> None:
     """The four steps: proposals, a detector on them, proposals on its trunk, and the detector's own layers again."""
 
     def step(number: int, model: FasterRCNN, parts: Sequence[str]) -> FasterRCNN:
@@ -251,13 +264,13 @@ def _alternate(run: DetectorRun, started: Callable[[], FasterRCNN], pictures, te
         for part in ("trunk", "rpn", "region_network", "siblings"):
             if part not in parts:
                 getattr(model, part).trainable = False
-        folder = dataclasses.replace(run, path=run.path / f"step{number}")
-        _fit(folder, model, pictures, tests)
-        collectives.chief_first(model.distribute_strategy, lambda: weights.load(model, folder.weights))
+        step_run = dataclasses.replace(run, path=run.path / f"step{number}")
+        _fit(step_run, model, annotations, eval_annotations)
+        collectives.chief_first(model.distribute_strategy, lambda: weights.load(model, step_run.weights))
         return model
 
-    first = step(1, started(), ("trunk", "rpn"))
-    second = started()
+    first = step(1, initialized(), ("trunk", "rpn"))
+    second = initialized()
     second.proposer = lambda images, size: first.propose(first.trunk(images, training=False), size, training=True)
     second.rpn.set_weights(first.rpn.get_weights())
     second = step(2, second, ("trunk", "region_network", "siblings"))
@@ -271,16 +284,16 @@ def _alternate(run: DetectorRun, started: Callable[[], FasterRCNN], pictures, te
         weights.save(fourth, run.weights)
 
 
-def _facts(run: DetectorRun, model: FasterRCNN, pictures) -> str:
-    """What follows from the configuration, for the first lines of the log."""
+def _headline(run: DetectorRun, model: FasterRCNN, annotations: Sequence[Annotation]) -> str:
+    """The first lines of the log: sizes that follow from the configuration."""
     config = run.config
     trained = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    passes = config.steps * config.batch_size / len(pictures)
-    found = sum(len(picture.labels) for picture in pictures)
+    passes = config.steps * config.batch_size / len(annotations)
+    boxes = sum(len(annotation.labels) for annotation in annotations)
     return (
         f"faster R-CNN on {config.backbone}: {model.count_params():,} parameters, {trained:,} of them trained\n"
-        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {len(pictures)} images with "
-        f"{found} boxes of {', '.join(run.dataset_info.class_names)}\n"
+        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {len(annotations)} images with "
+        f"{boxes} boxes of {', '.join(run.dataset_info.class_names)}\n"
         f"{config.optimizer}, rate {config.learning_rate:g}; {config.precision} on "
         f"{describe(model.distribute_strategy, config.batch_size)}"
     )

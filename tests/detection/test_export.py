@@ -1,4 +1,4 @@
-"""Exported detectors answer as in Python: run outside Keras, and as TFLite."""
+"""Exported detectors answer like the model in Python: outside Keras, and as TFLite."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from keras_resnet.serving import publish, warmup
 from tests.detection.scenes import scenes, tiny
 from tests.serving import harness
 
-VIEW = DetectionTransform(128, 192, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
+TRANSFORM = DetectionTransform(128, 192, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
 
 
 def photo(seed, size=(128, 128)):
@@ -23,18 +23,18 @@ def photo(seed, size=(128, 128)):
 
 
 def detected(model, pixels):
-    """What the model says in Python: boxes as shares, scores, classes, count."""
-    batch = VIEW.batch(tf.constant(pixels))
-    found = model.predict_on_batch(batch)
+    """The model's answer in Python: boxes as fractions of the image, scores, classes, count."""
+    batch = TRANSFORM.batch(tf.constant(pixels))
+    outputs = model.predict_on_batch(batch)
     size = np.asarray(batch["image_size"])[0]
-    return found["boxes"][0] / [*size, *size], found["scores"][0], found["classes"][0], found["count"][0]
+    return outputs["boxes"][0] / [*size, *size], outputs["scores"][0], outputs["classes"][0], outputs["count"][0]
 
 
 @pytest.fixture(scope="module")
 def exported(trained_detector, tmp_path_factory):
-    """Outside Keras, by the call that TF Serving uses."""
+    """A SavedModel, run outside Keras by the call that TF Serving uses."""
     out = tmp_path_factory.mktemp("export") / "versions"
-    version = detection.export(trained_detector, out, VIEW, ("red", "blue"))
+    version = detection.export(trained_detector, out, TRANSFORM, ("red", "blue"))
     assert version == out / "1"
     assert (version / "assets/labels.txt").read_text() == "red\nblue\n"
     publish.verify(version)
@@ -72,12 +72,12 @@ def test_saved_model_takes_encoded_images_of_different_sizes(trained_detector, e
 
 def test_outputs_of_model_garden(trained_detector):
     pixels = photo(2, (64, 96))
-    found = detection.detector(trained_detector, VIEW, "model_garden")(tf.constant(pixels[None]))
-    assert found["detection_classes"].dtype == found["num_detections"].dtype == tf.int32
-    np.testing.assert_allclose(found["image_info"][0], [[64, 96], [128, 192], [2, 2], [0, 0]])
+    outputs = detection.detector(trained_detector, TRANSFORM, "model_garden")(tf.constant(pixels[None]))
+    assert outputs["detection_classes"].dtype == outputs["num_detections"].dtype == tf.int32
+    np.testing.assert_allclose(outputs["image_info"][0], [[64, 96], [128, 192], [2, 2], [0, 0]])
     boxes, _, _, count = detected(trained_detector, pixels)
-    assert int(found["num_detections"][0]) == count
-    np.testing.assert_allclose(found["detection_boxes"][0], boxes * [128, 192, 128, 192], atol=1e-2)
+    assert int(outputs["num_detections"][0]) == count
+    np.testing.assert_allclose(outputs["detection_boxes"][0], boxes * [128, 192, 128, 192], atol=1e-2)
 
 
 @pytest.mark.parametrize("pooling", ["align", "max"])
@@ -85,7 +85,7 @@ def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     model = tiny(roi_pooling=pooling)
     model.set_weights(trained_detector.get_weights())
-    detection.export_tflite(model, tmp_path / "model.tflite", VIEW, (128, 128))
+    detection.export_tflite(model, tmp_path / "model.tflite", TRANSFORM, (128, 128))
     interpreter = litert.Interpreter(str(tmp_path / "model.tflite"))
     runner = interpreter.get_signature_runner("serving_default")
     pixels = photo(2)
@@ -102,10 +102,10 @@ def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
 
 def test_wrong_arguments(trained_detector, tmp_path):
     with pytest.raises(InputError, match="style must be one of 'tf_od', 'model_garden'; got 'x'"):
-        detection.export(trained_detector, tmp_path / "new", VIEW, ("red", "blue"), style="x")
+        detection.export(trained_detector, tmp_path / "new", TRANSFORM, ("red", "blue"), style="x")
     with pytest.raises(InputError, match="must be a file that does not exist yet"):
-        detection.export_tflite(trained_detector, tmp_path, VIEW, (128, 128))
+        detection.export_tflite(trained_detector, tmp_path, TRANSFORM, (128, 128))
     with pytest.raises(InputError, match="size must be multiples of 16; got 100x128"):
-        detection.export_tflite(trained_detector, tmp_path / "new", VIEW, (100, 128))
+        detection.export_tflite(trained_detector, tmp_path / "new", TRANSFORM, (100, 128))
     assert not list(tmp_path.iterdir())
     assert isinstance(trained_detector, keras.Model)
