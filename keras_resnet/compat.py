@@ -1,4 +1,4 @@
-"""Where Keras 2 and Keras 3 differ, by capability: everything else in the package is written once for both."""
+"""All differences between Keras 2 and Keras 3; the rest of the package uses these functions on both."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import importlib.util
 import inspect
 import io
 import os
+import types
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,39 +27,39 @@ try:  # Keras 3, any backend
     from keras.tree import flatten
 
     class LossScale(keras.optimizers.LossScaleOptimizer):
-        """Keras' loss scaling for float16, counting also the steps that it skips because a gradient overflowed.
+        """Keras' loss scaling for float16, which also counts the steps skipped because a gradient overflowed.
 
-        With Keras' own count, the schedule and the position in the data would fall behind each other.
+        With Keras' count, the learning rate schedule would fall behind the position in the data.
         """
 
-        def _stateful_handle_non_finite_grads(self):
+        def _stateful_handle_non_finite_grads(self) -> None:
             super()._stateful_handle_non_finite_grads()
             self.inner_optimizer._iterations.assign_add(1)
 
-except ImportError:  # Keras 2 has no such modules, and only TensorFlow
+except ImportError:  # Keras 2, which has none of these modules and only the TensorFlow backend
     from keras.backend import image_data_format
-    from keras.mixed_precision import LossScaleOptimizer as LossScale  # counts the steps that it skips
+    from keras.mixed_precision import LossScaleOptimizer as LossScale  # counts skipped steps
     from keras.mixed_precision import Policy
     from keras.mixed_precision import global_policy as dtype_policy
     from keras.mixed_precision import set_global_policy as set_dtype_policy
     from keras.src.utils.generic_utils import to_snake_case
-    from tensorflow import Variable, argmax, cast, cos, nn, one_hot, pad, reshape, where
-    from tensorflow.nest import flatten
+    from tensorflow import Variable, argmax, cast, cos, nn, one_hot, pad, reshape, where  # type: ignore[no-redef]
+    from tensorflow.nest import flatten  # type: ignore[no-redef]
 
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         raise InputError(
-            f"KERAS_BACKEND must be 'tensorflow' with Keras {keras.__version__}, which has no other."
+            f"KERAS_BACKEND must be 'tensorflow' with Keras {keras.__version__}; got {os.environ['KERAS_BACKEND']!r}."
         ) from None
 
-    SeedGenerator = object
+    SeedGenerator = object  # type: ignore[misc, assignment]
 
-    def average_pool(inputs, pool_size, strides, padding):
+    def average_pool(inputs: Any, pool_size: int, strides: int, padding: str) -> Any:
         return nn.avg_pool(inputs, pool_size, strides, padding.upper())
 
-    def policy_of(policy) -> Policy:
+    def policy_of(policy: Any) -> Policy:
         return policy if isinstance(policy, Policy) else Policy(policy)
 
-    def standardize_dtype(dtype) -> str:
+    def standardize_dtype(dtype: Any) -> str:
         return getattr(dtype, "name", dtype)
 
 
@@ -94,60 +96,71 @@ __all__ = [
 
 
 def check_layer(name: str, argument: str) -> None:
-    """Raise `InputError` where this Keras lacks the layer `name` that `argument` needs."""
+    """Raise `InputError` if the installed Keras lacks the layer `name`, which `argument` requires."""
     if not hasattr(keras.layers, name):
-        raise InputError(f"{argument} needs keras.layers.{name} of Keras 3; this is Keras {keras.__version__}.")
+        raise InputError(
+            f"{argument} requires Keras 3 (keras.layers.{name}); the installed version is {keras.__version__}."
+        )
 
 
 def has_addons() -> bool:
-    """Whether tensorflow-addons is there; it is for TensorFlow 2.15 and Keras 2.15 only."""
+    """Return whether tensorflow-addons is installed; it supports TensorFlow 2.15 with Keras 2.15 only."""
     return importlib.util.find_spec("tensorflow_addons") is not None
 
 
-def addons(argument: str):
+def addons(argument: str) -> types.ModuleType:
     """Return the module tensorflow_addons.
 
+    Args:
+        argument: the argument that requires it, for the error message.
+
     Raises:
-        ValueError: it is absent, and `argument` needs it.
+        ValueError: tensorflow-addons is not installed.
     """
     if not has_addons():
         raise InputError(
-            f"{argument} needs tensorflow-addons: pip install 'keras-resnet-zoo[addons]' in an environment of its own, "
+            f"{argument} requires tensorflow-addons: pip install 'keras-resnet-zoo[addons]' in a separate environment "
             "with Python 3.10 or 3.11."
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is no longer developed: docs/stacks.md says so
+        warnings.simplefilter("ignore")  # tensorflow-addons warns that its development has ended
         return importlib.import_module("tensorflow_addons")
 
 
-def is_keras_tensor(value) -> bool:
-    """Whether a value is a Keras tensor; Keras 2 raises an error of its own for those that are not symbolic."""
+def is_keras_tensor(value: Any) -> bool:
+    """Return whether a value is a Keras tensor."""
     try:
         return keras.backend.is_keras_tensor(value)
-    except ValueError:
+    except ValueError:  # Keras 2, for other types than tensors
         return False
 
 
-def path(variable) -> str:
-    """A variable's name with that of its layer, such as "conv1_conv/kernel"."""
+def path(variable: Any) -> str:
+    """Return the name of a variable with that of its layer, such as "conv1_conv/kernel"."""
     return getattr(variable, "path", None) or variable.name.split(":")[0]
 
 
-def tf_variable(variable):
-    """TensorFlow's own variable behind one of Keras."""
+def tf_variable(variable: Any) -> Any:
+    """Return the TensorFlow variable of a Keras variable."""
     return variable.value if hasattr(variable, "path") else variable
 
 
-def name_layers(file, model: keras.Model) -> None:
-    """Note in an open weights file of Keras which layer each group belongs to; Keras 3 has done it by itself."""
+def name_layers(file: Any, model: keras.Model) -> None:
+    """Write the name of each layer to its group in a weights file, which Keras 3 has already done.
+
+    Args:
+        file: an open HDF5 file or group, written by `model.save_weights`.
+        model: the model whose weights it contains.
+    """
     if "name" in file["vars"].attrs:
         return
     parts = [(getattr(model, name, None), file[name]) for name in file if name != "layers"]
-    seen = {}
+    counts: dict[str, int] = {}
     for layer in model.layers if "layers" in file else ():
-        kind = to_snake_case(type(layer).__name__)
-        number = seen[kind] = seen.get(kind, -1) + 1
-        parts.append((layer, file[f"layers/{kind}_{number}" if number else f"layers/{kind}"]))
+        layer_type = to_snake_case(type(layer).__name__)
+        number = counts.get(layer_type, 0)
+        counts[layer_type] = number + 1
+        parts.append((layer, file[f"layers/{layer_type}_{number}" if number else f"layers/{layer_type}"]))
     for part, group in parts:
         if isinstance(part, keras.Model):
             name_layers(group, part)
@@ -155,21 +168,21 @@ def name_layers(file, model: keras.Model) -> None:
             group["vars"].attrs["name"] = part.name
 
 
-def write_out(archive, folder: str) -> None:
-    """Write a `keras.export.ExportArchive` without a word on the terminal."""
+def write_out(archive: Any, folder: str) -> None:
+    """Write a `keras.export.ExportArchive` to a folder without printing its summary."""
     with contextlib.redirect_stdout(io.StringIO()):
         archive.write_out(folder)
 
 
-# Optimizers: of Keras 3, of Keras 2, and Keras 2's legacy ones, of which those of tensorflow-addons are made.
+# Optimizers of Keras 3, of Keras 2, and Keras 2's legacy ones, which tensorflow-addons uses
 
 
 RATE_IS_ARGUMENT = "learning_rate" in inspect.signature(keras.optimizers.Optimizer.update_step).parameters
-"""Whether `update_step` is told the rate, as in Keras 3."""
+"""Whether the learning rate is an argument of `update_step`, as in Keras 3."""
 
 
-def built_variables(optimizer, weights: Iterable) -> list:
-    """Build an optimizer for these weights and return its variables."""
+def built_variables(optimizer: Any, weights: Iterable[Any]) -> list[Any]:
+    """Build an optimizer for the given weights and return its variables."""
     if hasattr(optimizer, "build"):
         optimizer.build(weights)
     else:
@@ -178,12 +191,12 @@ def built_variables(optimizer, weights: Iterable) -> list:
     return list(variables() if callable(variables) else variables)
 
 
-def current_rate(optimizer) -> float:
-    """The learning rate of the next step."""
+def current_rate(optimizer: Any) -> float:
+    """Return the learning rate of the next step."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = optimizer.learning_rate
     if not RATE_IS_ARGUMENT:
-        # Keras 2 keeps the last step's rate there, or the schedule.
+        # In Keras 2 `learning_rate` is the rate of the last step, and `_learning_rate` the variable or the schedule.
         rate = getattr(optimizer, "_learning_rate", rate)
         rate = rate(optimizer.iterations) if callable(rate) else rate
     return float(np.asarray(rate))

@@ -50,4 +50,4 @@ def test_other_backends_are_refused():
     command = [sys.executable, "-c", "import keras_resnet; keras_resnet.ResNet20"]
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     process = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert "InputError: KERAS_BACKEND must be 'tensorflow' with Keras 2.15.0, which has no other." in process.stderr
+    assert "InputError: KERAS_BACKEND must be 'tensorflow' with Keras 2.15.0; got 'jax'." in process.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -15,18 +16,19 @@ from keras_resnet.models.architectures import EXPANSION, needs_projection
 
 @dataclasses.dataclass(frozen=True)
 class BlockOptions:
-    """What all blocks of a network share.
+    """The options that all blocks of a network share.
 
     Attributes:
         block: "basic" or "bottleneck".
-        shortcut: "A", "B" or "C" (section 3.3); None for a plain net.
-        stride_in_1x1: where a bottleneck's stride is: True for the first 1x1 (the paper), False for the 3x3 (v1.5).
-        zero_init_residual: start the last batch norm of each residual function at gamma 0, so that each block starts
-            as its shortcut (Goyal et al., 2017).
-        zero_channels: where option A puts its zeros, "halves" or "after"; see `layers.IdentityShortcut`.
-        batch_norm_momentum: share of the old value in the moving statistics.
-        synchronized: batch statistics over all replicas of a `tf.distribute` strategy.
-        dtype: dtype policy of the layers; None for Keras' global one.
+        shortcut: "A", "B" or "C" (section 3.3); None for a plain network.
+        stride_in_1x1: whether bottlenecks have their stride in the first 1x1 convolution (the paper) rather than in the
+            3x3 (v1.5).
+        zero_init_residual: initialize gamma of the last batch norm of each residual function with 0, so that each block
+            starts as its shortcut (Goyal et al., 2017).
+        zero_channels: where option A inserts its zeros, "halves" or "after"; see `layers.IdentityShortcut`.
+        batch_norm_momentum: weight of the old value in the moving statistics.
+        synchronized: compute batch statistics over all replicas of a `tf.distribute` strategy.
+        dtype: dtype policy of the layers; None for Keras' global policy.
     """
 
     block: str = "bottleneck"
@@ -36,11 +38,35 @@ class BlockOptions:
     zero_channels: str = "halves"
     batch_norm_momentum: float = 0.9
     synchronized: bool = False
-    dtype: object = None
+    dtype: Any = None
 
 
-def conv_bn(x, filters, kernel, *, name, options, stride=1, dilation=1, gamma="ones"):
-    """Convolution and batch norm, layers `{name}_conv` and `{name}_bn`; arguments as `layers.convolution`."""
+def conv_bn(
+    x: Any,
+    filters: int,
+    kernel: int,
+    *,
+    name: str,
+    options: BlockOptions,
+    stride: int = 1,
+    dilation: int = 1,
+    gamma: str = "ones",
+) -> Any:
+    """Apply a convolution and batch norm, the layers `{name}_conv` and `{name}_bn`.
+
+    Args:
+        x: f32[B,H,W,C].
+        filters: number of output channels.
+        kernel: height and width of the kernel, odd.
+        name: prefix of the layer names.
+        options: options of the network.
+        stride: stride of the convolution.
+        dilation: dilation of the kernel.
+        gamma: initializer of the batch norm's gamma.
+
+    Returns:
+        f32[B,ceil(H/stride),ceil(W/stride),filters].
+    """
     x = layers.convolution(
         x, filters, kernel, name=f"{name}_conv", stride=stride, dilation=dilation, dtype=options.dtype
     )
@@ -54,17 +80,27 @@ def conv_bn(x, filters, kernel, *, name, options, stride=1, dilation=1, gamma="o
     )(x)
 
 
-def relu(x, *, name, options):
-    """The nonlinearity, layer `name`."""
+def relu(x: Any, *, name: str, options: BlockOptions) -> Any:
+    """Apply ReLU, the layer `name`."""
     return keras.layers.Activation("relu", name=name, dtype=options.dtype)(x)
 
 
-def shortcut(x, filters, stride, *, name, options, dilated=False):
-    """The shortcut of one block by option A, B or C of section 3.3.
+def shortcut(x: Any, filters: int, stride: int, *, name: str, options: BlockOptions, dilated: bool = False) -> Any:
+    """Apply a block's shortcut by option A, B or C of section 3.3.
 
-    f32[B,H,W,C] -> f32[B,ceil(H/stride),ceil(W/stride),filters]; the input itself where nothing has to change.
+    Args:
+        x: f32[B,H,W,C], the input of the block.
+        filters: number of output channels of the block.
+        stride: stride of the block.
+        name: prefix of the block's layer names.
+        options: options of the network.
+        dilated: whether dilation replaces the block's stride; the block keeps the projection that the stride required.
 
-    `dilated` says that the block's stride became a dilation: it keeps the projection that its stride called for.
+    Returns:
+        f32[B,ceil(H/stride),ceil(W/stride),filters]; `x` itself if its shape does not change.
+
+    Raises:
+        ValueError: option A would have to reduce the number of channels.
     """
     if needs_projection(options.shortcut, changes=dilated or stride != 1 or x.shape[-1] != filters):
         return conv_bn(x, filters, 1, name=f"{name}_0", options=options, stride=stride)
@@ -77,19 +113,45 @@ def shortcut(x, filters, stride, *, name, options, dilated=False):
     return x
 
 
-def basic(x, filters, stride, dilations, *, name, options):
-    """The basic residual function, two 3x3 convolutions (Figure 5, left), up to its last batch norm."""
+def basic(x: Any, filters: int, stride: int, dilations: tuple[int, int], *, name: str, options: BlockOptions) -> Any:
+    """Apply the basic residual function up to its last batch norm: two 3x3 convolutions (Figure 5, left).
+
+    Args:
+        x: f32[B,H,W,C].
+        filters: number of filters of both convolutions.
+        stride: stride of the first convolution.
+        dilations: dilation of each convolution.
+        name: prefix of the layer names.
+        options: options of the network.
+
+    Returns:
+        f32[B,ceil(H/stride),ceil(W/stride),filters].
+    """
     gamma = "zeros" if options.zero_init_residual else "ones"
     x = conv_bn(x, filters, 3, name=f"{name}_1", options=options, stride=stride, dilation=dilations[0])
     x = relu(x, name=f"{name}_1_relu", options=options)
     return conv_bn(x, filters, 3, name=f"{name}_2", options=options, dilation=dilations[1], gamma=gamma)
 
 
-def bottleneck(x, filters, stride, dilations, *, name, options):
-    """The bottleneck residual function, 1x1, 3x3, 1x1 (Figure 5, right), up to its last batch norm."""
+def bottleneck(
+    x: Any, filters: int, stride: int, dilations: tuple[int, int], *, name: str, options: BlockOptions
+) -> Any:
+    """Apply the bottleneck residual function up to its last batch norm: 1x1, 3x3, 1x1 (Figure 5, right).
+
+    Args:
+        x: f32[B,H,W,C].
+        filters: number of filters of the first two convolutions; the last has four times as many.
+        stride: stride of the first or second convolution, see `BlockOptions.stride_in_1x1`.
+        dilations: dilation of the 3x3 convolution if it has the stride, and if it follows the stride.
+        name: prefix of the layer names.
+        options: options of the network.
+
+    Returns:
+        f32[B,ceil(H/stride),ceil(W/stride),4 * filters].
+    """
     gamma = "zeros" if options.zero_init_residual else "ones"
     first, second = (stride, 1) if options.stride_in_1x1 else (1, stride)
-    # A 3x3 that comes after the stride sees the coarser map, and one that carries it the finer.
+    # After the stride the 3x3 convolution sees the coarser map; with the stride it sees the finer one.
     dilation = dilations[1] if options.stride_in_1x1 else dilations[0]
     x = conv_bn(x, filters, 1, name=f"{name}_1", options=options, stride=first)
     x = relu(x, name=f"{name}_1_relu", options=options)
@@ -101,59 +163,67 @@ def bottleneck(x, filters, stride, dilations, *, name, options):
 RESIDUAL_FUNCTIONS = {"basic": basic, "bottleneck": bottleneck}
 
 
-def block(x, filters, stride=1, *, name, options, dilations=(1, 1), drop_rate=0.0):
-    """One block, `relu(residual(x) + shortcut(x))` (equations 1 and 2), or without shortcut `relu(residual(x))`.
+def block(
+    x: Any,
+    filters: int,
+    stride: int = 1,
+    *,
+    name: str,
+    options: BlockOptions,
+    dilations: tuple[int, int] = (1, 1),
+    drop_rate: float = 0.0,
+) -> Any:
+    """Apply a block: `relu(residual(x) + shortcut(x))` (equations 1 and 2), or `relu(residual(x))` in a plain network.
 
     Args:
         x: f32[B,H,W,C].
-        filters: filters of the 3x3 convolutions.
+        filters: number of filters of the 3x3 convolutions.
         stride: stride of the block.
         name: prefix of the layer names; the block's output is layer `{name}_out`.
-        options: a `BlockOptions`.
-        dilations: dilation of 3x3 convolutions that see the block's input map, and of those behind its stride.
-        drop_rate: how often the residual function is skipped in training; see `layers.StochasticDepth`.
+        options: options of the network.
+        dilations: dilation of 3x3 convolutions on the block's input map, and of those after the block's stride.
+        drop_rate: probability of skipping the residual function in training; see `layers.StochasticDepth`.
 
     Returns:
         f32[B,ceil(H/stride),ceil(W/stride),filters * expansion].
     """
     identity = x
     if options.shortcut is not None:
-        # Before the residual function, as in keras.applications: it fixes the order of `model.layers`.
+        # Before the residual function, for the order of `model.layers` in keras.applications.
         dilated = dilations[0] != dilations[1]
         identity = shortcut(x, filters * EXPANSION[options.block], stride, name=name, options=options, dilated=dilated)
     x = RESIDUAL_FUNCTIONS[options.block](x, filters, stride, dilations, name=name, options=options)
     if options.shortcut is not None:
-        kind = functools.partial(layers.stochastic_depth, 1.0 - drop_rate) if drop_rate else keras.layers.Add
-        x = kind(name=f"{name}_add", dtype=options.dtype)([identity, x])
+        add = functools.partial(layers.stochastic_depth, 1.0 - drop_rate) if drop_rate else keras.layers.Add
+        x = add(name=f"{name}_add", dtype=options.dtype)([identity, x])
     return relu(x, name=f"{name}_out", options=options)
 
 
 def stage(
-    x,
-    filters,
-    blocks,
-    stride=1,
+    x: Any,
+    filters: int,
+    blocks: int,
+    stride: int = 1,
     *,
-    name,
-    options=None,
-    dilation=1,
-    previous_dilation=None,
+    name: str,
+    options: BlockOptions | None = None,
+    dilation: int = 1,
+    previous_dilation: int | None = None,
     drop_rates: Sequence[float] = (),
-):
-    """A stage such as conv5_x: `blocks` blocks, the first with the stride.
-
-    It can be applied again to other tensors, as detection does with conv5_x on regions.
+) -> Any:
+    """Apply a stage such as conv5_x: `blocks` blocks, of which the first has the stride.
 
     Args:
         x: f32[B,H,W,C].
-        filters: filters of the 3x3 convolutions.
+        filters: number of filters of the 3x3 convolutions.
         blocks: number of blocks.
         stride: stride of the first block.
         name: "conv2" .. "conv5"; the stage's output is layer `{name}_block{blocks}_out`.
-        options: a `BlockOptions`; by default those of ResNet-50.
-        dilation: dilation of the stage's 3x3 convolutions, for dense tasks.
-        previous_dilation: dilation before the stage, for a stage whose stride became a dilation; by default `dilation`.
-        drop_rates: of each block; see `block`.
+        options: options of the network; by default those of ResNet-50.
+        dilation: dilation of the 3x3 convolutions, for dense prediction.
+        previous_dilation: dilation of the previous stage, if dilation replaces the stride of this one; by default
+            `dilation`.
+        drop_rates: `drop_rate` of each block; see `block`.
 
     Returns:
         f32[B,ceil(H/stride),ceil(W/stride),filters * expansion].

@@ -1,6 +1,9 @@
-"""The layers that Keras lacks or computes slowly, and the convolution unit that every network is made of."""
+"""Layers that Keras lacks or computes slowly, and the convolution that all networks use."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -11,26 +14,25 @@ BATCH_NORM_EPSILON = 1e-5
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation with TensorFlow's fused kernels (Ioffe and Szegedy, 2015).
+    """Batch normalization with TensorFlow's fused kernels (Ioffe and Szegedy, 2015).
 
-    Same arguments, weights and results as `keras.layers.BatchNormalization`, whose weight files it reads and writes.
-    Two things differ:
+    Arguments, weights, weight files and results are those of `keras.layers.BatchNormalization`, with two differences:
 
-    * On TensorFlow, a 4-D channels-last input is normalised by one fused operation, which takes half-precision inputs
-      without a float32 copy. Other backends, `synchronized=True`, masks and renorm use the parent's code.
-    * Under `tf.distribute`, the moving statistics are averaged over replicas at each update. Keras 3 lets each replica
-      keep its own, and they drift apart.
+    * On TensorFlow, a 4-D channels-last input is normalized by one fused operation, which reads half-precision inputs
+      without a float32 copy. Other backends, `synchronized=True`, masks and renorm use the code of the base class.
+    * Under `tf.distribute`, the moving statistics are averaged over replicas at each update. In Keras 3 each replica
+      keeps its own, and they drift apart.
 
-    The fused kernel's variance is the unbiased one; it is scaled back, so that the moving variance is the biased one
-    that Keras 3 keeps on every backend.
+    The fused kernel returns the unbiased variance; it is rescaled, so that the moving variance is the biased one, as in
+    Keras 3 on every backend.
     """
 
-    def add_weight(self, *args, name=None, **kwargs):
+    def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
         if name in ("moving_mean", "moving_variance"):
             kwargs.setdefault("aggregation", "mean")
         return super().add_weight(*args, name=name, **kwargs)
 
-    def _can_fuse(self, inputs, mask) -> bool:
+    def _can_fuse(self, inputs: Any, mask: Any) -> bool:
         return (
             keras.backend.backend() == "tensorflow"
             and mask is None
@@ -43,7 +45,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and compat.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")
         )
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not self._can_fuse(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf  # only reached on the TensorFlow backend
@@ -53,7 +55,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma),
             offset=tf.convert_to_tensor(self.beta),
-            # In training the kernel takes the batch's statistics, and wants these empty.
+            # In training the kernel computes the statistics, and requires these two to be empty.
             mean=tf.constant([], tf.float32) if training else tf.convert_to_tensor(self.moving_mean),
             variance=tf.constant([], tf.float32) if training else tf.convert_to_tensor(self.moving_variance),
             epsilon=self.epsilon,
@@ -65,101 +67,105 @@ class BatchNormalization(keras.layers.BatchNormalization):
             variance *= (count - 1.0) / count
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 update = moving * self.momentum + batch * (1.0 - self.momentum)
-                # The statistics of no images, as a replica gets of a last batch that is too small, are NaN.
+                # A replica may receive no images of a small last batch; their statistics are NaN.
                 moving.assign(tf.where(count > 0, update, tf.convert_to_tensor(moving)))
         return outputs
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class IdentityShortcut(keras.layers.Layer):
-    """Shortcut option A (section 3.3): subsampling and zero channels, no parameters.
+    """Shortcut option A (section 3.3): subsampling and zero channels, without parameters.
 
     f32[B,H,W,C] -> f32[B,ceil(H/stride),ceil(W/stride),filters].
 
     Args:
-        filters: channels of the output, at least those of the input.
-        stride: every `stride`-th row and column is kept, the first among them.
-        zero_channels: where the added zeros go, which the paper does not say. "halves" puts half before and half after
-            the input's channels (the widely used CIFAR-10 checkpoints of akamaster/pytorch_resnet_cifar10); "after"
-            puts all behind them.
+        filters: number of output channels, at least that of the input.
+        stride: every `stride`-th row and column is kept, starting with the first.
+        zero_channels: where the zero channels are inserted, which the paper does not state. "halves" inserts half of
+            them before and half after the input's channels, as in the CIFAR-10 checkpoints of
+            akamaster/pytorch_resnet_cifar10; "after" appends all of them.
+        **kwargs: arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, filters, stride=1, zero_channels="halves", **kwargs):
+    def __init__(self, filters: int, stride: int = 1, zero_channels: str = "halves", **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
         self.stride = stride
         self.zero_channels = zero_channels
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         added = self.filters - inputs.shape[-1]
         before = added // 2 if self.zero_channels == "halves" else 0
-        # Pooling over windows of one pixel: TensorFlow's strided slices and their gradients take twice as long.
+        # Pooling over 1x1 windows takes half the time of TensorFlow's strided slices and their gradients.
         x = compat.average_pool(inputs, 1, self.stride, "valid") if self.stride > 1 else inputs
         return compat.pad(x, [[0, 0], [0, 0], [0, 0], [before, added - before]])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         batch, *size, _ = input_shape
         return (batch, *(None if side is None else -(-side // self.stride) for side in size), self.filters)
 
-    def get_config(self):
-        own = {"filters": self.filters, "stride": self.stride, "zero_channels": self.zero_channels}
-        return {**super().get_config(), **own}
+    def get_config(self) -> dict[str, Any]:
+        config = {"filters": self.filters, "stride": self.stride, "zero_channels": self.zero_channels}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class StochasticDepth(keras.layers.Layer):
-    """`shortcut + keep * residual` with a residual function that whole batches skip (Huang et al., 2016).
+    """`shortcut + keep * residual`, where training skips the residual function for whole batches (Huang et al., 2016).
 
-    In training `keep` is 1 with the given probability and otherwise 0, one draw for the batch; in testing it is the
-    probability. It is `tfa.layers.StochasticDepth` on Keras 3.
+    In training, `keep` is 1 with the given probability and otherwise 0, drawn once per batch; at inference it is the
+    probability. This is `tfa.layers.StochasticDepth` for Keras 3.
 
     Args:
-        survival_probability: of the residual function, in (0, 1].
+        survival_probability: probability of keeping the residual function, in (0, 1].
+        **kwargs: arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, survival_probability=0.5, **kwargs):
+    def __init__(self, survival_probability: float = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
         self.survival_probability = survival_probability
         self.seed_generator = compat.SeedGenerator()
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         shortcut, residual = inputs
-        keep = self.survival_probability
+        keep: Any = self.survival_probability
         if training:
             drawn = keras.random.uniform((), seed=self.seed_generator) < keep
             keep = compat.cast(drawn, residual.dtype)
         return shortcut + keep * residual
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "survival_probability": self.survival_probability}
 
 
-def stochastic_depth(survival_probability: float, **kwargs) -> keras.layers.Layer:
-    """Make the layer that adds a residual function of a given probability: tensorflow-addons' where that is there."""
+def stochastic_depth(survival_probability: float, **kwargs: Any) -> keras.layers.Layer:
+    """Return a stochastic depth layer: that of tensorflow-addons on Keras 2, otherwise `StochasticDepth`."""
     if hasattr(keras, "random"):
         return StochasticDepth(survival_probability, **kwargs)
     return compat.addons("drop_path_rate").layers.StochasticDepth(survival_probability, **kwargs)
 
 
-def he_normal():
-    """Return He initialisation, N(0, 2 / fan-in), untruncated: He et al., "Delving Deep into Rectifiers" (2015)."""
+def he_normal() -> keras.initializers.Initializer:
+    """Return He initialization, N(0, 2 / fan_in), not truncated (He et al., "Delving Deep into Rectifiers", 2015)."""
     return keras.initializers.VarianceScaling(2.0, mode="fan_in", distribution="untruncated_normal")
 
 
-def convolution(x, filters, kernel, *, name, stride=1, dilation=1, dtype=None):
-    """Convolve without bias, padded by the same number of zeros on both sides.
+def convolution(
+    x: Any, filters: int, kernel: int, *, name: str, stride: int = 1, dilation: int = 1, dtype: Any = None
+) -> Any:
+    """Apply a convolution without bias, padded by the same number of zeros on both sides.
 
-    TensorFlow's "same" pads strided convolutions more at the bottom and right; Caffe, PyTorch and the paper's models
-    pad evenly.
+    Caffe, PyTorch and the paper's models pad symmetrically. TensorFlow's "same" pads strided convolutions more at the
+    bottom and right, so these have a padding layer.
 
     Args:
         x: f32[B,H,W,C].
-        filters: output channels.
-        kernel: odd side of the kernel.
-        name: layer name; a padding layer gets the name with `_pad` for `_conv`.
+        filters: number of output channels.
+        kernel: height and width of the kernel, odd.
+        name: layer name, ending in `_conv`; the name of a padding layer ends in `_pad` instead.
         stride: stride of the convolution.
         dilation: dilation of the kernel.
         dtype: dtype policy of the layers.

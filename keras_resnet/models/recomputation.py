@@ -1,7 +1,7 @@
-"""Training that keeps few of a network's maps, and computes what is between them again for the gradient.
+"""Training in less memory: keep few feature maps and recompute those between them for the gradient.
 
-Chen et al., "Training Deep Nets with Sublinear Memory Cost" (2016): of n blocks in groups, the inputs of the groups and
-the inside of one group are kept, in all about as many maps as the root of n, and each block is computed twice.
+Chen et al., "Training Deep Nets with Sublinear Memory Cost" (2016): n blocks are split into groups. Only the inputs of
+the groups and the inside of one group are in memory, about sqrt(n) feature maps; each block is computed twice.
 """
 
 from __future__ import annotations
@@ -11,28 +11,33 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 BLOCK = re.compile(r"conv\d+_block\d+(?=_)")
-"""The part of a layer's name that says which block it belongs to."""
+"""The part of a layer's name that identifies its block."""
 
 
 def group_size(blocks: int) -> int:
-    """How many blocks to put in a group.
+    """Return the number of blocks per group for a network of `blocks` blocks.
 
-    The inside of a block and its gradients take about eight times its input, so that groups of k keep n / k + 8 k maps.
+    The inside of a block and its gradients take about eight times the memory of its input, so groups of k blocks keep
+    n / k + 8 k feature maps, which is minimal for k = sqrt(n / 8).
     """
     return max(1, round(math.sqrt(blocks / 8)))
 
 
-def run(layers: Sequence[keras.layers.Layer], inputs, x):
-    """Call the layers of a part of a functional network for training, in their order in the network.
+def run(layers: Sequence[keras.layers.Layer], inputs: Any, x: Any) -> Any:
+    """Call consecutive layers of a functional network in training mode.
 
     Args:
-        layers: the part; it has one input and one output, that of its last layer.
-        inputs: the Keras tensor that the part starts from.
-        x: what to compute it with.
+        layers: layers in their order in the network, with one input; their output is that of the last layer.
+        inputs: Keras tensor of the network that is the input of `layers`.
+        x: value of `inputs`.
+
+    Returns:
+        The output of the last layer.
     """
     known = {id(inputs): x}
     for layer in layers:
@@ -43,27 +48,27 @@ def run(layers: Sequence[keras.layers.Layer], inputs, x):
 
 
 class RecomputedBlocks(keras.layers.Layer):
-    """Blocks of a network in training, f32[B,H,W,C] -> f32[B,h,w,F], of which only the input is kept.
+    """Blocks of a network in training, f32[B,H,W,C] -> f32[B,h,w,F], of which only the input is kept in memory.
 
-    The variables go in as values and the new moving statistics come out as values, so that the second computation
-    changes nothing: the statistics are updated once, and under JAX it is a pure function.
+    The computation is a pure function that takes the values of the variables and returns the new moving statistics. So
+    the statistics are updated only once, although the blocks are computed twice.
 
     Args:
-        layers: those of the blocks, in their order in the network.
+        layers: the layers of the blocks, in their order in the network.
     """
 
-    def __init__(self, layers):
-        # Not the network's policy: under half precision, the values of the variables would be rounded.
+    def __init__(self, layers: Sequence[keras.layers.Layer]):
+        # Under the network's half-precision policy, the values of the variables would be rounded.
         super().__init__(dtype="float32", autocast=False)
         self.parts = layers
         self.start = layers[0].input
         self.built = True
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         variables = self.variables
         moving = [v for layer in self.parts if layer.trainable for v in layer.non_trainable_variables]
 
-        def compute(x, *values):
+        def compute(x: Any, *values: Any) -> tuple[Any, ...]:
             with keras.StatelessScope(zip(variables, values, strict=True)) as scope:
                 x = run(self.parts, self.start, x)
             return x, *(keras.ops.stop_gradient(scope.get_current_value(variable)) for variable in moving)
@@ -77,25 +82,25 @@ class RecomputedBlocks(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class RecomputingModel(keras.Model):
-    """A network of this package as a functional model, with the same layers and variables, that trains in less memory.
+    """A network of this package that recomputes its blocks in training, with the same layers and variables.
 
-    In inference, and where its layers are used in another model, it is as any other.
+    Inference, and other models that use its layers, are not affected.
     """
 
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any):
         super().__init__(inputs, outputs, name=name, **kwargs)
 
     @functools.cached_property
     def _parts(self) -> tuple[keras.Model, list[RecomputedBlocks], list[keras.layers.Layer]]:
-        """What is before the blocks, groups of blocks, and the layers behind them.
+        """Return the model before the blocks, the groups of blocks, and the layers after them.
 
-        Kept out of the attributes that Keras tracks: the layers belong to the model already.
+        A cached property, since Keras would track an attribute, and the layers already belong to the model.
         """
-        blocks = {}
+        by_name: dict[str, list[keras.layers.Layer]] = {}
         for layer in self.layers:
             if match := BLOCK.match(layer.name):
-                blocks.setdefault(match.group(), []).append(layer)
-        blocks = list(blocks.values())
+                by_name.setdefault(match.group(), []).append(layer)
+        blocks = list(by_name.values())
         size = group_size(len(blocks))
         groups = [
             list(itertools.chain.from_iterable(blocks[first : first + size])) for first in range(0, len(blocks), size)
@@ -104,7 +109,7 @@ class RecomputingModel(keras.Model):
         last = self.layers.index(groups[-1][-1])
         return front, [RecomputedBlocks(layers) for layers in groups], self.layers[last + 1 :]
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not training:
             return super().call(inputs, training=training, mask=mask)
         front, groups, head = self._parts

@@ -341,7 +341,7 @@ def _constructor(name: str) -> Any:
     kind = "plain network without shortcuts" if plain else "residual network"
     where = "Table 1" if net.stem == "imagenet" else "section 4.2"
     construct.__name__ = construct.__qualname__ = name
-    construct.__signature__ = signature
+    construct.__signature__ = signature  # type: ignore[attr-defined]
     construct.__doc__ = (
         f"Build the {net.depth}-layer {kind} of {where}: "
         f"{net.parameters():,} parameters, {net.multiply_adds() / 1e9:.3f}e9 multiply-adds.\n\n"

@@ -1,4 +1,4 @@
-"""Which output a class of a data set is."""
+"""Labels of data sets matched with outputs of networks."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ WNIDS = tuple(wnid for wnid, _ in imagenet_classes())
 NAMES = tuple(name for _, name in imagenet_classes())
 
 
-def test_the_same_classes():
+def test_equal_or_unrelated_names():
     assert label_map(("a", "b"), ("a", "b")) is None
     assert label_map(("x", "y"), ("a", "b")) is None  # others of the same number, in their order
 
@@ -27,7 +27,11 @@ def test_folders_named_by_wordnet_ids(network):
 
 
 def test_another_number_of_classes():
-    with pytest.raises(ValueError, match="the network's 3 classes or some of them by name; it has 2, among them 'z'"):
+    with pytest.raises(
+        ValueError, match="the network's 3 classes, or some of them by name; got 2 classes, of which 'z' is"
+    ):
         label_map(("a", "z"), ("a", "b", "c"))
-    with pytest.raises(ValueError, match="among them 'crane'"):  # two classes have this name
+    with pytest.raises(
+        ValueError, match="of which 'crane' is not the name of exactly one"
+    ):  # two classes have this name
         label_map(("crane", "tench"), NAMES)

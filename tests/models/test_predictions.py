@@ -1,4 +1,4 @@
-"""Names of classes."""
+"""Decoded scores."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_own_labels():
 @pytest.mark.parametrize(
     ("preds", "options", "message"),
     [
-        (np.zeros((1, 10)), {}, r"preds must have shape \[B,1000\], a column for each label; got \[1, 10\]"),
+        (np.zeros((1, 10)), {}, r"preds must have shape \[B,1000\], one column for each label; got \[1, 10\]"),
         (np.zeros(2), {"labels": ["a", "b"]}, r"preds must have shape \[B,2\]"),
         (np.zeros((1, 2)), {"labels": ["a", "b"], "top": 3}, "top must be an integer from 1 to 2; got 3"),
         (np.zeros((1, 2)), {"labels": ["a", "b"], "top": 0}, "top must be an integer from 1 to 2; got 0"),

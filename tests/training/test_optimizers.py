@@ -160,5 +160,7 @@ def test_ten_steps_by_hand(name, decay_norm, random):
 @pytest.mark.parametrize("name", ["novograd", "lookahead_sgd", "tfa:Yogi"])
 def test_what_needs_addons_says_so(name, monkeypatch):
     monkeypatch.setattr(compat, "has_addons", lambda: False)
-    with pytest.raises(ValueError, match=rf"optimizer={name} needs tensorflow-addons: pip install 'keras-resnet-zoo"):
+    with pytest.raises(
+        ValueError, match=rf"optimizer={name} requires tensorflow-addons: pip install 'keras-resnet-zoo"
+    ):
         optimizers.make(name, 0.1)

@@ -13,6 +13,7 @@ import pathlib
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from typing import Any, TypeGuard
 
 from keras_resnet import files
 from keras_resnet.errors import InputError
@@ -218,8 +219,8 @@ def model_info(name: str, weights: str | None = None) -> ModelInfo:
     raise InputError(f"weights must be one of {allowed} for {name}, or a path; got {weights!r}.")
 
 
-def is_name(weights: object) -> bool:
-    """Whether `weights` is a name of published weights; a path is not."""
+def is_name(weights: object) -> TypeGuard[str]:
+    """Return whether `weights` is the name of published weights rather than a path."""
     return isinstance(weights, str) and weights in {info.weights for info in PUBLISHED}
 
 
