@@ -13,6 +13,7 @@ from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError
+from keras_resnet.models import weights
 from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.models.weights import convert, published
 from keras_resnet.models.weights.published import ModelInfo, model_info
@@ -124,8 +125,7 @@ class Pretrained:
             input_shape=(*self.image_size, 3),
         )
         if self.info.normalization.bgr:
-            kernel = model.get_layer("conv1_conv").kernel
-            kernel.assign(kernel.numpy()[:, :, ::-1])
+            weights.reverse_input_channels(model)
         return model
 
 

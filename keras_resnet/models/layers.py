@@ -48,7 +48,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not self._can_fuse(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf  # only reached on the TensorFlow backend
+        import tensorflow as tf  # only runs on the TensorFlow backend
 
         training = bool(training) and self.trainable
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

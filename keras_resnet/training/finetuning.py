@@ -71,8 +71,7 @@ def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, n
     fresh = head.get_weights()
     weights.load(model, path, adapt=True, stride_in_1x1=info.stride_in_1x1 if info else None)
     if info and info.normalization.bgr:
-        kernel = model.get_layer("conv1_conv").kernel
-        kernel.assign(kernel.numpy()[:, :, ::-1])
+        weights.reverse_input_channels(model)
     if new_head:
         head.set_weights(fresh)
 

@@ -76,18 +76,18 @@ def test_photos_of_any_size_for_weights_of_one_size(tmp_path):
 def test_what_a_file_does_not_say_is_asked_for(tmp_path):
     path = tmp_path / "a.weights.h5"
     weights.save(keras_resnet.ResNet20(), path)
-    with pytest.raises(ValueError, match="it does not say its preprocessing; give one of caffe, torch, tf"):
+    with pytest.raises(ValueError, match="it does not state its preprocessing; pass one of caffe, torch, tf"):
         Pretrained.open(path)
     with pytest.raises(ValueError, match="preprocessing must be one of 'caffe', 'torch', 'tf'; got 'inception'"):
         Pretrained.open(path, mode="inception")
     model = net()
     model.save_weights(path)
     path.with_name(f"{path.name}.sha256").unlink()
-    with pytest.raises(ValueError, match="does not say where its bottlenecks have their stride; give stride_in_1x1"):
+    with pytest.raises(ValueError, match="does not state where its bottlenecks have their stride; pass stride_in_1x1"):
         Pretrained.open(path)
     with pytest.raises(ValueError, match=r"model must be one of 'resnet18', .*; got 'resnet51'"):
         Pretrained.open(path, "resnet51")
-    with pytest.raises(ValueError, match="it is of 1-1 bottleneck blocks, the network of 3-4-6-3 bottleneck blocks"):
+    with pytest.raises(ValueError, match="it has 1-1 bottleneck blocks, the network 3-4-6-3 bottleneck blocks"):
         Pretrained.open(path, "resnet50")
     weights.save(keras_resnet.PlainNet20(), path)
     assert Pretrained.open(path, mode="torch").config.model == "plainnet20"

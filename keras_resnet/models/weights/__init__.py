@@ -1,4 +1,4 @@
-"""Weight files: `.weights.h5`, `.h5`, `.keras`, safetensors, PyTorch and TensorFlow checkpoints.
+"""Weights files: `.weights.h5`, `.h5`, safetensors, PyTorch and TensorFlow checkpoints.
 
 from keras_resnet.models import weights
 weights.load(model, "resnet50.safetensors")
@@ -6,15 +6,29 @@ weights.save(model, "resnet50.weights.h5")
 """
 
 from keras_resnet.models.weights.files import (
+    HEAD,
     PARTIAL,
     SUFFIX,
-    Stored,
+    StoredWeights,
     check,
     check_file,
     load,
     opened,
+    reverse_input_channels,
     save,
     save_safetensors,
 )
 
-__all__ = ["PARTIAL", "SUFFIX", "Stored", "check", "check_file", "load", "opened", "save", "save_safetensors"]
+__all__ = [
+    "HEAD",
+    "PARTIAL",
+    "SUFFIX",
+    "StoredWeights",
+    "check",
+    "check_file",
+    "load",
+    "opened",
+    "reverse_input_channels",
+    "save",
+    "save_safetensors",
+]

@@ -1,4 +1,4 @@
-"""From a weights file to the network that it belongs to, and to a file in another format."""
+"""Build the network of a weights file, and convert weights files to other formats."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 
@@ -17,67 +18,76 @@ from keras_resnet.models.weights.published import ModelInfo
 from keras_resnet.models.weights.spec import STEM, ArchitectureSpec
 from keras_resnet.ops.normalization import MODES
 
-WRITERS: dict[str, Callable] = {weights.SUFFIX: weights.save, ".safetensors": weights.save_safetensors}
+WRITERS: dict[str, Callable[[keras.Model, pathlib.Path, ModelInfo | None], None]] = {
+    weights.SUFFIX: weights.save,
+    ".safetensors": weights.save_safetensors,
+}
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike, stride_in_1x1: bool | None) -> Iterator[weights.Stored]:
-    """Open a file that is to say what network it is for."""
+def _opened(path: str | os.PathLike[str], stride_in_1x1: bool | None) -> Iterator[weights.StoredWeights]:
+    """Open a weights file of a residual or plain network."""
     weights.check_file(path)
     try:
         with weights.opened(path, stride_in_1x1) as stored:
             if stored is None:
-                raise InputError("it is not of a network of this package, or was written by an older Keras")
+                raise InputError(
+                    "it is not from a network of this package, or was written by an older version of Keras"
+                )
             yield stored
     except InputError as error:
         raise InputError(f"weights file {os.fspath(path)!r} cannot be used: {str(error).rstrip('.')}.") from error
 
 
 def info(
-    path: str | os.PathLike, model: str | None = None, *, mode: str | None = None, stride_in_1x1: bool | None = None
+    path: str | os.PathLike[str],
+    model: str | None = None,
+    *,
+    mode: str | None = None,
+    stride_in_1x1: bool | None = None,
 ) -> ModelInfo:
-    """Return what a file says of preprocessing, crop and classes, or what is usual for it.
+    """Return the metadata of a weights file: preprocessing, crop and classes.
 
     Args:
-        path: the file.
-        model: name of the network, for a file that does not say all of it.
-        mode: preprocessing, a key of `normalization.MODES`, for a file that does not say it.
-        stride_in_1x1: as for `network`.
+        path: path of the file.
+        model: name of the network, if the file does not determine it; see `network`.
+        mode: preprocessing, a key of `normalization.MODES`, if the file does not state it.
+        stride_in_1x1: see `network`.
 
     Raises:
-        ValueError: the file is damaged, or says nothing of its preprocessing and `mode` is None, or has no classifier.
+        ValueError: the file is damaged or has no classifier, or neither the file nor `mode` state the preprocessing.
     """
     with _opened(path, stride_in_1x1) as stored:
         name = _options(stored, model)["name"]
-        if weights.files.HEAD[0] not in stored.shapes:
+        if weights.HEAD[0] not in stored.shapes:
             raise InputError("it has no classifier")
         if mode is not None:
             check_choice("preprocessing", mode, tuple(MODES))
             return dataclasses.replace(stored.usual_info(mode), model=name)
         if stored.info is None:
-            raise InputError(f"it does not say its preprocessing; give one of {', '.join(MODES)}")
+            raise InputError(f"it does not state its preprocessing; pass one of {', '.join(MODES)}")
         return stored.info
 
 
 def network(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     model: str | None = None,
     *,
     stride_in_1x1: bool | None = None,
     classifier_activation: str | None = "softmax",
     input_shape: tuple[int | None, int | None, int] | None = None,
 ) -> keras.Model:
-    """Build the network that a weights file belongs to, and load it.
+    """Build the network of a weights file and load the weights.
 
     Args:
-        path: the file.
-        model: name of the network, e.g. "resnet50", for a file that does not say all of it.
-        stride_in_1x1: where its bottlenecks have their stride, for a file of which it is known better than it says.
-        classifier_activation: activation of the classifier; None for logits.
-        input_shape: (height, width, channels); by default of any size, with the file's channels.
+        path: path of the file.
+        model: name of the network, e.g. "resnet50", if the file does not determine all of its architecture.
+        stride_in_1x1: whether bottlenecks have their stride in the first 1x1; overrides what the file implies.
+        classifier_activation: activation of the classifier; None returns logits.
+        input_shape: (height, width, channels); by default any height and width, with the channels of the file.
 
     Raises:
-        ValueError: the file is damaged, or does not say what network it is for.
+        ValueError: the file is damaged, or does not determine the architecture.
     """
     with _opened(path, stride_in_1x1) as stored:
         options = _options(stored, model)
@@ -88,37 +98,37 @@ def network(
     return built
 
 
-def _options(stored: weights.Stored, model: str | None) -> dict:
-    """The builder's arguments for a file, what it does not say from the network of the paper called `model`."""
-    said = stored.fingerprint
+def _options(stored: weights.StoredWeights, model: str | None) -> dict[str, Any]:
+    """Return the arguments of `ResNet` for a file; those it does not determine are of the network called `model`."""
+    spec = stored.spec
     if model is not None:
-        paper = _of_architecture(find(model))
-        # Files of the same stages with other shortcuts or strides are variants of the network, but not of a plain one.
-        variant = None if "none" not in (paper.shortcut, said.shortcut) else paper.shortcut
-        if difference := said.difference(dataclasses.replace(paper, shortcut=variant, stride_in_1x1=None)):
+        paper = _paper_spec(find(model))
+        # A residual network with other shortcuts or strides is a variant of the named one; a plain network is not.
+        variant = None if "none" not in (paper.shortcut, spec.shortcut) else paper.shortcut
+        if difference := spec.difference(dataclasses.replace(paper, shortcut=variant, stride_in_1x1=None)):
             raise InputError(difference)
-        said = said.complete(paper)
-    if said.shortcut is None:
-        raise InputError("it does not say whether its network has shortcuts; name the model")
-    if said.stride_in_1x1 is None and EXPANSION[said.block] > 1:
-        raise InputError("it does not say where its bottlenecks have their stride; give stride_in_1x1")
-    net = said.architecture
+        spec = spec.complete(paper)
+    if spec.shortcut is None:
+        raise InputError("it does not state whether its network has shortcuts; pass the name of the model")
+    if spec.stride_in_1x1 is None and EXPANSION[spec.block] > 1:
+        raise InputError("it does not state where its bottlenecks have their stride; pass stride_in_1x1")
+    net = spec.architecture
     return {
-        "stages": said.stages(),
-        "block": said.block,
-        "stem": said.stem,
-        "shortcut": {"none": None, "identity": "B"}.get(said.shortcut, said.shortcut),
-        "zero_channels": said.zero_channels or "halves",
-        "stride_in_1x1": said.stride_in_1x1 is not False,
-        "include_top": weights.files.HEAD[0] in stored.shapes,
-        "classes": stored.shapes.get(weights.files.HEAD[0], (0, 1000))[-1],
+        "stages": spec.stages(),
+        "block": spec.block,
+        "stem": spec.stem,
+        "shortcut": {"none": None, "identity": "B"}.get(spec.shortcut, spec.shortcut),
+        "zero_channels": spec.zero_channels or "halves",
+        "stride_in_1x1": spec.stride_in_1x1 is not False,
+        "include_top": weights.HEAD[0] in stored.shapes,
+        "classes": stored.shapes.get(weights.HEAD[0], (0, 1000))[-1],
         "channels": stored.shapes[STEM][2],
         "name": net.name.lower() if net else "resnet",
     }
 
 
-def _of_architecture(net: Architecture) -> ArchitectureSpec:
-    """The fingerprint of a network of the paper as its constructor builds it."""
+def _paper_spec(net: Architecture) -> ArchitectureSpec:
+    """Return the specification of a network of the paper with the defaults of its constructor."""
     return ArchitectureSpec(
         net.stem,
         net.block,
@@ -131,25 +141,25 @@ def _of_architecture(net: Architecture) -> ArchitectureSpec:
 
 
 def convert(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     model: str | None = None,
     *,
     stride_in_1x1: bool | None = None,
     info: ModelInfo | None = None,
 ) -> keras.Model:
-    """Write a weights file in another format, with its SHA-256 manifest.
+    """Convert a weights file to another format and write its SHA-256 manifest.
 
     Args:
-        source: a file in any format that is read.
-        out: `.weights.h5` for this package and Keras, or `.safetensors` for PyTorch, with torchvision's names; it must
-            not exist.
-        model: name of the network, for a file that does not say all of it.
-        stride_in_1x1: as for `network`.
-        info: the preprocessing, crop and classes to keep in the file; by default those of `source`.
+        source: path of a weights file in any supported format.
+        out: path of the new file, ending in `.weights.h5` for this package and Keras, or in `.safetensors` for PyTorch
+            with torchvision's names.
+        model: name of the network, if the file does not determine it; see `network`.
+        stride_in_1x1: see `network`.
+        info: metadata to save in the file; by default that of `source`.
 
     Returns:
-        The network.
+        The network with the weights.
 
     Raises:
         ValueError: `source` cannot be used, or `out` exists, cannot be written or has another suffix.
@@ -159,9 +169,9 @@ def convert(
     if writer is None:
         raise InputError(f"out must end in {' or '.join(WRITERS)}; got {str(out)!r}.")
     if out.exists():
-        raise InputError(f"out must be a file that does not exist yet; {str(out)!r} does.")
+        raise InputError(f"out must not exist yet; got {str(out)!r}.")
     if not out.parent.is_dir():
-        raise InputError(f"out must lie in an existing folder; {str(out.parent)!r} is none.")
+        raise InputError(f"out must be in an existing folder; got {str(out)!r}.")
     built = network(source, model, stride_in_1x1=stride_in_1x1)
     if info is None:
         with _opened(source, stride_in_1x1) as stored:

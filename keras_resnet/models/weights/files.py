@@ -1,10 +1,10 @@
-"""Weights files: read in every known format and naming, loaded whole or not at all, and written by rename.
+"""Weights files: load them from all supported formats and naming conventions, and save them atomically.
 
     weights.load(model, "resnet20-12fca82f.th", adapt=True)
     weights.save(model, "mine.weights.h5")
 
-A file is checked against its SHA-256 manifest, where it has one, and against what the network is: its blocks, its
-shortcuts, and where its strides are.
+A file is verified against its SHA-256 manifest, if it has one, and against the architecture of the network: its blocks,
+shortcuts and strides. If it does not fit, the model is not changed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,19 +27,19 @@ from keras_resnet import compat, files
 from keras_resnet.errors import InputError
 from keras_resnet.models.weights import namings, published, readers
 from keras_resnet.models.weights.published import ModelInfo
-from keras_resnet.models.weights.spec import STEM, ArchitectureSpec, slots
+from keras_resnet.models.weights.spec import STEM, ArchitectureSpec, named_variables
 
 SUFFIX = ".weights.h5"
 HEAD = ("predictions/kernel", "predictions/bias")
 
 PARTIAL = ".weights-"
-"""How the folder begins in which a file is written, beside its place."""
+"""Prefix of the temporary folder in which a file is written, next to its destination."""
 
 logger = logging.getLogger(__name__)
 
 
-def check(weights: str | os.PathLike | None) -> None:
-    """Raise `InputError` unless `weights` is None, a name of published weights or the path of an existing file."""
+def check(weights: str | os.PathLike[str] | None) -> None:
+    """Raise `InputError` unless `weights` is None, the name of published weights, or the path of an existing file."""
     if weights is None or published.is_name(weights):
         return
     names = ", ".join(repr(name) for name in dict.fromkeys(info.weights for info in published.PUBLISHED))
@@ -50,32 +51,38 @@ def check(weights: str | os.PathLike | None) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
-    """An open weights file of a residual or plain network, by our names and in Keras' layout.
+class StoredWeights:
+    """An open weights file of a residual or plain network, with the names and layouts of this package.
 
     Attributes:
-        path: the file.
-        naming: how it names its tensors.
-        fingerprint: what the network is, as far as the file says.
+        path: path of the file.
+        naming: naming convention of its tensors.
+        spec: architecture of its network, as far as the file determines it.
         names: "{layer}/{variable}" -> name in the file.
+        content: the open file.
     """
 
     path: pathlib.Path
     naming: namings.Naming
-    fingerprint: ArchitectureSpec
+    spec: ArchitectureSpec
     names: dict[str, str]
     content: readers.Content
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each of our variables; biases of convolutions are none of them."""
+        """Shape of each variable of this package's network, which has no biases of convolutions."""
         return _shapes(self.content, self.naming, self.names)
 
     def read(self, name: str) -> np.ndarray:
-        """Read one of our variables; what our network has no place for is folded into its batch norm.
+        """Read a variable.
+
+        Biases of convolutions and a different epsilon of batch norm are folded into the moving statistics.
+
+        Args:
+            name: "{layer}/{variable}".
 
         Raises:
-            ValueError: it cannot be read.
+            ValueError: the variable cannot be read.
         """
         array = namings.to_ours(name, self.content.read(self.names[name]), self.naming)
         if name.endswith("_bn/moving_variance"):
@@ -87,23 +94,23 @@ class Stored:
 
     @property
     def info(self) -> ModelInfo | None:
-        """The preprocessing, crop and classes: as the file says, as published, or as is usual for its naming.
+        """Metadata in the file, or of the published weights with its digest, or as usual for its naming convention.
 
-        None where nothing says them.
+        None if none of these is available.
 
         Raises:
-            ValueError: what the file says cannot be read.
+            ValueError: the metadata in the file cannot be read.
         """
         if notes := self.content.notes.get("info"):
             return ModelInfo.from_dict(notes)
-        if known := published.recognised(self.path):
-            return known
+        if info := published.find_by_digest(self.path):
+            return info
         return self.usual_info(self.naming.mode) if self.naming.mode else None
 
     def usual_info(self, mode: str) -> ModelInfo:
-        """The crop and classes that are usual for such a network, with the preprocessing `mode`."""
-        net, classes = self.fingerprint.architecture, self.shapes.get(HEAD[0], (0,))[-1]
-        small = self.fingerprint.stem == "cifar"
+        """Return metadata with the preprocessing `mode` and the usual crop and classes for the network."""
+        net, classes = self.spec.architecture, self.shapes.get(HEAD[0], (0,))[-1]
+        small = self.spec.stem == "cifar"
         names = tuple(map(str, range(classes)))
         if not small and classes == 1000:
             names = tuple(name for _, name in published.imagenet_classes())
@@ -114,27 +121,27 @@ class Stored:
 
 
 def _shapes(content: readers.Content, naming: namings.Naming, names: dict[str, str]) -> dict[str, tuple[int, ...]]:
-    # A view of one number in the tensor's shape: the layout can be turned without reading.
-    views = {ours: np.broadcast_to(np.float32(0), content.tensors[theirs].shape) for ours, theirs in names.items()}
-    turned = {ours: namings.to_ours(ours, view, naming).shape for ours, view in views.items()}
-    return {ours: shape for ours, shape in turned.items() if not ours.endswith("_conv/bias")}
+    # Arrays of the same shapes that take no memory, to convert the layouts without reading the tensors.
+    arrays = {ours: np.broadcast_to(np.float32(0), content.tensors[theirs].shape) for ours, theirs in names.items()}
+    shapes = {ours: namings.to_ours(ours, array, naming).shape for ours, array in arrays.items()}
+    return {ours: shape for ours, shape in shapes.items() if not ours.endswith("_conv/bias")}
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike, stride_in_1x1: bool | None = None) -> Iterator[Stored | None]:
-    """Open a weights file of a network of this package.
+def opened(path: str | os.PathLike[str], stride_in_1x1: bool | None = None) -> Iterator[StoredWeights | None]:
+    """Open a weights file of a residual or plain network.
 
     Args:
-        path: the file.
-        stride_in_1x1: where its bottlenecks have their stride, for a file of which it is known better than its naming
-            says; see `ArchitectureSpec`.
+        path: path of the file.
+        stride_in_1x1: overrides what the naming convention implies about the stride of bottlenecks; see
+            `ArchitectureSpec`.
 
     Yields:
-        A `Stored`, of which variables can be read until the context ends; None for a file of Keras 3 that only Keras
-        can map to a model.
+        `StoredWeights`, which can be read inside the context; None for a file of Keras 3 that only Keras can map to a
+        model.
 
     Raises:
-        ValueError: the file is damaged, hostile, or of another kind of network.
+        ValueError: the file is damaged, unsafe, or of another kind of network.
     """
     files.verify(path)
     with readers.opened(path) as content:
@@ -142,28 +149,27 @@ def opened(path: str | os.PathLike, stride_in_1x1: bool | None = None) -> Iterat
             yield None
             return
         naming, names = namings.identify(content.tensors)
-        said = ArchitectureSpec.of_shapes(_shapes(content, naming, names))
+        spec = ArchitectureSpec.of_shapes(_shapes(content, naming, names))
         if text := content.notes.get("fingerprint"):
-            said = said.complete(ArchitectureSpec.from_json(text))
+            spec = spec.complete(ArchitectureSpec.from_json(text))
         elif stride_in_1x1 is not None:
-            said = dataclasses.replace(said, stride_in_1x1=stride_in_1x1)
-        said = said.complete(dataclasses.replace(said, **naming.implies))
-        yield Stored(pathlib.Path(path), naming, said, names, content)
+            spec = dataclasses.replace(spec, stride_in_1x1=stride_in_1x1)
+        spec = spec.complete(dataclasses.replace(spec, **naming.implies))
+        yield StoredWeights(pathlib.Path(path), naming, spec, names, content)
 
 
 def load(
-    model: keras.Model, path: str | os.PathLike, *, adapt: bool = False, stride_in_1x1: bool | None = None
+    model: keras.Model, path: str | os.PathLike[str], *, adapt: bool = False, stride_in_1x1: bool | None = None
 ) -> None:
-    """Load a weights file into `model`; where it does not fit, the model stays as it was.
+    """Load a weights file into a model; if the file does not fit, the model is not changed.
 
     Args:
-        model: a network of this package; for a `.weights.h5` file, any model that it was saved from.
-        path: the file, in a format that `readers` knows.
-        adapt: whether the ends may differ: a classifier for other classes keeps its new weights (a log line says so),
-            a classifier that the network does not have is left out, and the first convolution takes another number of
-            input channels, the kernels of red, green and blue repeated over them and scaled by 3 / channels.
-        stride_in_1x1: where the file's bottlenecks have their stride, for a file of which it is known better than its
-            naming says.
+        model: a network of this package; for a `.weights.h5` file, any model with the architecture of the saved one.
+        path: path of the file, in a format of `readers`.
+        adapt: whether input and output may differ. With another number of classes the classifier keeps its weights,
+            and a warning is logged; a classifier that the model lacks is ignored. With another number of input
+            channels the kernels for red, green and blue are repeated and scaled by 3 / channels.
+        stride_in_1x1: overrides what the naming convention implies about the stride of bottlenecks.
 
     Raises:
         ValueError: the file is missing, damaged, or of another network.
@@ -182,56 +188,59 @@ def load(
         raise InputError(f"weights file {str(path)!r} does not fit {model.name}: {reason}.") from error
 
 
-def check_file(path: str | os.PathLike) -> None:
+def check_file(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` unless `path` is that of an existing file."""
     if not isinstance(path, (str, os.PathLike)) or not pathlib.Path(path).is_file():
         raise InputError(f"weights must be the path of an existing file; there is no file {str(path)!r}.")
 
 
-def _fitting(model: keras.Model, stored: Stored, adapt: bool) -> tuple[dict, dict[str, np.ndarray]]:
-    """The variables of `model`, and the values from the file for them, all read before any is assigned."""
-    variables = slots(model)
-    if variables is None:
+def _fitting(model: keras.Model, stored: StoredWeights, adapt: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the variables of `model` and their values from the file, all read before any is assigned."""
+    variables, spec = named_variables(model), ArchitectureSpec.of_model(model)
+    if variables is None or spec is None:
         raise InputError("the model has layers that the networks of this package do not have")
-    if difference := stored.fingerprint.difference(ArchitectureSpec.of_model(model)):
+    if difference := stored.spec.difference(spec):
         raise InputError(difference)
     wanted = {name: tuple(variable.shape) for name, variable in variables.items()}
     shapes = dict(stored.shapes)
     if adapt:
         if any(shapes.get(name) != wanted.get(name) for name in HEAD):
             if HEAD[0] in wanted:
-                had = f"{shapes[HEAD[0]][-1]} classes" if HEAD[0] in shapes else "no classifier"
+                stored_classes = f"{shapes[HEAD[0]][-1]} classes" if HEAD[0] in shapes else "no classifier"
                 logger.warning(
-                    "%s: the file has %s, the network %d: its classifier is new", model.name, had, wanted[HEAD[0]][-1]
+                    "%s: the file has %s, the network %d classes; the classifier keeps its initial weights",
+                    model.name,
+                    stored_classes,
+                    wanted[HEAD[0]][-1],
                 )
             for name in HEAD:
                 wanted.pop(name, None)
                 shapes.pop(name, None)
         if shapes[STEM][2] == 3 and shapes[STEM][:2] == wanted[STEM][:2] and shapes[STEM][3] == wanted[STEM][3]:
             shapes[STEM] = wanted[STEM]
-    if strange := sorted(set(shapes) ^ set(wanted)):
-        where = "the file" if strange[0] in shapes else "the network"
-        raise InputError(f"only {where} has {strange[0]}")
+    if unmatched := sorted(set(shapes) ^ set(wanted)):
+        owner = "the file" if unmatched[0] in shapes else "the network"
+        raise InputError(f"only {owner} has {unmatched[0]}")
     for name, shape in wanted.items():
         if shapes[name] != shape:
-            raise InputError(f"{name} has shape {list(shapes[name])} there, {list(shape)} in the network")
+            raise InputError(f"{name} has shape {list(shapes[name])} in the file, {list(shape)} in the network")
     values = {name: stored.read(name) for name in wanted}
     values[STEM] = adapted_stem(values[STEM], wanted[STEM][2])
     return variables, values
 
 
 def adapted_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Spread the first convolution over another number of input channels, as timm does.
+    """Adapt the first convolution to another number of input channels, as timm does.
 
-    A grey image gives what its copy in three channels gave.
+    With one channel, the output for a gray image is that of the original kernel for its three equal channels.
 
     Args:
         kernel: f32[h,w,3,filters].
-        channels: the number of channels that the network takes.
+        channels: number of input channels of the network.
 
     Returns:
-        f32[h,w,channels,filters]: the kernels of red, green and blue in turn, scaled by 3 / channels; their sum for
-        one channel.
+        f32[h,w,channels,filters]: the kernels of red, green and blue repeated in turn and scaled by 3 / channels; for
+        one channel, their sum.
     """
     if channels == kernel.shape[2]:
         return kernel
@@ -240,8 +249,14 @@ def adapted_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.take(kernel, np.arange(channels) % 3, axis=2) * np.float32(3 / channels)
 
 
-def _load_whole(model: keras.Model, path: str | os.PathLike) -> None:
-    """Load a file of Keras into the model that it was saved from: by the names of layers, or by Keras' own reader."""
+def reverse_input_channels(model: keras.Model) -> None:
+    """Reverse the input channels of the first convolution: a network for BGR images becomes one for RGB images."""
+    kernel = model.get_layer("conv1_conv").kernel
+    kernel.assign(kernel.numpy()[:, :, ::-1])
+
+
+def _load_whole(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Load a file of Keras into a model of the same architecture, by the names of layers or with Keras' reader."""
     before = model.get_weights()
     leaves = [layer for layer in model._flatten_layers(include_self=False) if not getattr(layer, "layers", None)]
     named = {f"{layer.name}/{index}": variable for layer in leaves for index, variable in enumerate(layer.weights)}
@@ -256,24 +271,26 @@ def _load_whole(model: keras.Model, path: str | os.PathLike) -> None:
             stored = sum(int(np.prod(tensor.shape)) for tensor in content.tensors.values())
         if stored != model.count_params():
             unnamed = any(name.startswith("layers/") for name in shapes)
-            hint = "; it does not name its layers: of Keras 2, .h5 files do and .weights.h5 do not" if unnamed else ""
-            raise ValueError(f"the file holds {stored:,} numbers, the network {model.count_params():,}{hint}")
+            hint = (
+                "; it has no layer names, which Keras 2 writes to .h5 but not to .weights.h5 files" if unnamed else ""
+            )
+            raise ValueError(f"the file has {stored:,} values, the network {model.count_params():,}{hint}")
         model.load_weights(str(path))
     except (ValueError, KeyError, OSError) as error:
         model.set_weights(before)
         raise InputError(str(error).strip().splitlines()[0]) from error
 
 
-def save(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = None) -> None:
-    """Write the model's weights and their SHA-256 manifest, without the optimizer's state.
+def save(model: keras.Model, path: str | os.PathLike[str], info: ModelInfo | None = None) -> None:
+    """Save the weights of a model and their SHA-256 manifest, without the state of the optimizer.
 
-    `path` holds the old or the new file at every moment. For a network of this package the file says what network it
-    is, so that loading into another one fails where shapes alone would fit. Keras reads the file too.
+    The file is replaced atomically. For a network of this package it contains the architecture, so that loading it into
+    another network fails even if all shapes are equal. Keras can load the file too.
 
     Args:
         model: any Keras model.
-        path: ends in `.weights.h5`.
-        info: the preprocessing, crop and classes to keep in the file.
+        path: path of the file, ending in `.weights.h5`.
+        info: metadata to save in the file: preprocessing, crop and classes.
 
     Raises:
         ValueError: the path does not end in `.weights.h5`.
@@ -297,37 +314,37 @@ def save(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = N
 
 
 def _notes(model: keras.Model, info: ModelInfo | None) -> str | None:
-    """What a file says about its weights beside their values, as JSON; None where nothing is known."""
-    fingerprint = ArchitectureSpec.of_model(model)
-    notes = {} if fingerprint is None else {"fingerprint": fingerprint.to_json()}
+    """Return the architecture and metadata to save with the weights, as JSON; None if there are none."""
+    spec = ArchitectureSpec.of_model(model)
+    notes: dict[str, Any] = {} if spec is None else {"fingerprint": spec.to_json()}
     if info is not None:
         notes["info"] = info.to_dict()
     return json.dumps(notes) if notes else None
 
 
-def save_safetensors(model: keras.Model, path: str | os.PathLike, info: ModelInfo | None = None) -> None:
-    """Write a network's weights with torchvision's names and layout, and their SHA-256 manifest.
+def save_safetensors(model: keras.Model, path: str | os.PathLike[str], info: ModelInfo | None = None) -> None:
+    """Save the weights of a network with torchvision's names and layouts, and their SHA-256 manifest.
 
-    PyTorch's `load_state_dict` takes the file's tensors; this package reads the network's facts from its metadata.
+    PyTorch's `load_state_dict` accepts the tensors of the file. The architecture and `info` are in its metadata.
 
     Args:
         model: a network of this package.
-        path: ends in `.safetensors`.
-        info: the preprocessing, crop and classes to keep in the file.
+        path: path of the file, ending in `.safetensors`.
+        info: metadata to save in the file: preprocessing, crop and classes.
 
     Raises:
-        ValueError: the path has another suffix, or the model is another one.
+        ValueError: the path does not end in `.safetensors`, or the model is not a network of this package.
     """
     from safetensors.numpy import save_file
 
     path = pathlib.Path(path)
-    variables = slots(model)
+    variables = named_variables(model)
     if path.suffix != ".safetensors":
         raise InputError(f"path must end in .safetensors; got {str(path)!r}.")
     if variables is None:
-        raise InputError(f"{model.name} is not a network of this package.")
+        raise InputError(f"model must be a network of this package; got {model.name!r}.")
     arrays = {name: variable.numpy().astype("float32") for name, variable in variables.items()}
-    metadata = {"format": "pt", readers.ATTRIBUTE: _notes(model, info)}
+    metadata = {"format": "pt", readers.ATTRIBUTE: _notes(model, info) or "{}"}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
         partial = pathlib.Path(folder, path.name)
         save_file(dict(namings.to_theirs(arrays)), partial, metadata)

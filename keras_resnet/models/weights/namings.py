@@ -1,4 +1,4 @@
-"""How weight files name their tensors: one row of the table for each convention, and the way between them and us."""
+"""The tensor names of weight files: a table of conventions, and the conversion from and to this package's names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -26,20 +27,21 @@ TORCH = {
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """The names of one convention.
+    """The tensor names of one convention.
 
     Attributes:
-        name: what it is called.
+        name: name of the convention.
         stem: names of the first convolution and its batch norm.
-        block: names of a block's convolution and batch norm; `{stage}`, `{block}` and `{number}` count from `first`.
+        block: names of a convolution of a block and its batch norm; `{stage}`, `{block}` and `{number}` count from
+            `first`.
         shortcut: names of a projection and its batch norm.
         head: name of the classifier.
-        first: what the first stage, block and convolution are counted as.
-        parts: our name of a variable -> theirs.
+        first: numbers of the first stage, block and convolution.
+        parts: this package's name of a variable -> name in the convention.
         conv_bias: whether convolutions have a bias, which is folded into the batch norm.
-        epsilon: what its batch norm adds to the variance.
-        implies: what networks of this naming are, where the file does not say: fields of a `ArchitectureSpec`.
-        mode: the preprocessing that its weights are usually made for, a key of `normalization.MODES`.
+        epsilon: epsilon of batch norm.
+        implies: fields of `ArchitectureSpec` that networks of this convention have if the file does not state them.
+        mode: preprocessing that such weights usually require, a key of `normalization.MODES`.
     """
 
     name: str
@@ -51,14 +53,15 @@ class Naming:
     parts: dict[str, str]
     conv_bias: bool = False
     epsilon: float = 1e-5
-    implies: dict[str, object] = dataclasses.field(default_factory=dict)
+    implies: dict[str, Any] = dataclasses.field(default_factory=dict)
     mode: str | None = None
 
     def layer(self, ours: str) -> str:
-        """Their name of one of our layers."""
+        """Convert a layer name of this package to the convention."""
         if ours == "predictions":
             return self.head
         match = LAYER.fullmatch(ours)
+        assert match, ours
         if match["stem"]:
             return self.stem[match["stem"] == "bn"]
         number = int(match["number"])
@@ -69,13 +72,13 @@ class Naming:
         )
 
     def tensor(self, ours: str) -> str:
-        """Their name of one of our variables, "{layer}/{variable}"."""
+        """Convert a variable name of this package, "{layer}/{variable}", to the convention."""
         layer, part = ours.split("/")
         return f"{self.layer(layer)}{'/' if self.parts is KERAS else '.'}{self.parts[part]}"
 
     @functools.cached_property
     def _patterns(self) -> list[tuple[re.Pattern, str]]:
-        """Pattern of their layer name -> template of ours."""
+        """Pairs of a pattern for the convention's layer names and a template of this package's name."""
         counters = {name: rf"(?P<{name}>0|[1-9]\d{{0,3}})" for name in ("stage", "block", "number")}
         rows = [(self.head, "predictions")]
         for index, kind in enumerate(("conv", "bn")):
@@ -88,20 +91,20 @@ class Naming:
         ]
 
     def ours(self, theirs: str) -> str | None:
-        """Our name of one of their tensors; None for a name that is none of theirs."""
+        """Convert a tensor name of the convention to "{layer}/{variable}"; None if it is not one."""
         layer, _, part = theirs.rpartition("/" if self.parts is KERAS else ".")
         for pattern, template in self._patterns:
             if match := pattern.fullmatch(layer):
                 stage, block, number = self.first
                 origin = {"stage": stage - 2, "block": block - 1, "number": number - 1}
                 ours = template.format(**{name: int(text) - origin[name] for name, text in match.groupdict().items()})
-                for name in PARTS[kind_of(ours)]:
+                for name in PARTS[kind_of(ours) or ""]:
                     if self.parts[name] == part:
                         return f"{ours}/{name}"
         return None
 
 
-_OURS = {
+_OURS: dict[str, Any] = {
     "stem": ("conv1_conv", "conv1_bn"),
     "block": ("conv{stage}_block{block}_{number}_conv", "conv{stage}_block{block}_{number}_bn"),
     "shortcut": ("conv{stage}_block{block}_0_conv", "conv{stage}_block{block}_0_bn"),
@@ -109,7 +112,7 @@ _OURS = {
     "first": (2, 1, 1),
     "parts": KERAS,
 }
-_TORCHVISION = {
+_TORCHVISION: dict[str, Any] = {
     "stem": ("conv1", "bn1"),
     "block": ("layer{stage}.{block}.conv{number}", "layer{stage}.{block}.bn{number}"),
     "first": (1, 0, 1),
@@ -161,40 +164,42 @@ NAMINGS = (
         mode="torch",
     ),
 )
-"""Every naming that is read; timm's is torchvision's."""
+"""All supported conventions; timm uses torchvision's."""
 
 WRAPPERS = ("module.", "resnet.")
-"""Prefixes that `torch.nn.DataParallel` and Hugging Face's classifier put before all or most names."""
+"""Prefixes that `torch.nn.DataParallel` and Hugging Face's classifier add to all or most names."""
 
 
 def identify(names: Iterable[str]) -> tuple[Naming, dict[str, str]]:
-    """Find the naming of a file's tensors.
+    """Find the naming convention of a file.
 
     Args:
-        names: their names; batch norm's step counters are passed over.
+        names: names of all tensors in the file; the step counters of batch norm are ignored.
 
     Returns:
-        The naming, and our name -> theirs, biases of convolutions among them.
+        The convention, and a dictionary from this package's names to names in the file, including the biases of
+        convolutions.
 
     Raises:
-        ValueError: some are of no known naming.
+        ValueError: no convention covers all names.
     """
     bare = {name: _unwrapped(name) for name in names if not name.endswith(".num_batches_tracked")}
-    best, unknown = None, None
+    fewest_unknown: list[str] | None = None
     for naming in NAMINGS:
-        mapped = {original: naming.ours(name) for original, name in bare.items()}
-        biases = [original for original, ours in mapped.items() if ours and ours.endswith("_conv/bias")]
+        ours = {original: naming.ours(name) for original, name in bare.items()}
+        originals = {name: original for original, name in ours.items() if name}
+        biases = [original for name, original in originals.items() if name.endswith("_conv/bias")]
         if naming.conv_bias and not biases:
             continue
-        strangers = [original for original, ours in mapped.items() if ours is None]
-        strangers += [] if naming.conv_bias else biases
-        if not strangers and len(set(mapped.values())) == len(bare):
-            return naming, {ours: original for original, ours in mapped.items()}
-        if best is None or len(strangers) < best:
-            best, unknown = len(strangers), strangers
+        unknown = [original for original, name in ours.items() if name is None]
+        unknown += [] if naming.conv_bias else biases
+        if not unknown and len(originals) == len(bare):
+            return naming, originals
+        if fewest_unknown is None or len(unknown) < len(fewest_unknown):
+            fewest_unknown = unknown
     allowed = ", ".join(naming.name for naming in NAMINGS)
-    example = f"its tensor {unknown[0]!r} is" if unknown else "its tensors are"
-    raise InputError(f"{example} not one of a residual network as named by {allowed} or timm")
+    subject = f"its tensor {fewest_unknown[0]!r} is" if fewest_unknown else "its tensors are"
+    raise InputError(f"{subject} not named as in a residual network of {allowed} or timm")
 
 
 def _unwrapped(name: str) -> str:
@@ -204,18 +209,27 @@ def _unwrapped(name: str) -> str:
 
 
 def to_ours(name: str, array: np.ndarray, naming: Naming) -> np.ndarray:
-    """Turn a tensor of a PyTorch naming into Keras' layout: kernels [out,in,h,w] -> [h,w,in,out]."""
+    """Convert a tensor to Keras' layout: kernels of PyTorch from [out,in,h,w] to [h,w,in,out].
+
+    Args:
+        name: this package's name of the variable.
+        array: the tensor as in the file.
+        naming: convention of the file.
+    """
     if naming.parts is TORCH and name.endswith("/kernel"):
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
     return array
 
 
 def to_theirs(arrays: dict[str, np.ndarray], naming: Naming = TORCHVISION) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and lay out a network's variables for PyTorch.
+    """Convert the names and layouts of a network's variables to those of PyTorch.
 
     Args:
         arrays: "{layer}/{variable}" -> array.
-        naming: a naming of PyTorch.
+        naming: a convention of PyTorch.
+
+    Yields:
+        Pairs of a name and an array.
     """
     for name, array in arrays.items():
         if name.endswith("/kernel"):
@@ -224,5 +238,5 @@ def to_theirs(arrays: dict[str, np.ndarray], naming: Naming = TORCHVISION) -> It
 
 
 def epsilon_difference(naming: Naming) -> float:
-    """What the variance must grow by so that our batch norm, with our epsilon, computes the same."""
+    """Return what to add to the moving variance, since batch norm of this package has its own epsilon."""
     return naming.epsilon - BATCH_NORM_EPSILON

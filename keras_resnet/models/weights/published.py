@@ -1,4 +1,4 @@
-"""Weights that others have published: where they are, what they expect of images, and how they come here.
+"""Weights published by others: their preprocessing, reported errors and licenses, and their download.
 
 `python -m keras_resnet.models.weights.published` prints the table.
 """
@@ -13,7 +13,7 @@ import pathlib
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 from keras_resnet import files
 from keras_resnet.errors import InputError
@@ -21,33 +21,34 @@ from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.ops.normalization import MODES, Normalization
 
 CACHE_VARIABLE = "KERAS_RESNET_CACHE"
-"""Environment variable that names the folder of downloaded weights."""
+"""Environment variable with the folder of downloaded weights."""
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What travels with weights: the preprocessing, the crop rule and the classes, and where they are from.
+    """Metadata of weights: the network, preprocessing, crop, classes and origin.
 
     Attributes:
-        model: name of the constructor in lower case; "resnet" for stages that no network of the paper has.
-        mode: preprocessing: a key of `normalization.MODES`, or "" where `mean` and `std` are given.
-        image_size: side of the crop in pixels.
-        resize: shorter side before the centre crop; 0 for images that are taken whole.
+        model: name of the constructor in lower case; "resnet" for networks that are not in the paper.
+        mode: preprocessing, a key of `normalization.MODES`; "" if `mean` and `std` define it.
+        image_size: height and width of the crop in pixels.
+        resize: shorter side in pixels before the center crop; 0 if the whole image is resized to `image_size`.
         class_names: names of the classes in the order of the outputs.
-        mean: mean of each RGB channel in [0, 255], where no mode says it.
-        std: standard deviation of each channel, likewise.
+        mean: mean of each RGB channel in [0, 255], if `mode` is "".
+        std: standard deviation of each RGB channel, if `mode` is "".
         weights: name of published weights; "" for others.
-        stride_in_1x1: whether bottlenecks have their stride in the first 1x1 (v1) or the 3x3 (v1.5).
-        top1_error: published error of one centre crop in percent; None where none is.
-        top5_error: likewise.
-        source: who published them.
-        licence: their licence.
-        url: where the file is.
-        digest: "md5:" or "sha256:" and the digest as the publisher gives it, for sha256 perhaps only its first digits.
+        stride_in_1x1: whether bottlenecks have their stride in the first 1x1 (v1) rather than in the 3x3 (v1.5).
+        top1_error: published top-1 error of the center crop in percent, if known.
+        top5_error: published top-5 error of the center crop in percent, if known.
+        source: publisher of the weights.
+        licence: license of the weights.
+        url: address of the file.
+        digest: "md5:" or "sha256:" followed by the published digest; of SHA-256 digests, possibly only the first
+            digits.
         verified: whether the published file itself has been loaded and tested with this package.
-        exif: whether JPEGs are turned as their EXIF orientation says.
+        exif: whether to rotate JPEGs by their EXIF orientation.
     """
 
     model: str
@@ -70,37 +71,44 @@ class ModelInfo:
 
     @property
     def normalization(self) -> Normalization:
-        """What `preprocess_input` takes as its mode."""
-        return MODES[self.mode] if self.mode else Normalization(self.mean, self.std)
+        """The preprocessing, as `mode` of `preprocess_input`."""
+        if self.mode:
+            return MODES[self.mode]
+        assert self.mean is not None
+        assert self.std is not None
+        return Normalization(self.mean, self.std)
 
-    def to_dict(self) -> dict:
-        """Return the info in JSON's types."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metadata as a dictionary for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> ModelInfo:
-        """Read what `to_dict` wrote; fields of later versions are passed over.
+    def from_dict(cls, values: dict[str, Any]) -> ModelInfo:
+        """Read a dictionary of `to_dict`; fields of later versions are ignored.
 
         Raises:
-            ValueError: it is not that.
+            ValueError: a value is missing or invalid.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        names = {field.name for field in dataclasses.fields(cls)}
+        fields: dict[str, Any]
         try:
-            info = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if n in fields})
-            sound = info.mode in MODES or (
-                info.mode == "" and all(len(v) == 3 and all(map(math.isfinite, v)) for v in (info.mean, info.std))
+            fields = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if n in names}
+            info = cls(**fields)
+            statistics: tuple[Any, Any] = (info.mean, info.std)
+            valid = info.mode in MODES or (
+                info.mode == "" and all(len(v) == 3 and all(map(math.isfinite, v)) for v in statistics)
             )
-            sound = sound and all(isinstance(name, str) for name in (info.model, *info.class_names))
-            sound = sound and isinstance(info.image_size, int) and isinstance(info.resize, int)
+            valid = valid and all(isinstance(name, str) for name in (info.model, *info.class_names))
+            valid = valid and isinstance(info.image_size, int) and isinstance(info.resize, int)
         except (TypeError, AttributeError) as error:
-            raise InputError(f"its notes on preprocessing cannot be read: {error}") from error
-        if not sound:
-            raise InputError("its notes on preprocessing cannot be read")
+            raise InputError(f"its metadata on preprocessing cannot be read: {error}") from error
+        if not valid:
+            raise InputError("its metadata on preprocessing is invalid")
         return info
 
 
 def _keras_applications() -> Iterator[ModelInfo]:
-    """The authors' models as keras.applications publishes them, with its hashes."""
+    """Yield the authors' models as converted by keras.applications, with its hashes."""
     rows = {
         "resnet50": ("2cb95161c43110f7111970584f804107", 25.1, 7.9),
         "resnet101": ("f1aeb4b969a6efcfb50fad2f0c20cfc5", 23.6, 7.2),
@@ -126,7 +134,7 @@ def _keras_applications() -> Iterator[ModelInfo]:
 
 
 def _torchvision() -> Iterator[ModelInfo]:
-    """torchvision's two recipes; the digits in a file's name are the first of its SHA-256."""
+    """Yield torchvision's weights of both recipes; file names contain the first digits of the SHA-256."""
     rows = [
         ("resnet18", 1, "f37072fd", 69.758, 89.078),
         ("resnet34", 1, "b627a593", 73.314, 91.420),
@@ -145,7 +153,7 @@ def _torchvision() -> Iterator[ModelInfo]:
             {1: 256, 2: 232}[recipe],
             tuple(name for _, name in imagenet_classes()),
             weights=f"imagenet_torchvision_v{recipe}",
-            # The basic blocks of the two smaller networks have no 1x1.
+            # Basic blocks have no 1x1 convolution.
             stride_in_1x1=None if model in ("resnet18", "resnet34") else False,
             top1_error=round(100 - top1, 3),
             top5_error=round(100 - top5, 3),
@@ -157,7 +165,7 @@ def _torchvision() -> Iterator[ModelInfo]:
 
 
 def _akamaster() -> Iterator[ModelInfo]:
-    """CIFAR-10 networks with option A; the digits in a file's name are the first of its SHA-256."""
+    """Yield akamaster's CIFAR-10 networks with option A; file names contain the first digits of the SHA-256."""
     rows = {
         "resnet20": ("12fca82f", 8.27),
         "resnet32": ("d509ac18", 7.37),
@@ -188,34 +196,34 @@ def _table() -> Iterator[ModelInfo]:
     yield from _keras_applications()
     for info in _torchvision():
         if info.model in ("resnet18", "resnet34"):
-            # keras.applications has none of them, so they are "imagenet" too.
+            # keras.applications has no such networks, so these are their "imagenet" weights.
             yield dataclasses.replace(info, weights="imagenet")
         yield info
     yield from _akamaster()
 
 
 PUBLISHED = tuple(_table())
-"""Every network of which published weights are known by name."""
+"""All published weights that are available by name."""
 
 
 def model_info(name: str, weights: str | None = None) -> ModelInfo:
-    """Return what is known of published weights.
+    """Return the metadata of published weights.
 
     Args:
-        name: the network, e.g. "resnet50".
-        weights: name of the weights, e.g. "imagenet"; by default the first that are published for the network.
+        name: name of the network, e.g. "resnet50".
+        weights: name of the weights, e.g. "imagenet"; by default the first in the table of published weights.
 
     Raises:
-        ValueError: there are none of these names.
+        ValueError: the network or the weights are unknown.
     """
     networks = list(dict.fromkeys(info.model for info in PUBLISHED))
     if str(name).lower() not in networks:
         raise InputError(f"name must be one of {', '.join(networks)}; got {name!r}.")
-    found = [info for info in PUBLISHED if info.model == str(name).lower()]
-    for info in found:
+    candidates = [info for info in PUBLISHED if info.model == str(name).lower()]
+    for info in candidates:
         if weights in (None, info.weights):
             return info
-    allowed = ", ".join(repr(info.weights) for info in found)
+    allowed = ", ".join(repr(info.weights) for info in candidates)
     raise InputError(f"weights must be one of {allowed} for {name}, or a path; got {weights!r}.")
 
 
@@ -224,8 +232,8 @@ def is_name(weights: object) -> TypeGuard[str]:
     return isinstance(weights, str) and weights in {info.weights for info in PUBLISHED}
 
 
-def recognised(path: str | os.PathLike) -> ModelInfo | None:
-    """Find published weights by the content of a file; None for other files."""
+def find_by_digest(path: str | os.PathLike[str]) -> ModelInfo | None:
+    """Return the metadata of a file of published weights; None for other files."""
     digests = {algorithm: files.digest(path, algorithm) for algorithm in ("md5", "sha256")}
     return next((info for info in PUBLISHED if _matches(info.digest, digests)), None)
 
@@ -236,7 +244,7 @@ def _matches(expected: str, digests: dict[str, str]) -> bool:
 
 
 def cache() -> pathlib.Path:
-    """The folder of downloaded weights: that of KERAS_RESNET_CACHE, or `keras_resnet` in the user's cache folder."""
+    """Return the folder of downloaded weights: KERAS_RESNET_CACHE, or `keras_resnet` in the user's cache folder."""
     if folder := os.environ.get(CACHE_VARIABLE):
         return pathlib.Path(folder)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -244,20 +252,20 @@ def cache() -> pathlib.Path:
 
 
 def fetch(info: ModelInfo) -> pathlib.Path:
-    """Return the verified file of published weights, downloaded where the cache does not have it.
+    """Return the path of published weights, downloading the file if it is not in the cache.
 
-    The download has another name until its digest is checked, so that no half file is ever taken for the whole.
+    The download has a temporary name until its digest has been verified, so an incomplete file is never used.
 
     Raises:
-        ValueError: it cannot be downloaded or is not the published file.
+        ValueError: the file cannot be downloaded, or does not have the published digest.
     """
     path = cache() / info.url.rsplit("/", 1)[1]
-    by_hand = f"put the file there as {str(path)!r}, or give weights=PATH"
+    advice = f"save the file as {str(path)!r}, or pass weights=PATH"
     if path.is_file():
         if not _verified(path, info):
             raise InputError(
                 f"weights {info.weights!r} of {info.model}: {str(path)!r} is not the published file (its digest is not "
-                f"{info.digest}); remove it to download it again, or give weights=PATH."
+                f"{info.digest}); remove it to download it again, or pass weights=PATH."
             )
         return path
     try:
@@ -268,8 +276,8 @@ def fetch(info: ModelInfo) -> pathlib.Path:
                 _download(info, file)
             if not _verified(partial, info):
                 raise InputError(
-                    f"weights {info.weights!r} of {info.model}: what {info.url} gave is not the published file "
-                    f"(its digest is not {info.digest}); {by_hand}."
+                    f"weights {info.weights!r} of {info.model}: the download from {info.url} is not the published file "
+                    f"(its digest is not {info.digest}); {advice}."
                 )
             os.chmod(partial, 0o644)
             os.replace(partial, path)
@@ -278,18 +286,18 @@ def fetch(info: ModelInfo) -> pathlib.Path:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"weights {info.weights!r} of {info.model} could not be downloaded from {info.url} ({reason}); {by_hand}."
+            f"weights {info.weights!r} of {info.model} could not be downloaded from {info.url} ({reason}); {advice}."
         ) from error
     return path
 
 
-def _verified(path: str | os.PathLike, info: ModelInfo) -> bool:
+def _verified(path: str | os.PathLike[str], info: ModelInfo) -> bool:
     algorithm, _ = info.digest.split(":")
     return _matches(info.digest, {algorithm: files.digest(path, algorithm)})
 
 
-def _download(info: ModelInfo, file) -> None:
-    """Copy a URL to an open file, with a bar on the terminal."""
+def _download(info: ModelInfo, file: BinaryIO) -> None:
+    """Download published weights into an open file, with a progress bar."""
     from tqdm import tqdm
 
     with urllib.request.urlopen(info.url, timeout=30) as response:
@@ -302,13 +310,13 @@ def _download(info: ModelInfo, file) -> None:
     file.flush()
     os.fsync(file.fileno())
     if size and file.tell() != size:
-        raise OSError(f"the connection ended after {file.tell():,} of {size:,} bytes")
+        raise OSError(f"the connection closed after {file.tell():,} of {size:,} bytes")
 
 
 def table() -> str:
-    """Return a Markdown table of the published weights; errors are top-1 and, where known, top-5."""
+    """Return a Markdown table of the published weights, with the top-1 and, if known, top-5 errors."""
     lines = [
-        "| network | weights | source, licence | stride in | images as | resize, crop | error, % | digest | tested |",
+        "| network | weights | source, license | stride in | images as | resize, crop | error, % | digest | tested |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for info in PUBLISHED:

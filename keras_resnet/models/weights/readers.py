@@ -1,7 +1,8 @@
-"""Weights files of every readable format, opened without running anything in them.
+"""Readers of all supported formats of weights files, which never run code from a file.
 
-A file is recognised by its first bytes. What it declares is checked before it is read: no links out of it, no virtual
-or external data, no more data than the file has bytes. Pickles go through `torch.load(weights_only=True)`.
+The first bytes determine the format. The declared contents are validated before they are read: no links to other files,
+no virtual or external data, and not more data than the file has bytes. Pickles are loaded by
+`torch.load(weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pathlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,26 +25,26 @@ from keras_resnet.errors import InputError
 from keras_resnet.models.weights.spec import PARTS, STEM, kind_of
 
 ATTRIBUTE = "keras_resnet"
-"""Attribute of HDF5 files and metadata key of safetensors: JSON with what this package knows of the weights."""
+"""Attribute of HDF5 files and metadata key of safetensors: the architecture and `ModelInfo` of the weights as JSON."""
 
-MOST_TENSORS = 20_000
-"""ResNet-1202 has 6,017 variables; its PyTorch file has a step counter for each batch norm too."""
+MAX_TENSORS = 20_000
+"""Maximum number of tensors. ResNet-1202 has 6,017 variables, and in PyTorch a step counter for each batch norm."""
 
 INDEX = ".index"
-"""How the name of a checkpoint of `tf.train.Checkpoint` ends, of the file that says what is in the others."""
+"""Suffix of the index file of a `tf.train.Checkpoint`."""
 
 CHECKPOINTED = re.compile(r"network/(.+)/\.ATTRIBUTES/VARIABLE_VALUE")
-"""The keys of the weights in a checkpoint of a run; `training.checkpoints` writes them by name."""
+"""Keys of the weights in a run's checkpoint, which `training.checkpoints` writes by name."""
 
 NOT_WEIGHTS = ("optimizer/", "metrics/")
-"""What else Keras puts into a weights file; Keras 2 the metrics too."""
+"""Groups of other data in a weights file of Keras; only Keras 2 writes the metrics."""
 
-DEEPEST = 12
-"""Nesting of HDF5 groups; Keras' own files have about six levels."""
+MAX_DEPTH = 12
+"""Maximum nesting of HDF5 groups; Keras' files have about six levels."""
 
 
 class Tensor(NamedTuple):
-    """A tensor in a file: its shape, and how to read it as f32[...]."""
+    """A tensor in a file: its shape, and a function that reads it as f32[...]."""
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
@@ -51,46 +52,46 @@ class Tensor(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """What a weights file holds.
+    """The contents of a weights file.
 
     Attributes:
         tensors: name in the file -> tensor.
-        notes: what this package wrote about the weights; empty for other files.
-        whole: a file of Keras 3 for a model of any kind, which only Keras itself can map to the model.
+        notes: architecture and metadata written by this package; empty for other files.
+        whole: whether this is a file of Keras 3 for an arbitrary model, which only Keras can map to the model.
     """
 
     tensors: dict[str, Tensor]
-    notes: dict
+    notes: dict[str, Any]
     whole: bool = False
 
     def read(self, name: str) -> np.ndarray:
         """Read a tensor as f32[...].
 
         Raises:
-            ValueError: it cannot be read, or holds values that are not finite.
+            ValueError: the tensor cannot be read, or has values that are not finite.
         """
         try:
             array = self.tensors[name].read()
         except Exception as error:  # as in `opened`
             raise InputError(f"its tensor {name!r} cannot be read ({_first_line(error)})") from error
         if not np.isfinite(array).all():
-            raise InputError(f"its tensor {name!r} holds values that are not finite")
+            raise InputError(f"its tensor {name!r} has values that are not finite")
         return array
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike) -> Iterator[Content]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Content]:
     """Open a weights file for reading.
 
     Args:
-        path: a `.weights.h5` of Keras, a legacy `.h5`, a PyTorch pickle, a `.safetensors` file, or the `.index` file
-            of a run's checkpoint.
+        path: path of a `.weights.h5` or legacy `.h5` file of Keras, a PyTorch pickle, a `.safetensors` file, or the
+            `.index` file of a run's checkpoint.
 
     Yields:
-        Its `Content`, of which tensors can be read until the context ends.
+        The `Content`, whose tensors can be read inside the context.
 
     Raises:
-        ValueError: it is none of these, is damaged, or holds or declares anything but weights.
+        ValueError: the file has another format, is damaged, or contains anything but weights.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -99,7 +100,7 @@ def opened(path: str | os.PathLike) -> Iterator[Content]:
         except InputError:
             raise
         except Exception as error:
-            # Libraries meet damaged and hostile files with errors of every kind; each means the same here.
+            # The libraries raise errors of many types for damaged or malicious files.
             raise InputError(f"it cannot be read ({_first_line(error)})") from error
         yield content
 
@@ -109,8 +110,8 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0].rstrip(".:")[:200]
 
 
-def _reader(path: pathlib.Path):
-    """The reader for a file's first bytes, or for the name of a checkpoint's index, which has none of its own."""
+def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], contextlib.AbstractContextManager[Content]]:
+    """Return the reader for a file's first bytes, or for the suffix of a checkpoint's index, which has no signature."""
     if path.suffix == INDEX:
         return _checkpoint
     with open(path, "rb") as file:
@@ -121,26 +122,26 @@ def _reader(path: pathlib.Path):
         return _pickle
     if len(head) > 8 and head[8:9] == b"{":
         return _safetensors
-    raise InputError("it is neither HDF5 nor safetensors nor a PyTorch file")
+    raise InputError("it is not an HDF5, safetensors or PyTorch file")
 
 
 def _check(content: Content, size: int) -> None:
     if not content.tensors:
-        raise InputError("it holds no weights")
-    if len(content.tensors) > MOST_TENSORS:
-        raise InputError(f"it holds {len(content.tensors):,} tensors, more than {MOST_TENSORS:,}")
-    # Half precision takes two bytes a number, which is the least that is read.
-    numbers = sum(math.prod(tensor.shape) for tensor in content.tensors.values())
-    if 2 * numbers > size:
-        raise InputError(f"it declares {numbers:,} numbers in {size:,} bytes")
+        raise InputError("it has no weights")
+    if len(content.tensors) > MAX_TENSORS:
+        raise InputError(f"it has {len(content.tensors):,} tensors, more than {MAX_TENSORS:,}")
+    # The smallest supported type is half precision with two bytes per value.
+    values = sum(math.prod(tensor.shape) for tensor in content.tensors.values())
+    if 2 * values > size:
+        raise InputError(f"it declares {values:,} values in {size:,} bytes")
 
 
 def _parts(path: pathlib.Path) -> list[pathlib.Path]:
-    """The files that a weights file consists of."""
+    """Return the files that make up a weights file."""
     return [path, *path.parent.glob(f"{path.stem}.data-*")] if path.suffix == INDEX else [path]
 
 
-def _notes(text: str | bytes | None) -> dict:
+def _notes(text: str | bytes | None) -> dict[str, Any]:
     notes = json.loads(text) if text else {}
     if not isinstance(notes, dict):
         raise InputError(f"its attribute {ATTRIBUTE!r} is not a JSON object")
@@ -156,7 +157,7 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
 
     with h5py.File(path, "r") as file:
         if "model_config" in file.attrs or "model_weights" in file:
-            raise InputError("it is a whole model; only weights are read, as model.save_weights writes them")
+            raise InputError("it is a whole model; pass a file of model.save_weights")
         datasets = dict(_walk(file, set()))
         notes = _notes(file.attrs.get(ATTRIBUTE))
         datasets = {name: dataset for name, dataset in datasets.items() if not name.startswith(NOT_WEIGHTS)}
@@ -165,23 +166,26 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
         else:
             tensors = _legacy_names(datasets)
         if tensors is None:
-            # The states of random generators are integers, and not among what Keras counts as a model's weights.
-            kept = {name: dataset for name, dataset in datasets.items() if "/seed_generator/" not in name}
-            yield Content({name: _dataset(dataset) for name, dataset in _by_layer(kept).items()}, notes, whole=True)
+            # The states of random generators are integers, and Keras does not count them as weights.
+            weights = {name: dataset for name, dataset in datasets.items() if "/seed_generator/" not in name}
+            yield Content({name: _dataset(dataset) for name, dataset in _by_layer(weights).items()}, notes, whole=True)
         else:
             yield Content({name: _dataset(dataset) for name, dataset in tensors.items()}, notes)
 
 
-def _walk(group, seen: set[int], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every data set below a group by its path, after a check that it lies in this file and is plain numbers.
+def _walk(group: Any, seen: set[int], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each data set in a group, after checking that it is stored in this file unfiltered.
 
-    `seen` has the addresses of the groups that were entered, since groups can contain each other.
+    Args:
+        group: an HDF5 group.
+        seen: addresses of the groups entered so far, since groups can contain each other.
+        prefix: path of the group.
     """
     import h5py
 
     address = h5py.h5o.get_info(group.id).addr
-    if address in seen or prefix.count("/") > DEEPEST:
-        raise InputError("its groups are nested without end")
+    if address in seen or prefix.count("/") > MAX_DEPTH:
+        raise InputError("its groups are nested too deeply or contain each other")
     seen.add(address)
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -194,21 +198,21 @@ def _walk(group, seen: set[int], prefix: str = "") -> Iterator[tuple[str, object
             raise InputError(f"its entry {prefix + name!r} is not a tensor")
         creation = node.id.get_create_plist()
         if node.is_virtual or creation.get_external_count():
-            raise InputError(f"its tensor {prefix + name!r} lies in another file")
+            raise InputError(f"its tensor {prefix + name!r} is stored in another file")
         if creation.get_nfilters():
             raise InputError(f"its tensor {prefix + name!r} is compressed or filtered")
         yield prefix + name, node
 
 
-def _dataset(dataset) -> Tensor:
+def _dataset(dataset: Any) -> Tensor:
     if dataset.dtype.kind != "f":
         raise InputError(f"its tensor {dataset.name!r} has type {dataset.dtype}")
     return Tensor(tuple(dataset.shape), lambda: dataset[()].astype("float32"))
 
 
-def _keras_names(file, datasets: dict) -> dict | None:
-    """Names "{layer}/{variable}" in a file of Keras 3; None where layers are nested or have no names in it."""
-    named = {}
+def _keras_names(file: Any, datasets: dict[str, Any]) -> dict[str, Any] | None:
+    """Return data sets of a file of Keras 3 by "{layer}/{variable}"; None if layers are nested or have no names."""
+    named: dict[str, Any] = {}
     for path, dataset in datasets.items():
         if "/seed_generator/" in path:
             continue
@@ -221,13 +225,13 @@ def _keras_names(file, datasets: dict) -> dict | None:
         if int(index) >= len(parts):
             return None
         named[f"{layer}/{parts[int(index)]}"] = dataset
-    # Another network may have layers of the same names, such as "predictions".
+    # Other models may have some layers with the same names, such as "predictions".
     return named if STEM in named else None
 
 
-def _by_layer(datasets: dict) -> dict:
-    """Names "{layer}/{number}" in a file of Keras, as it notes them; its own paths where some are missing or double."""
-    named = {}
+def _by_layer(datasets: dict[str, Any]) -> dict[str, Any]:
+    """Return data sets of a file of Keras by "{layer}/{number}", or by their paths if layer names are not unique."""
+    named: dict[str, Any] = {}
     for path, dataset in datasets.items():
         layer = dataset.parent.attrs.get("name")
         if not isinstance(layer, str) or f"{layer}/{path.rpartition('/')[2]}" in named:
@@ -236,15 +240,18 @@ def _by_layer(datasets: dict) -> dict:
     return named
 
 
-def _legacy_names(datasets: dict) -> dict:
-    """Names "{layer}/{variable}" in a legacy file: "conv1_conv/conv1_conv/kernel:0" or "conv1_conv/kernel:0"."""
-    named = {}
+def _legacy_names(datasets: dict[str, Any]) -> dict[str, Any]:
+    """Return data sets of a legacy file by "{layer}/{variable}".
+
+    Their paths are "conv1_conv/conv1_conv/kernel:0" or "conv1_conv/kernel:0".
+    """
+    named: dict[str, Any] = {}
     for path, dataset in datasets.items():
         layer, _, rest = path.partition("/")
         variable = rest.rpartition("/")[2]
         name = f"{layer}/{variable.split(':')[0]}"
         if name in named:
-            raise InputError(f"it holds {name!r} twice")
+            raise InputError(f"it has {name!r} twice")
         named[name] = dataset
     return named
 
@@ -260,42 +267,44 @@ def _pickle(path: pathlib.Path) -> Iterator[Content]:
         import torch
     except ImportError as error:
         raise InputError(
-            "PyTorch files need torch (pip install 'keras-resnet-zoo[torch]'); safetensors files do not"
+            "PyTorch files require torch (pip install 'keras-resnet-zoo[torch]'); safetensors files do not"
         ) from error
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # PyTorch names what it refused in a page of advice on how to load it all the same.
+        # PyTorch's message is long and explains how to load the file unsafely.
         if any(word in str(error) for word in ("weights_only", "Unsupported", "Weights only")):
-            raise InputError("it holds more than tensors, which could run code; nothing of it was loaded") from error
+            raise InputError(
+                "it contains objects other than tensors, which could run code; nothing was loaded"
+            ) from error
         raise
     yield Content({name: _torch_tensor(name, value) for name, value in _state(stored).items()}, {})
 
 
 def _check_zip(path: pathlib.Path) -> None:
-    """Refuse what `torch.save` never writes: other archives, paths that leave it, and compressed members."""
+    """Reject archives that `torch.save` does not write: of other kinds, with outside paths or compressed members."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     names = [pathlib.PurePosixPath(member.filename.replace("\\", "/")) for member in members]
     if any(name.is_absolute() or ".." in name.parts for name in names):
-        raise InputError("it is an archive with a member outside of itself")
+        raise InputError("it is an archive with a member whose path is outside of it")
     if not any(name.name == "data.pkl" for name in names):
-        raise InputError("it is an archive, but not of PyTorch; of a .keras model, give what model.save_weights writes")
+        raise InputError("it is an archive, but not of PyTorch; of a .keras model, pass a file of model.save_weights")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InputError("it is an archive with compressed members, which PyTorch does not write")
 
 
-def _state(stored) -> dict:
-    """The dictionary of tensors in what a checkpoint holds."""
+def _state(stored: Any) -> dict[str, Any]:
+    """Return the dictionary of tensors in a PyTorch checkpoint."""
     for key in ("state_dict", "model"):
         if isinstance(stored, dict) and isinstance(stored.get(key), dict):
             stored = stored[key]
     if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
-        raise InputError("it holds no state_dict")
+        raise InputError("it has no state_dict")
     return stored
 
 
-def _torch_tensor(name: str, value) -> Tensor:
+def _torch_tensor(name: str, value: Any) -> Tensor:
     import torch
 
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
@@ -313,24 +322,24 @@ def _safetensors(path: pathlib.Path) -> Iterator[Content]:
     try:
         import safetensors
     except ImportError as error:
-        raise InputError("safetensors files need safetensors (pip install safetensors)") from error
+        raise InputError("safetensors files require safetensors (pip install safetensors)") from error
     with safetensors.safe_open(path, framework="numpy") as file:
         notes = _notes((file.metadata() or {}).get(ATTRIBUTE))
         yield Content({name: _slice(file, name) for name in file.keys()}, notes)  # noqa: SIM118
 
 
-def _slice(file, name: str) -> Tensor:
+def _slice(file: Any, name: str) -> Tensor:
     part = file.get_slice(name)
     if part.get_dtype() not in ("F64", "F32", "F16", "BF16") and not name.endswith("num_batches_tracked"):
         raise InputError(f"its tensor {name!r} has type {part.get_dtype()}")
     return Tensor(tuple(part.get_shape()), lambda: file.get_tensor(name).astype("float32"))
 
 
-# TensorFlow's checkpoints
+# TensorFlow checkpoints
 
 
 def _checkpoint(path: pathlib.Path) -> contextlib.AbstractContextManager[Content]:
-    import tensorflow as tf  # only reached with a checkpoint, which TensorFlow wrote
+    import tensorflow as tf  # only runs with TensorFlow checkpoints
 
     reader = tf.train.load_checkpoint(str(path.with_suffix("")))
     tensors = {}

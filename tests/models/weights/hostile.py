@@ -206,7 +206,7 @@ def tar_with_a_symlink(folder, model):
     return path
 
 
-WHOLE, ARCHIVE, OUTSIDE, MORE = "a whole model", "not of PyTorch", "lies in another file", "more than tensors"
+WHOLE, ARCHIVE, OUTSIDE, MORE = "a whole model", "not of PyTorch", "stored in another file", "other than tensors"
 CORPUS = {
     keras_with_lambda: ARCHIVE,
     legacy_with_lambda: WHOLE,
@@ -216,17 +216,17 @@ CORPUS = {
     soft_link: "is a link",
     virtual_dataset: OUTSIDE,
     external_storage: OUTSIDE,
-    shape_bomb: "declares 1,099,511,6.* numbers in",
+    shape_bomb: "declares 1,099,511,6.* values in",
     compressed_bomb: "compressed or filtered",
-    circular_groups: "nested without end",
+    circular_groups: "nested too deeply or contain each other",
     pickle_with_code: MORE,
     old_pickle_with_code: MORE,
     bare_pickle_with_code: MORE,
-    zip_that_climbs_out: "a member outside of itself",
+    zip_that_climbs_out: "a member whose path is outside of it",
     zip_bomb: "compressed members",
     safetensors_shape_bomb: "cannot be read",
     safetensors_that_overlap: "cannot be read",
-    tar_with_a_symlink: "neither HDF5 nor safetensors nor",
+    tar_with_a_symlink: "not an HDF5, safetensors or PyTorch file",
 }
 """Function (folder, model) -> path of the file, and what the refusal says."""
 

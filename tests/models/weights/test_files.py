@@ -47,7 +47,7 @@ def test_files_without_names_load_into_their_own_network_only(tmp_path):
     for one, two in zip(net(weights=path).get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     save(net(blocks=2), path)
-    with pytest.raises(ValueError, match=r"numbers, the network [\d,]+; it does not name its layers"):
+    with pytest.raises(ValueError, match=r"values, the network [\d,]+; it has no layer names"):
         weights.load(model, path)
 
 
@@ -139,6 +139,6 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     weights.load(model, path)
 
 
-def test_save_wants_the_suffix(tmp_path):
+def test_save_requires_the_suffix(tmp_path):
     with pytest.raises(ValueError, match=r"path must end in \.weights\.h5"):
         weights.save(net(), tmp_path / "a.h5")

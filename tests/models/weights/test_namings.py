@@ -144,7 +144,7 @@ def test_keras_applications_without_top(keras_applications, images, tmp_path, ca
     with caplog.at_level(logging.WARNING):
         keras_resnet.ResNet50(weights=tmp_path / "notop.h5", classes=3)
     assert [record.getMessage() for record in caplog.records] == [
-        "resnet50: the file has no classifier, the network 3: its classifier is new"
+        "resnet50: the file has no classifier, the network 3 classes; the classifier keeps its initial weights"
     ]
     with pytest.raises(ValueError, match="only the network has predictions/bias"):
         weights.load(keras_resnet.ResNet50(classes=3), tmp_path / "notop.h5")
@@ -168,12 +168,17 @@ def test_other_classes_make_a_new_head(small, images, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         model = tiny(weights=tmp_path / "a.pth", stride_in_1x1=False, classes=3)
     assert len(caplog.records) == 1
-    assert caplog.records[0].getMessage() == "resnet: the file has 5 classes, the network 3: its classifier is new"
+    assert (
+        caplog.records[0].getMessage()
+        == "resnet: the file has 5 classes, the network 3 classes; the classifier keeps its initial weights"
+    )
     whole = tiny(weights=tmp_path / "a.pth", stride_in_1x1=False)
     features = [keras.Model(net.input, net.get_layer("avg_pool").output) for net in (model, whole)]
     np.testing.assert_array_equal(call(features[0], images), call(features[1], images))
     assert model.get_layer("predictions").get_weights()[0].std() > 0
-    with pytest.raises(ValueError, match=r"predictions/kernel has shape \[64, 5\] there, \[64, 3\] in the network"):
+    with pytest.raises(
+        ValueError, match=r"predictions/kernel has shape \[64, 5\] in the file, \[64, 3\] in the network"
+    ):
         weights.load(model, tmp_path / "a.pth")
 
 
@@ -237,7 +242,9 @@ def test_files_without_a_fingerprint_still_load(tmp_path):
     for net in (cifar(), cifar(shortcut=None)):
         weights.load(net, tmp_path / "a.weights.h5")
         np.testing.assert_array_equal(net.get_weights()[0], model.get_weights()[0])
-    with pytest.raises(ValueError, match="it does not say whether its network has shortcuts; name the model"):
+    with pytest.raises(
+        ValueError, match="it does not state whether its network has shortcuts; pass the name of the model"
+    ):
         convert.network(tmp_path / "a.weights.h5")
 
 
@@ -288,7 +295,7 @@ def test_convert_there_and_back(small, images, tmp_path):
     model = convert.network(tmp_path / "c.safetensors", classifier_activation=None)
     np.testing.assert_allclose(call(model, images), torch_nets.logits(small, images), atol=1e-4)
     for out, message in (
-        ("b.weights.h5", "does not exist yet"),
+        ("b.weights.h5", "not exist yet"),
         ("d.h5", "end in"),
         ("no/d.weights.h5", "folder"),
     ):
@@ -299,7 +306,7 @@ def test_convert_there_and_back(small, images, tmp_path):
 def test_torch_is_named_where_it_is_missing(small, tmp_path, monkeypatch):
     torch.save(small.state_dict(), tmp_path / "a.pth")
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(ValueError, match=r"PyTorch files need torch \(pip install 'keras-resnet-zoo\[torch\]'\)"):
+    with pytest.raises(ValueError, match=r"PyTorch files require torch \(pip install 'keras-resnet-zoo\[torch\]'\)"):
         tiny(weights=tmp_path / "a.pth", stride_in_1x1=False)
 
 

@@ -95,9 +95,9 @@ def test_the_constructor_downloads_once_and_then_works_offline(server, cache, mo
         (
             "cut",
             None,
-            r"could not be downloaded from http.* \(the connection ended after 1,000 of 1,000,000 bytes\); put",
+            r"could not be downloaded from http.* \(the connection closed after 1,000 of 1,000,000 bytes\); save",
         ),
-        ("good", "0" * 8, r"is not the published file \(its digest is not sha256:00000000\); put the file there as"),
+        ("good", "0" * 8, r"is not the published file \(its digest is not sha256:00000000\); save the file as"),
     ],
 )
 def test_what_is_not_the_file_never_gets_its_name(where, digest, message, server, cache):

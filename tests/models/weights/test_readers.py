@@ -99,18 +99,18 @@ def test_files_of_other_networks(model, tmp_path):
     path = tmp_path / "a.pth"
     vgg = {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}
     torch.save(vgg, path)
-    refused(model, path, "its tensor 'features.0.weight' is not one of a residual network as named by keras_resnet, ")
+    refused(model, path, "its tensor 'features.0.weight' is not named as in a residual network of keras_resnet, ")
     deep_stem = {"conv1.0.weight": torch.zeros(32, 3, 3, 3), "layer1.0.conv1.weight": torch.zeros(8, 16, 3, 3)}
     torch.save(deep_stem, path)
-    refused(model, path, r"its tensor 'conv1\.0\.weight' is not one")
+    refused(model, path, r"its tensor 'conv1\.0\.weight' is not named as in a residual network")
     torch.save({"conv1.weight": torch.zeros(16, 3, 5, 5)}, path)
-    refused(model, path, "first convolution must be 3x3 or 7x7")
+    refused(model, path, r"its first convolution must be 3x3 or 7x7; got a kernel of shape \[5, 5, 3, 16\]")
     torch.save({"conv1.weight": torch.zeros(16, 3, 3, 3, dtype=torch.int8)}, path)
     refused(model, path, r"has type torch\.int8")
     torch.save([1, 2], path)
-    refused(model, path, "it holds no state_dict")
+    refused(model, path, "it has no state_dict")
     path.write_text("not weights at all")
-    refused(model, path, "neither HDF5 nor safetensors nor a PyTorch file")
+    refused(model, path, "it is not an HDF5, safetensors or PyTorch file")
 
 
 def test_values_that_are_not_finite(model, tmp_path):
@@ -118,7 +118,7 @@ def test_values_that_are_not_finite(model, tmp_path):
     model.save_weights(path)
     with h5py.File(path, "r+") as file:
         file[hostile.KERNEL][0, 0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"its tensor 'conv1_conv/kernel' holds values that are not finite"):
+    with pytest.raises(ValueError, match=r"its tensor 'conv1_conv/kernel' has values that are not finite"):
         weights.load(model, path)
 
 
