@@ -1,4 +1,4 @@
-"""The whole way on real images: train a ResNet-20, evaluate it, export it, and check both exports.
+"""Train a ResNet-20 on real images, evaluate it, export it, and check both exports.
 
 python examples/demo.py                                   # scikit-learn's scanned digits, no network needed
 python examples/demo.py --dataset=cifar10 --download      # CIFAR-10 from tensorflow-datasets, for hours
@@ -12,22 +12,22 @@ import sys
 import tempfile
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from keras_resnet.classification.config import PRESETS
-from keras_resnet.cli import main as cli
+from keras_resnet.cli import script
 from keras_resnet.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/demo", "Folder of the run; only the default one is replaced where it exists.")
+flags.DEFINE_string("workdir", "runs/demo", "Folder of the run; only the default folder is replaced if it exists.")
 flags.DEFINE_enum("dataset", "digits", ["digits", "cifar10"], "Data set to train on.")
-flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; by default theirs.")
-flags.DEFINE_bool("download", False, "Download CIFAR-10 where it is missing.")
+flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; by default ~/tensorflow_datasets.")
+flags.DEFINE_bool("download", False, "Download CIFAR-10 if it is missing.")
 flags.DEFINE_integer("steps", None, "Training steps; by default those of the preset.", lower_bound=1)
 
 
 def run_saved_model(path: pathlib.Path, images: np.ndarray) -> np.ndarray:
-    """Run a SavedModel with TensorFlow's `saved_model_cli`, the loader of TF Serving, without Keras."""
+    """Return the probabilities of a SavedModel from `saved_model_cli`, the loader of TF Serving, without Keras."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(pathlib.Path(folder, "images.npy"), images)
         command = [str(pathlib.Path(sys.executable).with_name("saved_model_cli")), "run", "--dir", str(path)]
@@ -38,7 +38,7 @@ def run_saved_model(path: pathlib.Path, images: np.ndarray) -> np.ndarray:
 
 
 def compare(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
-    """Print how far two sets of probabilities are apart, and fail where it is more than `bound`."""
+    """Print the largest difference between two sets of probabilities, and fail if it exceeds `bound`."""
     difference = np.abs(ours - theirs).max()
     agree = np.mean(ours.argmax(-1) == theirs.argmax(-1))
     print(f"{name}: max difference of probabilities {difference:.1e}, same class for {agree:.2%} of {len(ours)} images")
@@ -47,7 +47,6 @@ def compare(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> No
 
 
 def main(_):
-    cli.quiet()
     from keras_resnet.classification import train
     from keras_resnet.data import pipeline, sources
     from keras_resnet.evaluation import metrics
@@ -73,13 +72,10 @@ def main(_):
     compare("SavedModel", ours, run_saved_model(version, images), 1e-4)
     files = tflite.export(run, workdir / "tflite", dataset=dataset, report_split="test")
     lite = report.interpreter(files / "resnet20_float32.tflite", threads=2)
-    compare("TFLite", ours, np.concatenate([lite(one[None]) for one in images]), 1e-3)
+    compare("TFLite", ours, np.concatenate([lite(image[None]) for image in images]), 1e-3)
     print((workdir / "tflite" / "report.md").read_text())
     print(f"see {workdir}/: " + ", ".join(sorted(path.name for path in workdir.iterdir())))
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except InputError as error:
-        sys.exit(f"demo: {error}")
+    script.run(main)

@@ -1,4 +1,4 @@
-"""Draw the boxes that a trained detector finds in photographs.
+"""Draw the detections of a trained detector on photographs.
 
 python examples/detect.py --workdir=runs/bccd PHOTO...
 """

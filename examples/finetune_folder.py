@@ -1,33 +1,31 @@
-"""Fine-tune a network on a folder of photos with one subfolder a class: written to be copied and changed.
+"""Fine-tune a network on a folder of photos with one subfolder per class.
 
     python examples/finetune_folder.py --data=PHOTOS --weights=resnet50.weights.h5 --workdir=runs/photos
     python examples/finetune_folder.py --data=PHOTOS --weights=imagenet --workdir=runs/photos
 
-The classifier is new and learns at the whole rate, the rest at a tenth of it, and conv1 and conv2_x stay as they are. A
-fifth of each class is held out for testing where the folder has no `val/`. Afterwards:
+Copy it and change what you need. The new classifier is trained at the full learning rate and the backbone at a tenth
+of it; conv1 and conv2_x are frozen. If the folder has no `val/`, a fifth of each class is held out for testing.
+Afterwards:
 
     keras-resnet evaluate --workdir=runs/photos --split='train[80%:]'
     keras-resnet predict --workdir=runs/photos PHOTO...
 """
 
-import sys
-
-from absl import app, flags
+from absl import flags
 
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.classification.train import train
-from keras_resnet.cli import main as cli
+from keras_resnet.cli import script
 from keras_resnet.data import sources
-from keras_resnet.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data", None, "Folder with one subfolder a class.", required=True)
+flags.DEFINE_string("data", None, "Folder with one subfolder per class.", required=True)
 flags.DEFINE_string("weights", "imagenet", "Weights to start from: a file or a name.")
 flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-flags.DEFINE_string("model", "resnet50", "Network that the weights are of.")
+flags.DEFINE_string("model", "resnet50", "Network of the weights.")
 flags.DEFINE_integer("image_size", 224, "Side of the network's input.")
 flags.DEFINE_integer("steps", 500, "Training steps.")
-flags.DEFINE_integer("batch_size", 32, "Images in a step.")
+flags.DEFINE_integer("batch_size", 32, "Images per step.")
 flags.DEFINE_float("learning_rate", 0.01, "Highest learning rate.")
 
 
@@ -59,8 +57,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    cli.quiet()
-    try:
-        app.run(main)
-    except InputError as error:
-        sys.exit(f"finetune_folder: {error}")
+    script.run(main)

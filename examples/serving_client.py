@@ -1,10 +1,10 @@
-"""Ask TensorFlow Serving for the classes of photos, over REST or gRPC. It needs neither TensorFlow nor keras_resnet.
+"""Classify photos with TensorFlow Serving, over REST or gRPC. Requires neither TensorFlow nor keras_resnet.
 
     python examples/serving_client.py --rest=http://localhost:8501 --model=resnet20 PHOTO...
     python examples/serving_client.py --grpc=localhost:8500 --model=resnet20 PHOTO...      # pip install grpcio protobuf
 
-The server decodes the photos: their bytes are sent as they are. All photos go in one request, which fails as a whole
-where one of them cannot be decoded.
+The server decodes the photos: their bytes are sent unchanged. All photos are sent in one request, which fails as a
+whole if one of them cannot be decoded.
 """
 
 import argparse
@@ -21,9 +21,9 @@ def predict_rest(url: str, model: str, contents: list[bytes]) -> list[list[tuple
     """Return the best classes and their scores for each image file, over REST.
 
     Raises:
-        RuntimeError: the server refuses the request or is not there.
+        RuntimeError: the server refuses the request or cannot be reached.
     """
-    instances = [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in contents]
+    instances = [{"image_bytes": {"b64": base64.b64encode(content).decode()}} for content in contents]
     body = json.dumps({"signature_name": "serving_default", "instances": instances}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/v1/models/{model}:predict", body, headers)
@@ -35,12 +35,12 @@ def predict_rest(url: str, model: str, contents: list[bytes]) -> list[list[tuple
     except (OSError, http.client.HTTPException) as error:
         raise RuntimeError(f"no answer from {url}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RuntimeError(f"what answers at {url} is no TensorFlow Serving: {error!r}") from error
-    return [list(zip(one["classes"], one["scores"], strict=True)) for one in predictions]
+        raise RuntimeError(f"the server at {url} is not TensorFlow Serving: {error!r}") from error
+    return [list(zip(best["classes"], best["scores"], strict=True)) for best in predictions]
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """What TensorFlow Serving says, or the bare status of something between."""
+    """Return the error message of TensorFlow Serving, or the HTTP status of a proxy."""
     try:
         return json.load(error)["error"]
     except (ValueError, KeyError, TypeError):
@@ -51,7 +51,7 @@ def predict_grpc(address: str, model: str, contents: list[bytes]) -> list[list[t
     """Return the same over gRPC, which sends the bytes without encoding them.
 
     Raises:
-        RuntimeError: the server refuses the request or is not there.
+        RuntimeError: the server refuses the request or cannot be reached.
     """
     import grpc
 
@@ -79,9 +79,9 @@ def predict_grpc(address: str, model: str, contents: list[bytes]) -> list[list[t
 
 
 def _messages():
-    """PredictRequest and PredictResponse: the fields used here of tensorflow_serving/apis and TensorProto.
+    """Return PredictRequest and PredictResponse, with the fields of tensorflow_serving/apis and TensorProto used here.
 
-    The package tensorflow-serving-api has them too, and brings TensorFlow with it.
+    The package tensorflow-serving-api has them too, but requires TensorFlow.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -113,14 +113,14 @@ def _messages():
                 added.type_name = f".client.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found = (pool.FindMessageTypeByName(f"client.{name}") for name in ("PredictRequest", "PredictResponse"))
-    return tuple(message_factory.GetMessageClass(descriptor) for descriptor in found)
+    descriptors = (pool.FindMessageTypeByName(f"client.{name}") for name in ("PredictRequest", "PredictResponse"))
+    return tuple(message_factory.GetMessageClass(descriptor) for descriptor in descriptors)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rest", default="http://localhost:8501", help="Where the server answers REST.")
-    parser.add_argument("--grpc", help="Where it answers gRPC, such as localhost:8500; used instead of REST.")
+    parser.add_argument("--rest", default="http://localhost:8501", help="Address for REST.")
+    parser.add_argument("--grpc", help="Address for gRPC, such as localhost:8500; used instead of REST.")
     parser.add_argument("--model", required=True, help="Name of the model in models.config.")
     parser.add_argument("photos", nargs="+", help="Image files.")
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Name the classes of photos with a TFLite file. It needs ai-edge-litert, numpy and pillow, and nothing else.
+"""Classify photos with a TFLite file. Requires only ai-edge-litert, numpy and pillow.
 
     python examples/tflite_predict.py --model=models/r20_tflite/resnet20_int8.tflite PHOTO...
 
-Labels and the rule for resizing are read from the file, to which they are appended as a ZIP archive.
+Labels and preprocessing are read from the ZIP archive that is appended to the file.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 
 def load_photo(path: str, preprocessing: dict) -> np.ndarray:
-    """Read a photo as the network wants it: u8[1,H,W,3], the centre after the shorter side was resized."""
+    """Read and preprocess a photo, u8[1,H,W,3]: resize the shorter side and crop the center."""
     with Image.open(path) as file:
         turned = preprocessing["exif_orientation"] == "applied" and file.format == "JPEG"
         photo = (ImageOps.exif_transpose(file) if turned else file).convert("RGB")
@@ -25,7 +25,7 @@ def load_photo(path: str, preprocessing: dict) -> np.ndarray:
         scale = min(photo.size)
         photo = photo.resize([side * short // scale for side in photo.size], Image.Resampling.BILINEAR)
     if photo.width < width or photo.height < height:
-        raise ValueError(f"{path} has {photo.width}x{photo.height} pixels; the network wants {width}x{height}.")
+        raise ValueError(f"{path} has {photo.width}x{photo.height} pixels; the network requires {width}x{height}.")
     left, top = round((photo.width - width) / 2), round((photo.height - height) / 2)
     return np.asarray(photo.crop((left, top, left + width, top + height)))[None]
 
@@ -33,7 +33,7 @@ def load_photo(path: str, preprocessing: dict) -> np.ndarray:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="TFLite file.")
-    parser.add_argument("--top", type=int, default=5, help="How many classes.")
+    parser.add_argument("--top", type=int, default=5, help="Number of classes.")
     parser.add_argument("--threads", type=int, default=2, help="Threads of the interpreter.")
     parser.add_argument("photos", nargs="+", help="Image files.")
     arguments = parser.parse_args()

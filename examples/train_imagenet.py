@@ -1,34 +1,32 @@
-"""Train an ImageNet network with `model.fit`, from the package's parts: written to be copied and changed.
+"""Train an ImageNet network: a whole training run in one file, without the package's training engine.
 
     python examples/train_imagenet.py --dataset=imagenet2012 --data_dir=/data/tfds
     python examples/train_imagenet.py --dataset=folder:/data/photos --eval_split=val --batch_size=64
     python examples/train_imagenet.py --dataset=synthetic:64x64x10 --image_size=64 --batch_size=8 --steps=2
 
-The command `keras-resnet train --preset=imagenet_resnet50 --workdir=...` does the same with checkpoints and resume.
+Copy it and change what you need. `keras-resnet train --preset=imagenet_resnet50 --workdir=...` runs the same recipe
+with checkpoints and resumable runs.
 """
 
-import sys
-
 import keras
-from absl import app, flags
+from absl import flags
 
 import keras_resnet
 from keras_resnet import compat
-from keras_resnet.cli import main as cli
+from keras_resnet.cli import script
 from keras_resnet.data import pipeline, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
-from keras_resnet.errors import InputError
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "ResNet50", "Network.")
-flags.DEFINE_string("dataset", "imagenet2012", "Set of tensorflow-datasets, or folder:PATH.")
-flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; by default theirs.")
+flags.DEFINE_string("dataset", "imagenet2012", "Data set of tensorflow-datasets, or folder:PATH.")
+flags.DEFINE_string("data_dir", None, "Folder of prepared tensorflow-datasets; by default ~/tensorflow_datasets.")
 flags.DEFINE_string("eval_split", "validation", "Split to evaluate on; test for synthetic images.")
 flags.DEFINE_integer("image_size", 224, "Side of the network's input.")
-flags.DEFINE_integer("batch_size", 256, "Images in a step.")
+flags.DEFINE_integer("batch_size", 256, "Images per step.")
 flags.DEFINE_integer("steps", 600_000, "Training steps.")
 flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Dtype policy.")
 flags.DEFINE_string("weights", "imagenet.weights.h5", "File to write the trained weights to.")
@@ -40,17 +38,18 @@ def main(_):
     dataset = sources.load(FLAGS.dataset, FLAGS.data_dir)
     size = (FLAGS.image_size, FLAGS.image_size)
     mean, std = [255 * value for value in IMAGENET_MEAN], [255 * value for value in IMAGENET_STD]
-    scales = (round(FLAGS.image_size * 256 / 224), round(FLAGS.image_size * 480 / 224))
-    view = TrainTransform(size, mean, std, crop="scale", scales=scales, pca_noise=0.1)
-    train = pipeline.train(dataset, FLAGS.batch_size, view)
-    test = pipeline.evaluate(
-        dataset, FLAGS.batch_size, EvalTransform(size, mean, std, resize=scales[0]), split=FLAGS.eval_split
-    )
+    # Section 3.4: resize the shorter side to a random length in [256, 480], crop and mirror at random, add color noise.
+    scale_range = (round(FLAGS.image_size * 256 / 224), round(FLAGS.image_size * 480 / 224))
+    transform = TrainTransform(size, mean, std, crop="scale", scale_range=scale_range, pca_noise=0.1)
+    train = pipeline.train(dataset, FLAGS.batch_size, transform)
+    eval_transform = EvalTransform(size, mean, std, resize=scale_range[0])
+    test = pipeline.evaluate(dataset, FLAGS.batch_size, eval_transform, split=FLAGS.eval_split)
 
     model = getattr(keras_resnet, FLAGS.model)(
         input_shape=(*size, 3), classes=len(dataset.info.class_names), classifier_activation=None
     )
-    boundaries = [FLAGS.steps * part // 15 for part in (4, 8, 12)]
+    # PiecewiseConstantDecay keeps the old learning rate up to and including its boundary.
+    boundaries = [FLAGS.steps * part // 15 - 1 for part in (4, 8, 12)]
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [0.1, 0.01, 0.001, 0.0001])
     model.compile(SGD(rate, momentum=0.9, l2=1e-4), CrossEntropy(), metrics=[Top1Error()])
 
@@ -60,8 +59,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    cli.quiet()
-    try:
-        app.run(main)
-    except InputError as error:
-        sys.exit(f"train_imagenet: {error}")
+    script.run(main)

@@ -1,12 +1,12 @@
-"""Train a CIFAR network with Keras on JAX over all devices, without TensorFlow: written to be copied and changed.
+"""Train a CIFAR network with Keras on JAX over all devices, without TensorFlow.
 
     python examples/train_jax.py                                           # downloads CIFAR-10
     python examples/train_jax.py --data=images.npz --steps=2               # x_train, y_train, x_test, y_test
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python examples/train_jax.py ...   # two devices of a CPU
 
-Every device holds the network and computes its part of each batch, `keras.distribution.DataParallel`. The program is
-one for all devices, so that batch norm sees the whole batch, and the result is that of one device. Images are cropped
-and mirrored on the devices.
+Copy it and change what you need. `keras.distribution.DataParallel` replicates the network on every device and splits
+each batch. All devices run one program, so that batch norm sees the whole batch, and the result is that of one device.
+Images are cropped and mirrored on the devices.
 """
 
 import os
@@ -25,17 +25,17 @@ from keras_resnet.training.optimizers import SGD
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "ResNet20", ["ResNet20", "ResNet32", "ResNet44", "ResNet56", "ResNet110"], "Network.")
 flags.DEFINE_string("data", None, "File of NumPy arrays, images u8[N,32,32,3] and labels; by default CIFAR-10.")
-flags.DEFINE_integer("steps", 64_000, "Training steps; the rate is divided by 10 at a half and three quarters.")
-flags.DEFINE_integer("batch_size", 128, "Images in a step, over all devices.")
-flags.DEFINE_float("learning_rate", 0.1, "Rate for the whole batch.")
-flags.DEFINE_integer("devices", 0, "How many devices; 0 for all.")
-flags.DEFINE_integer("seed", 0, "Seed of initialisation, order and augmentation.")
+flags.DEFINE_integer("steps", 64_000, "Training steps; the learning rate drops after 1/2 and 3/4 of them.")
+flags.DEFINE_integer("batch_size", 128, "Images per step, over all devices.")
+flags.DEFINE_float("learning_rate", 0.1, "Learning rate for the whole batch.")
+flags.DEFINE_integer("devices", 0, "Number of devices; 0 for all.")
+flags.DEFINE_integer("seed", 0, "Seed of initialization, order and augmentation.")
 flags.DEFINE_string("weights", "cifar.weights.h5", "File to write the trained weights to.")
 flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "must end in .weights.h5")
 
 
 class CropAndMirror(keras.layers.Layer):
-    """Section 4.2 on the device, f32[B,H,W,3] -> the same: `pad` zeros a side, a random crop, mirrored by chance."""
+    """Augment as in section 4.2, f32[B,H,W,3] -> the same: pad each side by `pad` zeros, crop and mirror at random."""
 
     def __init__(self, pad=4, seed=0):
         super().__init__()
@@ -55,7 +55,7 @@ class CropAndMirror(keras.layers.Layer):
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches that are a pure function of seed and step: each epoch is a permutation, batches run on over its end."""
+    """Batches as a pure function of seed and step: each epoch is a permutation, and batches continue across its end."""
 
     def __init__(self, images, labels, batch_size, steps, seed):
         super().__init__()
@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def arrays(path):
-    """Images u8[N,H,W,3] and labels i32[N] for training and for testing, and the number of classes."""
+    """Return images u8[N,H,W,3] and labels i32[N] for training and for testing, and the number of classes."""
     if path is None:
         train, test = keras.datasets.cifar10.load_data()
     else:
@@ -84,12 +84,13 @@ def arrays(path):
 
 
 def trainable(network, images, steps, learning_rate, seed):
-    """The network behind normalisation and augmentation, u8[B,H,W,3] -> logits, ready to `fit`."""
+    """Return a compiled model of normalization, augmentation and the network, u8[B,H,W,3] -> logits."""
     pixels = images.reshape(-1, 3)
     normalize = keras.layers.Normalization(mean=pixels.mean(0), variance=pixels.var(0))
     model = keras.Sequential([keras.Input(images.shape[1:]), normalize, CropAndMirror(seed=seed), network])
     rates = [learning_rate / factor for factor in (1, 10, 100)]
-    rate = keras.optimizers.schedules.PiecewiseConstantDecay([steps // 2, steps * 3 // 4], rates)
+    # PiecewiseConstantDecay keeps the old learning rate up to and including its boundary.
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([steps // 2 - 1, steps * 3 // 4 - 1], rates)
     model.compile(SGD(rate, momentum=0.9, l2=1e-4), CrossEntropy(), metrics=[Top1Error()])
     return model
 
@@ -109,7 +110,7 @@ def main(_):
     model = trainable(network, images, FLAGS.steps, FLAGS.learning_rate, FLAGS.seed)
     model.fit(Batches(images, labels, FLAGS.batch_size, FLAGS.steps, FLAGS.seed), shuffle=False)
 
-    # Filled up to whole batches, as each device must have as many images; their scores are dropped.
+    # Pad to whole batches, because each device must get the same number of images; drop the scores of the padding.
     count = len(test_images)
     filled = test_images[np.minimum(np.arange(-(-count // FLAGS.batch_size) * FLAGS.batch_size), count - 1)]
     scores = model.predict(filled, batch_size=FLAGS.batch_size, verbose=0)[:count]

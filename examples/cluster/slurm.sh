@@ -1,6 +1,6 @@
 #!/bin/bash
 # Train ResNet-50 on two machines with eight GPUs each, one worker a GPU: sbatch examples/cluster/slurm.sh
-# This script was not run on a cluster; what it relies on (the environment of a step, exit codes, signals) is tested.
+# This script was not run on a cluster; the environment of a step, exit codes and signals are tested.
 #SBATCH --job-name=resnet50
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=8
@@ -10,14 +10,14 @@
 #SBATCH --requeue
 #SBATCH --signal=TERM@120
 
-# The folder of the run must be on a file system that all nodes share. Tasks must be numbered node by node.
+# The run folder must be on a file system that all nodes share. Tasks must be numbered node by node.
 srun --distribution=block --kill-on-bad-exit=0 keras-resnet train \
   --preset=imagenet_resnet50 --data_dir="$DATA" --workdir="$RUNS/resnet50" \
   --batch_size=512 --learning_rate=0.2 --precision=mixed_bfloat16 \
   --strategy=multi_worker --peer_timeout=600
 code=$?
 
-# 143: stopped by SIGTERM, the step is saved. 75: a worker was lost. Either way the job goes on where it was.
+# 143: stopped by SIGTERM, the step is saved. 75: a worker was lost. In both cases the job resumes from its checkpoint.
 if [ "$code" -eq 143 ] || [ "$code" -eq 75 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

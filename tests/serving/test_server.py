@@ -163,7 +163,7 @@ def test_the_client_says_when_there_is_no_server(tmp_path):
     [
         (b"\x00\x00\x12\x04 this is no HTTP\r\n\r\n", "no answer from"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", "HTTP status 502, Bad Gateway"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "is no TensorFlow Serving"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "is not TensorFlow Serving"),
     ],
 )
 def test_the_client_says_when_something_else_answers(answer, message, tmp_path):

@@ -244,7 +244,7 @@ def test_how_a_photo_is_made_an_input(tmp_path):
         expected = view.decode(photo.read_bytes()).numpy()
         difference = np.abs(load_photo(str(photo), rule)[0].astype("float32") - expected)
         assert difference.mean() < 3, view
-    with pytest.raises(ValueError, match="60x40 pixels; the network wants 64x64"):
+    with pytest.raises(ValueError, match="60x40 pixels; the network requires 64x64"):
         load_photo(str(photo), metadata.preprocessing(EvalTransform((64, 64), (0.0,) * 3, (1.0,) * 3)))
 
 
