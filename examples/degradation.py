@@ -5,8 +5,9 @@
     python examples/degradation.py --dataset=cifar10 --download --depth=20,56 --steps=64000 --learning_rate=0.1
 
 The last command is Figure 6, and takes days on a CPU. Deep plain networks have a higher training error than shallow
-ones; deep residual networks do not. The runs are saved in --workdir; rerun the same command to resume them. `curves.png`
-shows their errors over steps, and `responses.png` the standard deviations of their layer responses (Figure 7).
+ones; deep residual networks do not. The runs are saved in --workdir; rerun the same command to resume them.
+`curves.png` shows their errors over steps, and `responses.png` the standard deviations of their layer responses
+(Figure 7).
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The command line and the scripts, run as a user runs them."""
+"""The command line and the scripts, run as users run them."""
 
 import json
 import os
@@ -8,10 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-from keras_resnet.cli import flags as flag_names
+from keras_resnet.cli import main as cli
 from tests.clean_install import build_wheel
 from tests.detection.data.folders import voc_folder
 
@@ -19,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def run(*command, code=0, cwd=ROOT, **variables):
-    """Run Python with arguments from the repository's root; return what it printed, both streams together."""
+    """Run Python with arguments from the repository's root; return its output, both streams together."""
     result = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
@@ -55,7 +54,7 @@ def test_demo(tmp_path):
         "tensorboard",
         "tflite",
     }
-    # A folder that is there is not the demo's to replace.
+    # The demo does not replace an existing folder.
     message = "demo: workdir must be a folder that does not exist yet"
     assert message in run("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo", code=1)
 
@@ -129,7 +128,8 @@ def test_detector_examples(tmp_path):
         "--max_size=128",
         "--backbone=resnet18",
         "--roi_batch_size_per_image=8",
-        "--pre_nms_topk_test=100 --post_nms_topk_test=10",
+        "--pre_nms_topk_test=100",
+        "--post_nms_topk_test=10",
     ]
     arguments = ["--preset=bccd_resnet50", f"--data={root}", "--steps=2", f"--workdir={run_dir}", *size]
     output = run("examples/train_detector.py", *arguments)
@@ -141,7 +141,7 @@ def test_detector_examples(tmp_path):
 
 @pytest.fixture
 def installed(tmp_path):
-    """Run Python with arguments outside of the repository, with the package as its wheel has it."""
+    """Run Python with arguments outside of the repository, with the package installed from its wheel."""
     wheel, site = build_wheel(tmp_path / "wheel", isolated=False), tmp_path / "site"
     run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", f"--target={site}", wheel)
     (tmp_path / "elsewhere").mkdir()
@@ -206,21 +206,21 @@ def test_train_evaluate_predict_export(installed, tmp_path):
             "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs, "
             "reproduce, launch; got 'trian'",
         ),
-        (["launch", "--workers", "2", "train"], "launch wants its flags with =, and then train or evaluate"),
-        (["launch", "--workers=2"], "with theirs; got nothing."),
-        (["train", "--stepz=3"], "Unknown command line flag 'stepz'"),
+        (["launch", "--workers=2"], "usage: keras-resnet launch --workers=N train|evaluate [flags]."),
+        (["launch", "--workers=2", "predict"], "usage: keras-resnet launch --workers=N train|evaluate [flags]."),
+        (["train", "--stepz=3"], "unknown flag --stepz (did you mean 'steps'?)."),
         (["train", "--steps=x"], "steps"),
         (["train", "--preset=digits_resnet20"], "workdir must be given"),
         (
             ["predict", "a.jpg"],
-            "workdir or weights must be given, --workdir=FOLDER or",
+            "one of --workdir=FOLDER and --weights=NAME|FILE must be given; got neither.",
         ),
-        (["convert", "a.pth"], "convert needs two arguments, IN and OUT; got 1."),
+        (["convert", "a.pth"], "convert requires two arguments, IN and OUT; got 1."),
         (["train", "extra"], r"takes flags only"),
         (["evaluate", "--workdir=/no/such"], "config file '/no/such/config.json' cannot be read"),
         (["export", "--workdir=/no/such", "--out=unused"], "config file '/no/such/config.json' cannot be read"),
         (["export", "--format=onnx"], "format must be one of 'saved_model', 'tflite'; got 'onnx'"),
-        (["export", "--variants=int8"], "variants has no meaning for --format=saved_model"),
+        (["export", "--variants=int8"], "variants is a flag of --format=tflite, not of --format=saved_model."),
         (["export"], "out must be given: --out=..."),
         (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits', 'folder:PATH'"),
         (["train", "--dataset=folder:/no/such", "--workdir=unused"], "dataset must name an existing folder"),
@@ -244,9 +244,10 @@ def test_train_evaluate_predict_export(installed, tmp_path):
         ),
     ],
 )
-def test_mistakes_exit_with_one_sentence(arguments, message, tmp_path):
+def test_mistakes_exit_with_one_sentence(arguments, message, tmp_path, capsys):
     arguments = [argument.replace("unused", str(tmp_path / "unused")) for argument in arguments]
-    lines = [line for line in keras_resnet(*arguments, code=1).splitlines() if line.startswith("keras-resnet")]
+    assert cli.main(arguments) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("keras-resnet")]
     assert len(lines) == 1
     assert message in lines[0]
     assert not (tmp_path / "unused").exists()
@@ -286,6 +287,12 @@ def test_a_folder_with_a_broken_file(tmp_path):
     assert f"keras-resnet evaluate: {path} cannot be decoded as a JPEG, PNG, GIF, BMP or WebP image." in output
 
 
+def test_a_mistake_exits_without_a_traceback():
+    assert keras_resnet("trian", code=1).startswith("keras-resnet: the verb must be one of train, evaluate, ")
+    output = keras_resnet("train", "--dataset=folder:/no/such", "--workdir=/no/such", code=1)
+    assert "keras-resnet train: dataset must name an existing folder" in output
+
+
 def test_help():
     assert "evaluate" in keras_resnet("--help")
     assert "--learning_rate: Initial learning rate." in keras_resnet("train", "--help")
@@ -301,7 +308,7 @@ def test_degradation(tmp_path):
 
 
 def test_the_cluster_scripts(tmp_path):
-    """Their shell is read by the shell, and what the Kubernetes job makes of its environment by the package."""
+    """The shell accepts the scripts, and the command line the flags and TF_CONFIG in them."""
     subprocess.run(["bash", "-n", ROOT / "examples/cluster/slurm.sh"], check=True)
     text = (ROOT / "examples/cluster/kubernetes.yaml").read_text(encoding="utf-8")
     block = text.split("            - |\n")[1].split("          resources:")[0]
@@ -312,13 +319,10 @@ def test_the_cluster_scripts(tmp_path):
     values = json.loads(config)
     assert values["task"] == {"type": "worker", "index": 10}
     assert values["cluster"]["worker"] == [f"run-{number}.run:2222" for number in range(12)]
-    values = flags.FlagValues()
-    flag_names.define_run(values)
     for words in (command, (ROOT / "examples/cluster/slurm.sh").read_text().split("\nsrun")[1].split("code=")[0]):
-        arguments = words.replace("\\\n", " ").split("train ")[1].split()
-        flag_names.parse(values, ["train", *arguments])
-        assert values.preset == "imagenet_resnet50"
-        assert values.strategy == "multi_worker"
+        verb, _ = cli.parse("train", words.replace("\\\n", " ").split("train ")[1].split())
+        assert verb.preset == "imagenet_resnet50"
+        assert verb.strategy == "multi_worker"
 
 
 def test_the_scaling_benchmark_runs():
