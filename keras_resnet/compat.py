@@ -87,7 +87,6 @@ __all__ = [
     "policy_of",
     "reshape",
     "set_dtype_policy",
-    "slow_down",
     "standardize_dtype",
     "tf_variable",
     "where",
@@ -200,49 +199,3 @@ def current_rate(optimizer: Any) -> float:
         rate = getattr(optimizer, "_learning_rate", rate)
         rate = rate(optimizer.iterations) if callable(rate) else rate
     return float(np.asarray(rate))
-
-
-def slow_down(optimizer, variables: Iterable, factor: float) -> None:
-    """Multiply the learning rate of some variables; decoupled weight decay keeps the whole rate.
-
-    Args:
-        optimizer: any, not yet used.
-        variables: those that learn more slowly.
-        factor: what their rate is multiplied by.
-    """
-    if not hasattr(optimizer, "update_step"):
-        _slow_down_legacy(optimizer, {variable.ref() for variable in variables}, factor)
-        return
-    # TensorFlow hands its own variables to `update_step`; the key is what Keras knows both kinds by.
-    slow = {optimizer._var_key(variable) for variable in variables}
-    whole = optimizer.update_step
-
-    def with_rate(gradient, variable, learning_rate):
-        return whole(gradient, variable, learning_rate * (factor if optimizer._var_key(variable) in slow else 1.0))
-
-    def without_rate(gradient, variable):
-        # Keras 2 reads the rate inside; every rule of it takes a step that is proportional to the rate.
-        before = variable.read_value()
-        whole(gradient, variable)
-        if optimizer._var_key(variable) in slow:
-            variable.assign(before + factor * (variable - before))
-
-    optimizer.update_step = with_rate if RATE_IS_ARGUMENT else without_rate
-
-
-def _slow_down_legacy(optimizer, slow: set, factor: float) -> None:
-    while hasattr(optimizer, "_optimizer"):  # the rule inside of Lookahead or an average
-        optimizer = optimizer._optimizer
-    whole, rate = optimizer._resource_apply_dense, optimizer._decayed_lr
-
-    def apply(grad, var):
-        container = getattr(var, "_distributed_container", lambda: None)()
-        if (var if container is None else container).ref() not in slow:
-            return whole(grad, var)
-        optimizer._decayed_lr = lambda dtype: factor * rate(dtype)
-        try:
-            return whole(grad, var)
-        finally:
-            optimizer._decayed_lr = rate
-
-    optimizer._resource_apply_dense = apply

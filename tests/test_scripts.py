@@ -115,7 +115,7 @@ def test_finetune_example(tmp_path):
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 40, 3), "uint8")).save(path)
     arguments = [f"--data={tmp_path}/photos", f"--weights={tmp_path}/a.weights.h5", f"--workdir={tmp_path}/run"]
     arguments += ["--model=resnet20", "--image_size=32", "--steps=2", "--batch_size=4"]
-    assert "2 steps of 4 images, 1.0 passes over 8 of folder:" in run("examples/finetune_folder.py", *arguments)
+    assert "2 steps of 4 images: 1.0 epochs of folder:" in run("examples/finetune_folder.py", *arguments)
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_detector_examples(tmp_path):
     ]
     arguments = ["--preset=bccd_resnet50", f"--data={root}", "--steps=2", f"--workdir={run_dir}", *size]
     output = run("examples/train_detector.py", *arguments)
-    assert "2 steps of 1 images, 1.0 passes over 2 images with 2 boxes of cat" in output
+    assert "2 training images with 2 boxes of cat" in output
     output = run("examples/detect.py", f"--workdir={run_dir}", f"--out={tmp_path}", str(root / "JPEGImages/a.jpg"))
     assert "a.jpg: wrote" in output
     assert (tmp_path / "a_boxes.png").stat().st_size > 0
@@ -168,9 +168,9 @@ def test_train_evaluate_predict_export(installed, tmp_path):
     best = min(record["val_top1_error"] for record in records)
 
     again = keras_resnet("train", f"--config={run_dir}/config.json", f"--workdir={run_dir}")
-    assert "going on from step 4" in again
+    assert "resuming from step 4" in again
     other = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", f"--workdir={run_dir}", code=1)
-    assert "holds a run with another config: eval_steps 2 there, 50 here." in other
+    assert "holds a run with a different configuration: eval_steps 2 there, 50 here." in other
 
     output = keras_resnet("evaluate", f"--workdir={run_dir}")
     (row,) = [line for line in output.splitlines() if line.startswith("| resnet20 | single |")]
@@ -236,11 +236,11 @@ def test_train_evaluate_predict_export(installed, tmp_path):
         (["train", "--dataset=digits", "--strategy=two", "--workdir=unused"], "strategy must be one of 'auto', 'one'"),
         (
             ["train", "--dataset=digits", "--strategy=tpu", "--workdir=unused"],
-            "strategy tpu needs a TPU",
+            "strategy 'tpu' requires a TPU",
         ),
         (
             ["train", "--dataset=digits", "--strategy=multi_worker", "--workdir=unused"],
-            "strategy multi_worker needs TF_CONFIG, a Slurm step of several tasks or KERAS_RESNET_PODS",
+            "strategy 'multi_worker' requires TF_CONFIG, a Slurm step of several tasks or KERAS_RESNET_PODS",
         ),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import os
 import pathlib
 import pickle
@@ -14,7 +13,6 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from keras_resnet import compat
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.config import DetectorConfig
@@ -24,13 +22,9 @@ from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.detection.run import DetectorRun
 from keras_resnet.distribute import collectives
-from keras_resnet.distribute.strategy import describe
 from keras_resnet.errors import InputError
 from keras_resnet.models import resnet, weights
-from keras_resnet.training import finetuning, loop, optimizers
-from keras_resnet.training.callbacks import BestWeights, Curves, MetricsLog, TensorBoardLog
-from keras_resnet.training.checkpoints import Checkpoints
-from keras_resnet.training.schedules import learning_rate
+from keras_resnet.training import finetuning, loop
 
 AUTHORS_MEAN = (123.68, 116.779, 103.939)
 """Mean of the RGB channels that the paper's authors subtract; used unless the weights come with their own."""
@@ -99,14 +93,13 @@ def train(
 
 
 def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> DetectorRun:
-    keras.utils.set_random_seed(config.seed)
     dataset = collectives.chief_first(
         strategy, lambda: sources.load(config.dataset, config.data_dir, config.download, config.class_names)
     )
     path = info = None
     if config.backbone_weights:
         path, info = collectives.chief_first(
-            strategy, lambda: finetuning.find(config.backbone_weights, config.backbone)
+            strategy, lambda: finetuning.find(config.backbone_weights, config.backbone, "backbone_weights")
         )
     if info:
         dataset = finetuning.normalized_as(info, dataset)
@@ -168,7 +161,6 @@ def fit(
     if config.training != "joint":
         raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
     with loop.scope(model.distribute_strategy, config):
-        keras.utils.set_random_seed(config.seed)
         run = _opened(config, dataset, workdir, model.distribute_strategy)
         _fit(run, model, *_annotations(run, dataset))
     return run
@@ -181,7 +173,7 @@ def _opened(
     info = dataset.info
     if info.mean is None:
         info = dataclasses.replace(info, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
-    return collectives.chief_first(strategy, lambda: loop.reopened(DetectorRun(pathlib.Path(workdir), config, info)))
+    return loop.open_run(DetectorRun(pathlib.Path(workdir), config, info), strategy)
 
 
 def _annotations(run: DetectorRun, dataset: DetectionDataset) -> tuple[list[Annotation], list[Annotation]]:
@@ -197,26 +189,11 @@ def _annotations(run: DetectorRun, dataset: DetectionDataset) -> tuple[list[Anno
 
 
 def _fit(
-    run: DetectorRun,
-    model: FasterRCNN,
-    annotations: Sequence[Annotation],
-    eval_annotations: Sequence[Annotation],
+    run: DetectorRun, model: FasterRCNN, annotations: Sequence[Annotation], eval_annotations: Sequence[Annotation]
 ) -> None:
     """Train a model in the run's folder, from its newest checkpoint to the last step."""
-    config = run.config
-    optimizer = optimizers.make(
-        config.optimizer,
-        learning_rate(config),
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-        decay_norm=config.decay_norm,
-        clip_norm=config.clip_norm,
-    )
-    if config.precision == "mixed_float16":
-        optimizer = compat.LossScale(optimizer)
-    optimizers.over_replicas(optimizer)
-    model.compile(optimizer, jit_compile=False)
+    config, class_names = run.config, run.dataset_info.class_names
+    loop.compile_model(model, config, jit_compile=False)
     batches = functools.partial(
         pipeline.train,
         annotations,
@@ -227,28 +204,18 @@ def _fit(
         vertical_flip=config.vertical_flip,
         max_gt_boxes=config.max_gt_boxes,
     )
-    headline = _headline(run, model, annotations)
-    batches()  # finds wrong arguments before anything is written
-    collectives.chief_first(model.distribute_strategy, run.create)
-    with collectives.own_folder(model.distribute_strategy, run) as own:
-        saver = Checkpoints(model, own.checkpoints, config.checkpoint_steps)
-        logs = [MetricsLog(own.metrics), TensorBoardLog(own.tensorboard)]
-        # Alternating steps 1 and 3 train no detector, and that of step 2 has no proposals of its own.
-        evaluated = model.train_detector and model.proposer is None
-        if evaluated:
-            class_names = run.dataset_info.class_names
-            lines = {"val_map50": "mean"} | {f"val_ap50_{name}": name for name in class_names[:8]}
-            recorders = [
-                Evaluation(eval_annotations, run.transform(), class_names),
-                *logs,
-                Curves(own.metrics, own.curves, lines, "average precision (%)"),
-                BestWeights(own.weights, saver.best, monitor="val_error"),
-            ]
-        else:
-            recorders = logs
-        loop.fit(model, run, batches, saver, recorders, headline=headline, error="error")
-        if not evaluated:
-            weights.save(model, own.weights)
+    # Alternating steps 1 and 3 train no detector, and that of step 2 has no proposals of its own.
+    is_evaluated = model.train_detector and model.proposer is None
+    loop.fit(
+        model,
+        run,
+        batches,
+        monitor="val_error" if is_evaluated else None,
+        lines={"val_map50": "mean"} | {f"val_ap50_{name}": name for name in class_names[:8]},
+        label="average precision (%)",
+        callbacks=[Evaluation(eval_annotations, run.transform(), class_names)] if is_evaluated else [],
+        log=loop.headline(model, run, len(annotations), network=_describe(run, model, annotations)),
+    )
 
 
 def _alternate(
@@ -284,16 +251,11 @@ def _alternate(
         weights.save(fourth, run.weights)
 
 
-def _headline(run: DetectorRun, model: FasterRCNN, annotations: Sequence[Annotation]) -> str:
-    """The first lines of the log: sizes that follow from the configuration."""
-    config = run.config
-    trained = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    passes = config.steps * config.batch_size / len(annotations)
+def _describe(run: DetectorRun, model: FasterRCNN, annotations: Sequence[Annotation]) -> str:
+    """Describe the network and the training boxes, for the log."""
+    trainable = loop.count_numbers(model.trainable_variables)
     boxes = sum(len(annotation.labels) for annotation in annotations)
     return (
-        f"faster R-CNN on {config.backbone}: {model.count_params():,} parameters, {trained:,} of them trained\n"
-        f"{config.steps} steps of {config.batch_size} images, {passes:.1f} passes over {len(annotations)} images with "
-        f"{boxes} boxes of {', '.join(run.dataset_info.class_names)}\n"
-        f"{config.optimizer}, rate {config.learning_rate:g}; {config.precision} on "
-        f"{describe(model.distribute_strategy, config.batch_size)}"
+        f"Faster R-CNN on {run.config.backbone}: {model.count_params():,} parameters ({trainable:,} trainable)\n"
+        f"{len(annotations)} training images with {boxes} boxes of {', '.join(run.dataset_info.class_names)}"
     )

@@ -1,24 +1,25 @@
-"""What the workers of one run do together: compare, agree, let the chief go first, and notice that one is lost.
+"""Communication of the workers of a run: compare values, agree, chief-first execution and peer-failure detection.
 
 A worker is a process of a `tf.distribute.MultiWorkerMirroredStrategy`; its replicas are the devices that it trains on.
-Every other strategy has one worker. All functions that speak to others must be called by every worker, in one order.
+All other strategies have one worker. `gather` and everything built on it is collective: every worker must call it, in
+the same order.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
-import pathlib
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet.errors import InputError, PeerLost
+
+ResultT = TypeVar("ResultT")
 
 LOST = (
     tf.errors.UnavailableError,
@@ -28,12 +29,12 @@ LOST = (
     tf.errors.FailedPreconditionError,
     tf.errors.InternalError,
 )
-"""What TensorFlow raises where a collective breaks off; which of them depends on the moment."""
+"""Errors that TensorFlow raises if a collective operation breaks off; which one depends on the moment."""
 
 
 def addresses(strategy: tf.distribute.Strategy) -> tuple[list[str], int]:
-    """The addresses of all workers, the chief's first, and the place of this one among them."""
-    cluster = {}
+    """Return the addresses of all workers, the chief's first, and the index of this worker among them."""
+    cluster: dict[str, list[str]] = {}
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         cluster = strategy.cluster_resolver.cluster_spec().as_dict()
     if not cluster:
@@ -44,85 +45,85 @@ def addresses(strategy: tf.distribute.Strategy) -> tuple[list[str], int]:
 
 
 def count(strategy: tf.distribute.Strategy) -> int:
-    """How many workers there are."""
+    """Return the number of workers."""
     return len(addresses(strategy)[0])
 
 
 def index(strategy: tf.distribute.Strategy) -> int:
-    """The number of this worker, from 0."""
+    """Return the index of this worker, from 0."""
     return addresses(strategy)[1]
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this worker writes what is written once; the only worker does."""
+    """Return whether this worker writes the files of the run; a single worker does."""
     return index(strategy) == 0
 
 
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
-    """Devices that this worker computes on."""
+    """Return the number of devices that this worker computes on."""
     return strategy.num_replicas_in_sync // count(strategy)
 
 
 def gather(strategy: tf.distribute.Strategy, content: bytes) -> list[bytes]:
-    """What each worker says, in their order; `content` is what this one says."""
+    """Return the bytes of all workers, by index; `content` are those of this worker."""
     if count(strategy) == 1:
         return [content]
     sizes = _gathered(strategy, np.array([[len(content)]], "int32"))[:, 0]
-    # Collectives know no bytes: four of them make an i32.
+    # Collectives do not support bytes: send four of them as an i32.
     padded = content.ljust(4 * -(-max(sizes.max(), 1) // 4), b"\0")
     rows = _gathered(strategy, np.frombuffer(padded, "int32")[None])
     return [row.tobytes()[:size] for row, size in zip(rows, sizes, strict=True)]
 
 
 def _gathered(strategy: tf.distribute.Strategy, row: np.ndarray) -> np.ndarray:
-    """One row of each worker, [1,N] -> [workers,N]."""
+    """Gather a row of each worker, i32[1,N] -> i32[W,N]."""
     values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(row))
     return _collector(strategy)(values).numpy()[:: local_replicas(strategy)]
 
 
 @functools.cache
 def _collector(strategy: tf.distribute.Strategy) -> Callable:
-    """A compiled `strategy.gather`; by itself it is traced anew at each call."""
+    """Return a compiled `strategy.gather`, which is otherwise traced again at each call."""
     return tf.function(lambda values: strategy.gather(values, axis=0), reduce_retracing=True)
 
 
 class Agreement:
-    """The largest number that a worker names, known to all of them after a small all-reduce.
+    """The maximum of a small number over all workers, by an all-reduce.
 
     Args:
-        strategy: of the run; without several workers nothing is sent.
-        most: the largest number, from 0.
+        strategy: strategy of the run; a single worker communicates with nobody.
+        maximum: largest possible number; the smallest is 0.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, most: int):
+    def __init__(self, strategy: tf.distribute.Strategy, maximum: int):
         self.strategy = strategy
         self.alone = count(strategy) == 1
 
         @tf.function
-        def total(number):
-            # A sum of marks, as there is no maximum among the reductions of tf.distribute.
-            marks = strategy.run(lambda: tf.one_hot(number, most + 1))
-            return strategy.reduce(tf.distribute.ReduceOp.SUM, marks, axis=None)
+        def counts(number: tf.Tensor) -> tf.Tensor:
+            # tf.distribute has no maximum: sum one-hot vectors instead.
+            one_hot = strategy.run(lambda: tf.one_hot(number, maximum + 1))
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, one_hot, axis=None)
 
-        self.total = total
+        self.counts = counts
 
     def largest(self, number: int) -> int:
-        """Name a number and return the largest one."""
+        """Return the largest number of all workers; `number` is that of this worker."""
         if self.alone:
             return number
-        return int(np.flatnonzero(self.total(tf.constant(number)).numpy())[-1])
+        return int(np.flatnonzero(self.counts(tf.constant(number)).numpy())[-1])
 
 
-def chief_first(strategy: tf.distribute.Strategy, function: Callable):
-    """Call a function on the chief, and when it is done on the others; return its result.
+def chief_first(strategy: tf.distribute.Strategy, function: Callable[[], ResultT]) -> ResultT:
+    """Call a function on the chief, then on the other workers; return its result.
 
     Raises:
-        ValueError: on every worker, where the chief found its input wrong.
+        ValueError: the function raised an `InputError` on the chief; it is raised on every worker.
     """
     if not is_chief(strategy):
-        said = gather(strategy, b"")[0].decode()
-        if said:
-            raise InputError(said)
+        message = gather(strategy, b"")[0].decode()
+        if message:
+            raise InputError(message)
         return function()
     try:
         result = function()
@@ -133,43 +134,31 @@ def chief_first(strategy: tf.distribute.Strategy, function: Callable):
     return result
 
 
-def check_same(strategy: tf.distribute.Strategy, values: Mapping[str, object], what: str) -> None:
-    """Compare values, in JSON's types, with those of the other workers.
-
-    Raises:
-        ValueError: on every worker, where they are not the same; the names that differ are in the message.
-    """
-    said = [json.loads(content) for content in gather(strategy, json.dumps(values).encode())]
-    differing = []
-    for name in said[0]:
-        named = [one.get(name) for one in said]
-        if any(value != named[0] for value in named):
-            texts = (f"{value!r} on worker {number}" for number, value in enumerate(named))
-            differing.append(f"{name} is {', '.join(texts)}")
-    if differing:
-        raise InputError(f"{what} must be the same on all workers; {'; '.join(differing)}.")
-
-
-@contextlib.contextmanager
-def own_folder(strategy: tf.distribute.Strategy, run) -> Iterator:
-    """The run on the chief; on others the same run in a folder of its own that is removed afterwards.
-
-    Saving may be collective, so that all workers do the same, and what the others write is thrown away.
+def check_same(strategy: tf.distribute.Strategy, values: Mapping[str, Any], subject: str) -> None:
+    """Compare JSON values with those of the other workers.
 
     Args:
-        strategy: of the run.
-        run: a `ClassifierRun`, or another dataclass with a `path`.
+        strategy: strategy of the run.
+        values: name -> value.
+        subject: name of all values together, for the error message.
+
+    Raises:
+        ValueError: values differ; it is raised on every worker.
     """
-    if is_chief(strategy):
-        yield run
-        return
-    with tempfile.TemporaryDirectory(prefix="keras_resnet_worker") as path:
-        yield dataclasses.replace(run, path=pathlib.Path(path))
+    of_workers = [json.loads(content) for content in gather(strategy, json.dumps(values).encode())]
+    differing = []
+    for name in of_workers[0]:
+        candidates = [worker_values.get(name) for worker_values in of_workers]
+        if any(value != candidates[0] for value in candidates):
+            texts = (f"{value!r} on worker {number}" for number, value in enumerate(candidates))
+            differing.append(f"{name} is {', '.join(texts)}")
+    if differing:
+        raise InputError(f"{subject} must be the same on all workers; {'; '.join(differing)}.")
 
 
 @contextlib.contextmanager
 def together(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turn the error of a collective that breaks off into one sentence.
+    """Replace the error of a collective operation that breaks off by `PeerLost`.
 
     Raises:
         errors.PeerLost: another worker ended or is silent.
@@ -179,8 +168,9 @@ def together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except LOST as error:
         if count(strategy) == 1:
             raise
-        known, own = addresses(strategy)
-        named = {int(number) for number in re.findall(r"/task:(\d+)", error.message)} - {own}
-        others = sorted(named) or [number for number in range(len(known)) if number != own]
-        reason = re.search(r"aborted by: (.*)", error.message) or re.search(r"(.*)", error.message)
-        raise PeerLost(own, [f"{number} ({known[number]})" for number in others], reason.group(1)) from error
+        hosts, this = addresses(strategy)
+        named = {int(number) for number in re.findall(r"/task:(\d+)", error.message)} - {this}
+        others = sorted(named) or [number for number in range(len(hosts)) if number != this]
+        aborted = re.search(r"aborted by: (.*)", error.message)
+        reason = aborted.group(1) if aborted else error.message.split("\n")[0]
+        raise PeerLost(this, [f"{number} ({hosts[number]})" for number in others], reason) from error

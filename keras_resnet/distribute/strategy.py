@@ -1,4 +1,4 @@
-"""Where a run computes: a flag and the environment become a `tf.distribute.Strategy`."""
+"""Distribution strategies: make a `tf.distribute.Strategy` from a flag and the environment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,74 +16,72 @@ from keras_resnet.distribute import collectives, multi_worker
 from keras_resnet.errors import InputError, check_choice
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
-"""What `--strategy` may be."""
+"""Names that `make` accepts."""
 
 HEARTBEAT_SECONDS = 20
-"""A worker that is silent for so long counts as lost; one whose connection breaks is noticed at once."""
+"""Seconds of silence after which a worker counts as lost; a broken connection is noticed at once."""
 
 
 def make(name: str = "auto", *, replicas: int = 0, timeout: float = 120.0) -> tf.distribute.Strategy:
-    """Build a strategy; to be called before anything else of TensorFlow where the CPU is divided or workers connect.
+    """Make a strategy; with several workers or a divided CPU, before any other use of TensorFlow.
 
     Args:
         name: one of `STRATEGIES`:
             * "one": the first GPU, or the CPU;
             * "mirrored": the GPUs of this machine;
-            * "multi_worker": several processes, on one machine or many. Which they are is said by `TF_CONFIG`, by
-              Slurm's environment, or by Kubernetes where `KERAS_RESNET_PODS` names the pods; see `cluster`;
+            * "multi_worker": several processes, on one machine or many, given by `TF_CONFIG`, by Slurm's environment,
+              or by Kubernetes if `KERAS_RESNET_PODS` names the pods; see `cluster`;
             * "tpu": the TPU that `TPU_NAME` names, or that of this machine;
             * "auto": what the environment describes: a TPU, several workers, several GPUs, or else one device.
-        replicas: devices of this machine for "mirrored"; 0 for all GPUs. Without a GPU, the CPU is divided into so many
-            logical devices, which helps nothing but tests.
+        replicas: devices of this machine for "mirrored"; 0 for all GPUs. Without a GPU, the CPU is divided into this
+            many logical devices, which is useful only for tests.
         timeout: seconds to wait for other workers at the start.
 
     Returns:
-        The strategy; that of one device is `tf.distribute.get_strategy()`.
+        The strategy; for one device, `tf.distribute.get_strategy()`.
 
     Raises:
-        ValueError: another name, an environment that does not fit it, a worker that cannot be reached in time, fewer
-            GPUs than asked for, or no TPU.
+        ValueError: an unknown name, an environment that does not fit it, a worker that cannot be reached in time, fewer
+            GPUs than requested, or no TPU.
     """
     check_choice("strategy", name, STRATEGIES)
     if replicas > 1 and name in ("one", "multi_worker", "tpu"):
-        raise InputError(f"replicas go with strategy mirrored or auto; got {replicas} with {name!r}.")
+        raise InputError(f"replicas require strategy 'mirrored' or 'auto'; got {replicas} with {name!r}.")
     if name == "auto":
-        name = _found(replicas)
+        name = _detected(replicas)
     if name == "tpu":
         return _tpu()
     if name == "multi_worker":
-        found = cluster(timeout)
-        if len(found.addresses) > 1:
-            return _multi_worker(found, timeout)
+        workers = cluster(timeout)
+        if len(workers.addresses) > 1:
+            return _multi_worker(workers, timeout)
         name = "mirrored"  # a cluster of one is this machine
     return tf.distribute.get_strategy() if name == "one" else _mirrored(replicas)
 
 
 def describe(strategy: tf.distribute.Strategy, batch_size: int) -> str:
-    """Say on what a run computes and how each batch is shared, in one line.
+    """Describe the hardware of a run and how its batches are shared, in one line.
 
     Raises:
         ValueError: the batch cannot be divided.
     """
-    part, replicas, count = (
-        per_replica(strategy, batch_size),
-        strategy.num_replicas_in_sync,
-        collectives.count(strategy),
-    )
-    kind = (tf.config.list_logical_devices("GPU") and "GPU") or "CPU"
+    part, replicas = per_replica(strategy, batch_size), strategy.num_replicas_in_sync
     if isinstance(strategy, tf.distribute.TPUStrategy):
-        kind = "TPU"
+        device = "TPU"
+    else:
+        device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     if replicas == 1:
-        return f"1 {kind}"
-    machines = f" of {count} workers" if count > 1 else ""
+        return f"1 {device}"
+    count = collectives.count(strategy)
+    workers = f" of {count} workers" if count > 1 else ""
     return (
-        f"{replicas} replicas ({kind}){machines}, {part} of the {batch_size} images of a batch on each; "
-        "the learning rate is that of the whole batch, as given"
+        f"{replicas} replicas ({device}){workers}, {part} of the {batch_size} images of a batch on each; "
+        "the learning rate is for the whole batch and is not scaled"
     )
 
 
 def per_replica(strategy: tf.distribute.Strategy, batch_size: int) -> int:
-    """The images of a batch on each replica.
+    """Return the number of images of a batch on each replica.
 
     Raises:
         ValueError: the batch cannot be divided.
@@ -95,16 +94,17 @@ def per_replica(strategy: tf.distribute.Strategy, batch_size: int) -> int:
     return part
 
 
-def distributed(strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset], batch_size: int):
-    """Share endless batches among all replicas, each of which gets the next images of a batch.
+def distributed(strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset], batch_size: int) -> Any:
+    """Share endless batches among all replicas; each gets consecutive images of a batch.
 
     Args:
-        strategy: of the run.
-        batches: function of a `tf.distribute.InputContext`, `context`, or None: a worker's part of the batches.
+        strategy: strategy of the run.
+        batches: function of `context`, a `tf.distribute.InputContext` or None, that returns a worker's part of the
+            batches.
         batch_size: images in a batch over all workers.
 
     Returns:
-        What `model.fit` takes: a `tf.data.Dataset` for one replica, or a `tf.distribute.DistributedDataset`.
+        A `tf.data.Dataset` for one replica, otherwise a `tf.distribute.DistributedDataset`, for `model.fit`.
 
     Raises:
         ValueError: the batch cannot be divided.
@@ -113,14 +113,14 @@ def distributed(strategy: tf.distribute.Strategy, batches: Callable[..., tf.data
     if strategy.num_replicas_in_sync == 1:
         return batches(context=None)
 
-    def own(context):
-        whole = batches(context=context)
+    def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = batches(context=context)
         if strategy.num_replicas_in_sync > context.num_input_pipelines:
-            whole = whole.rebatch(part, drop_remainder=True)
-        # So that workers need not ask each other at each step whether all of them have a batch.
-        return whole.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+            dataset = dataset.rebatch(part, drop_remainder=True)
+        # Otherwise the workers ask each other at each step whether all have a batch.
+        return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
-    return strategy.distribute_datasets_from_function(own)
+    return strategy.distribute_datasets_from_function(worker_batches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,9 +128,9 @@ class Cluster:
     """The workers of a run.
 
     Attributes:
-        addresses: "host:port" of each, the chief's first.
-        index: which of them this process is.
-        source: where that is said, for messages.
+        addresses: "host:port" of each worker, the chief's first.
+        index: index of this process among them.
+        source: name of the source of this information, for error messages.
     """
 
     addresses: tuple[str, ...]
@@ -143,25 +143,25 @@ class Cluster:
             if not host or not port.isdigit() or not 0 < int(port) < 65536:
                 raise InputError(f"{self.source} must have addresses such as 'host:2222'; got {address!r}.")
         if len(set(self.addresses)) < len(self.addresses):
-            raise InputError(f"{self.source} must name each worker once; got {', '.join(self.addresses)}.")
+            raise InputError(f"{self.source} must contain each worker once; got {', '.join(self.addresses)}.")
         if not 0 <= self.index < len(self.addresses):
             raise InputError(
-                f"{self.source} must number this worker from 0 to {len(self.addresses) - 1}; got {self.index}."
+                f"{self.source} must give this worker an index from 0 to {len(self.addresses) - 1}; got {self.index}."
             )
 
 
 def cluster(timeout: float = 120.0) -> Cluster:
-    """Find the workers in the environment: `TF_CONFIG`, or a Slurm step of several tasks, or pods of Kubernetes.
+    """Find the workers in the environment: `TF_CONFIG`, a Slurm step of several tasks, or pods of Kubernetes.
 
-    Kubernetes is asked where `KERAS_RESNET_PODS` holds a label selector, such as "job-name=resnet50"; then
-    `KERAS_RESNET_WORKERS` is how many pods there will be and `KERAS_RESNET_HOST_IP` the address of this pod's host
+    For Kubernetes, `KERAS_RESNET_PODS` is a label selector of the pods, such as "job-name=resnet50",
+    `KERAS_RESNET_WORKERS` the number of pods, and `KERAS_RESNET_HOST_IP` the address of this pod's host
     (`status.hostIP`), whose network the pods share.
 
     Args:
         timeout: seconds to wait until all pods run.
 
     Raises:
-        ValueError: nothing of these is there, or it contradicts itself.
+        ValueError: the environment describes no workers, or is inconsistent.
     """
     if os.environ.get("TF_CONFIG"):
         return _from_tf_config(os.environ["TF_CONFIG"])
@@ -170,8 +170,8 @@ def cluster(timeout: float = 120.0) -> Cluster:
     if os.environ.get("KERAS_RESNET_PODS"):
         return _from_kubernetes(timeout)
     raise InputError(
-        "strategy multi_worker needs TF_CONFIG, a Slurm step of several tasks or KERAS_RESNET_PODS in the environment; "
-        "none is there. On one machine: keras-resnet launch --workers=2 train ..."
+        "strategy 'multi_worker' requires TF_CONFIG, a Slurm step of several tasks or KERAS_RESNET_PODS in the "
+        "environment; on one machine run: keras-resnet launch --workers=2 train ..."
     )
 
 
@@ -185,15 +185,15 @@ def _from_tf_config(text: str) -> Cluster:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"TF_CONFIG must be JSON such as {example}; got {text!r} ({reason}).") from error
     if strange := sorted({*jobs, kind} - {"chief", "worker"}):
-        raise InputError(f"TF_CONFIG may have chief and worker only, as each worker computes the same; got {strange}.")
+        raise InputError(f"TF_CONFIG must have no other jobs than chief and worker; got {strange}.")
     if kind not in jobs or not 0 <= index < len(jobs[kind]):
-        raise InputError(f"TF_CONFIG must have its task among its cluster; got {kind} {index} of {jobs}.")
+        raise InputError(f"TF_CONFIG must have its task in its cluster; got {kind} {index} of {jobs}.")
     return Cluster((*chiefs, *others), index + (len(chiefs) if kind == "worker" else 0), "TF_CONFIG")
 
 
 def _from_slurm() -> Cluster:
-    # The port follows from the job, so that two jobs on one machine do not meet. With so many GPUs claimed the resolver
-    # leaves them alone; Slurm shows each task its own ones.
+    # The port depends on the job, so that two jobs on one machine do not collide. The large number of GPUs makes the
+    # resolver leave them alone; Slurm shows each task its own GPUs.
     port = 10_000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 20_000
     try:
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
@@ -202,27 +202,27 @@ def _from_slurm() -> Cluster:
         addresses = resolver.cluster_spec().as_dict()["worker"]
         return Cluster(tuple(addresses), int(os.environ["SLURM_PROCID"]), "Slurm's environment")
     except (RuntimeError, KeyError, ValueError) as error:
-        raise InputError(f"Slurm's environment must be that of a step that srun started: {error}.") from error
+        raise InputError(f"Slurm's environment must be that of a step started by srun: {error}.") from error
 
 
 def _from_kubernetes(timeout: float) -> Cluster:
     try:
-        from kubernetes import client, config
+        from kubernetes import client, config  # optional
     except ImportError as error:
-        raise InputError("KERAS_RESNET_PODS needs the package kubernetes: pip install kubernetes.") from error
+        raise InputError("KERAS_RESNET_PODS requires the package kubernetes: pip install kubernetes.") from error
     selector, names = os.environ["KERAS_RESNET_PODS"], ("KERAS_RESNET_WORKERS", "KERAS_RESNET_HOST_IP")
     for name in names:
         if not os.environ.get(name):
-            raise InputError(f"{name} must be set beside KERAS_RESNET_PODS; it is not.")
+            raise InputError(f"{name} must be set if KERAS_RESNET_PODS is; it is not.")
     host = os.environ[names[1]]
     try:
-        wanted = int(os.environ[names[0]])
+        expected = int(os.environ[names[0]])
     except ValueError:
-        raise InputError(f"{names[0]} must be a whole number; got {os.environ[names[0]]!r}.") from None
+        raise InputError(f"{names[0]} must be an integer; got {os.environ[names[0]]!r}.") from None
     try:
         config.load_incluster_config()
     except config.ConfigException as error:
-        raise InputError(f"KERAS_RESNET_PODS is for processes in a pod of Kubernetes: {error}.") from error
+        raise InputError(f"KERAS_RESNET_PODS requires a process in a pod of Kubernetes: {error}.") from error
     resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver(
         {"worker": [selector]}, tf_server_port=2222, override_client=client.CoreV1Api()
     )
@@ -234,14 +234,14 @@ def _from_kubernetes(timeout: float) -> Cluster:
             addresses, reason = [], f" ({error})"
         except client.ApiException as error:
             raise InputError(
-                f"the pods of {selector!r} cannot be listed, which the pod's service account must be allowed to: "
+                f"the pods of {selector!r} cannot be listed; the pod's service account must have permission to: "
                 f"{error.status} {error.reason}."
             ) from error
-        if len(addresses) == wanted:
+        if len(addresses) == expected:
             break
         if time.monotonic() > deadline:
             raise InputError(
-                f"{wanted} pods of {selector!r} must run within {timeout:g} s; {len(addresses)} do{reason}."
+                f"{expected} pods of {selector!r} must run within {timeout:g} s; {len(addresses)} do{reason}."
             )
         time.sleep(1)
     if f"{host}:2222" not in addresses:
@@ -249,8 +249,8 @@ def _from_kubernetes(timeout: float) -> Cluster:
     return Cluster(tuple(addresses), addresses.index(f"{host}:2222"), "Kubernetes")
 
 
-def _found(replicas: int) -> str:
-    """What "auto" stands for here."""
+def _detected(replicas: int) -> str:
+    """Return the name of the strategy that "auto" stands for."""
     if os.environ.get("TPU_NAME"):
         return "tpu"
     workers_named = ("TF_CONFIG", "KERAS_RESNET_PODS")
@@ -272,60 +272,63 @@ def _mirrored(replicas: int) -> tf.distribute.Strategy:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
         except RuntimeError as error:
             if len(tf.config.list_logical_devices("CPU")) < replicas:
-                raise InputError(f"replicas cannot divide the CPU once TensorFlow runs; got {replicas}.") from error
+                raise InputError(
+                    f"replicas cannot divide the CPU once TensorFlow is in use; got {replicas}."
+                ) from error
     kind = "GPU" if gpus else "CPU"
     return tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(replicas)])
 
 
-def _multi_worker(found: Cluster, timeout: float) -> tf.distribute.Strategy:
+def _multi_worker(workers: Cluster, timeout: float) -> tf.distribute.Strategy:
     gpus = len(tf.config.list_physical_devices("GPU"))
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({"worker": list(found.addresses)}),
+        tf.train.ClusterSpec({"worker": list(workers.addresses)}),
         task_type="worker",
-        task_id=found.index,
+        task_id=workers.index,
         num_accelerators={"GPU": gpus},
         rpc_layer="grpc",
     )
-    _meet(found, timeout)
-    _limit_silence(len(found.addresses), timeout)
+    _wait_for_workers(workers, timeout)
+    _limit_silence(len(workers.addresses), timeout)
     try:
         return multi_worker.strategy(resolver)
     except tf.errors.OpError as error:
-        addresses, reason = ", ".join(found.addresses), error.message.splitlines()[0]
-        raise InputError(f"the workers {addresses} did not come together within {timeout:g} s: {reason}.") from error
+        addresses, reason = ", ".join(workers.addresses), error.message.splitlines()[0]
+        raise InputError(f"the workers {addresses} did not connect within {timeout:g} s: {reason}.") from error
 
 
-def _meet(found: Cluster, timeout: float) -> None:
+def _wait_for_workers(workers: Cluster, timeout: float) -> None:
     """Wait until every worker accepts a connection at its address.
 
-    TensorFlow waits for missing workers in a call that cannot be ended, and does not say which they are. Until its
-    server has the port, a plain one answers there.
+    TensorFlow waits for missing workers in a call that cannot be interrupted, and does not name them. Until its server
+    takes the port, a plain server listens there.
 
     Raises:
-        ValueError: a worker cannot be reached in time, or this one's port is not free.
+        ValueError: a worker cannot be reached in time, or the port of this one is not free.
     """
-    port = _host_and_port(found.addresses[found.index])[1]
+    own_address = workers.addresses[workers.index]
+    port = _host_and_port(own_address)[1]
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     try:
         server = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
     except OSError as error:
         raise InputError(
-            f"worker {found.index} cannot listen at its address, {found.addresses[found.index]}: {error.strerror}."
+            f"worker {workers.index} cannot listen at its address, {own_address}: {error.strerror}."
         ) from error
     deadline = time.monotonic() + timeout
-    missing = {number: "" for number in range(len(found.addresses)) if number != found.index}
+    missing = {number: "" for number in range(len(workers.addresses)) if number != workers.index}
     with server:
         while missing:
             for number in list(missing):
                 try:
-                    socket.create_connection(_host_and_port(found.addresses[number]), timeout=5).close()
+                    socket.create_connection(_host_and_port(workers.addresses[number]), timeout=5).close()
                     del missing[number]
                 except OSError as error:
                     missing[number] = error.strerror or str(error)
             if missing and time.monotonic() > deadline:
-                names = (f"worker {number} at {found.addresses[number]} ({why})" for number, why in missing.items())
+                names = (f"worker {number} at {workers.addresses[number]} ({why})" for number, why in missing.items())
                 raise InputError(
-                    f"{' and '.join(names)} cannot be reached by worker {found.index} within {timeout:g} s."
+                    f"{' and '.join(names)} cannot be reached by worker {workers.index} within {timeout:g} s."
                 )
             time.sleep(0.1)
 
@@ -336,11 +339,12 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _limit_silence(count: int, timeout: float) -> None:
-    """Set the time limits of TensorFlow's coordination service, which by default waits an hour for missing workers."""
+    """Limit the waiting times of TensorFlow's coordination service, which by default waits an hour for workers."""
+    # Modules of TensorFlow without a stable path, which only this function requires.
     from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
     from tensorflow.python.eager import context
 
-    # The call that MultiWorkerMirroredStrategy makes itself where nobody has made it, with time limits.
+    # MultiWorkerMirroredStrategy makes the same call, without limits, unless it has been made before.
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/replica:0/task:0",
@@ -361,4 +365,6 @@ def _tpu() -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, ImportError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"strategy tpu needs a TPU, here or named by TPU_NAME; {name!r} is none: {reason}") from error
+        raise InputError(
+            f"strategy 'tpu' requires a TPU, local or named by TPU_NAME; {name!r} is none: {reason}"
+        ) from error

@@ -19,6 +19,7 @@ from keras_resnet.errors import InputError, check_choice
 from keras_resnet.experiment import curves
 from keras_resnet.models import costs
 from keras_resnet.paper import responses
+from keras_resnet.training import loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +273,8 @@ def _recipe(config: ClassifierConfig) -> dict:
 
 
 def _sentence(config: ClassifierConfig) -> str:
+    rate = loop.describe_rate(config, config.warmup_error, config.patience)
     return (
         f"{config.dataset} {config.train_split}, tested on {config.eval_split}: {config.steps} steps of "
-        f"{config.batch_size} images, rate {config.learning_rate:g} {train.course(config)}; {config.precision}"
+        f"{config.batch_size} images, {rate}; {config.precision}"
     )

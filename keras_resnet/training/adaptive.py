@@ -1,6 +1,8 @@
-"""Learning rates that follow the run: each rule is a callback that sets the variable of a `Scaled` schedule."""
+"""Learning rates that depend on the errors of a run: callbacks that set the variable of a `Scaled` schedule."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -10,26 +12,26 @@ from keras_resnet.training.schedules import Scaled
 
 
 class Plateau(keras.callbacks.Callback):
-    """Divide the learning rate when the test error has stopped falling (section 3.4).
+    """Divide the learning rate when the test error plateaus (section 3.4).
 
-    `keras.callbacks.ReduceLROnPlateau` does the same, but forgets at a restart what it has seen; the variables of this
-    one go into checkpoints.
+    Unlike `keras.callbacks.ReduceLROnPlateau` it has variables for its state, which checkpoints keep.
 
     Args:
         rate: the optimizer's schedule.
         patience: evaluations without a lower error before the rate falls.
-        factor: what the rate is multiplied by.
+        factor: the multiplier of the rate.
+        monitor: name of the error in the logs, in percent.
     """
 
-    def __init__(self, rate: Scaled, patience: int = 5, factor: float = 0.1):
+    def __init__(self, rate: Scaled, patience: int = 5, factor: float = 0.1, monitor: str = "val_top1_error"):
         super().__init__()
-        self.rate, self.patience, self.factor = rate, patience, factor
+        self.rate, self.patience, self.factor, self.monitor = rate, patience, factor, monitor
         self.lowest = compat.Variable(101.0, trainable=False, dtype="float32", name="lowest_error")
         self.waited = compat.Variable(0, trainable=False, dtype="int32", name="waited")
         self.variables = [rate.scale, self.lowest, self.waited]
 
-    def on_epoch_end(self, epoch, logs=None):
-        error = logs["val_top1_error"]
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        error = (logs or {})[self.monitor]
         if error < float(self.lowest.numpy()):
             self.lowest.assign(error)
             self.waited.assign(0)
@@ -41,12 +43,12 @@ class Plateau(keras.callbacks.Callback):
 
 
 class WarmUp(keras.callbacks.Callback):
-    """Hold a low rate until the training error falls below a bound (section 4.2: 0.01 until 80 %, for 110 layers).
+    """Keep a low rate until the training error falls below a bound (section 4.2: 0.01 until 80 %, for 110 layers).
 
-    The error is a moving average over batches, so that no single batch ends the warm-up.
+    The error is a moving average over batches, so that a single batch does not end the warm-up.
 
     Args:
-        rate: the optimizer's schedule, scaled down at the start.
+        rate: the optimizer's schedule, with the scale of the warm-up.
         error: the bound in percent.
         decay: share of the old value in the moving average.
     """
@@ -57,13 +59,13 @@ class WarmUp(keras.callbacks.Callback):
         self.average = compat.Variable(100.0, trainable=False, dtype="float32", name="training_error")
         self.variables = [rate.scale, self.average]
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.seen = (0.0, 0.0)
 
-    def on_train_batch_end(self, batch, logs=None):
-        if float(self.average.numpy()) < self.error:  # and not by the scale, which `Plateau` may have changed since
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if float(self.average.numpy()) < self.error:  # not the scale, which `Plateau` may have changed since
             return
-        # The sums of the metric, and not its mean, so that a resumed run sees the very same numbers.
+        # The metric's sums instead of its mean, so that a resumed run computes exactly the same numbers.
         metric = next(metric for metric in _flat(self.model.metrics) if isinstance(metric, Top1Error))
         total, count = float(metric.total.numpy()), float(metric.count.numpy())
         error = (total - self.seen[0]) / (count - self.seen[1])
@@ -73,8 +75,8 @@ class WarmUp(keras.callbacks.Callback):
             self.rate.scale.assign(1.0)
 
 
-def _flat(metrics):
-    """The metrics of a compiled model, those inside of its containers too."""
+def _flat(metrics: Iterable[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:
+    """Yield the metrics of a compiled model, including those inside containers."""
     for metric in metrics:
         yield from _flat(getattr(metric, "metrics", None) or ())
         yield metric

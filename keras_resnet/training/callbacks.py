@@ -1,4 +1,4 @@
-"""Callbacks that record and show a run; each also works in a user's own `model.fit`."""
+"""Callbacks that record and show a run; each also works in any other `model.fit`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import os
 import pathlib
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet import files
@@ -20,47 +22,53 @@ from keras_resnet.experiment import curves
 from keras_resnet.models import weights
 from keras_resnet.models.weights.published import ModelInfo
 
+if TYPE_CHECKING:
+    from keras_resnet.training.averaging import WeightAverage
+
+Logs = dict[str, Any] | None
+"""The numbers that Keras passes to callbacks, by name."""
+
 
 def current_step(optimizer: keras.optimizers.Optimizer) -> int:
-    """Steps taken so far, also where the count is a variable of several replicas."""
+    """Return the number of steps taken, also if the count is a variable of several replicas."""
     return int(np.asarray(optimizer.iterations))
 
 
 class LossWithoutPadding(keras.callbacks.Callback):
-    """Correct the test loss where batches are filled up with images of weight 0, before other callbacks see it.
+    """Correct the test loss for padding images of weight 0, before other callbacks read it.
 
-    Keras divides the weighted sum of the losses by the number of images, those of weight 0 among them; its weighted
+    Keras divides the weighted sum of the losses by the number of images, including those of weight 0; its weighted
     metrics are exact.
 
     Args:
-        padded: images with padding for each image without.
+        padded: number of images with padding, divided by that without.
     """
 
     def __init__(self, padded: float):
         super().__init__()
         self.padded = padded
 
-    def on_epoch_end(self, epoch, logs=None):
-        if "val_loss" in logs:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs and "val_loss" in logs:
             logs["val_loss"] *= self.padded
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Append one JSON object a line for each evaluation: step, losses, errors in percent, learning rate.
+    """Append a line of JSON for each evaluation: step, losses, errors in percent, learning rate.
 
     Args:
-        path: the `.jsonl` file; records of steps that a resumed run takes again are dropped.
+        path: the `.jsonl` file; records of steps that a resumed run repeats are dropped.
     """
 
     def __init__(self, path: str | os.PathLike):
         super().__init__()
         self.path = pathlib.Path(path)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self._drop_after(current_step(self.model.optimizer))
 
     def _drop_after(self, step: int) -> None:
-        """Keep only the whole records of steps up to this one."""
+        """Keep only the complete records of steps up to this one."""
         if not self.path.exists():
             return
         kept = [record for record in curves.read_metrics(self.path) if record["step"] <= step]
@@ -68,8 +76,8 @@ class MetricsLog(keras.callbacks.Callback):
         if text != self.path.read_text(encoding="utf-8"):
             files.write(self.path, text)
 
-    def on_epoch_end(self, epoch, logs=None):
-        record = {"step": current_step(self.model.optimizer)}
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        record: dict[str, Any] = {"step": current_step(self.model.optimizer)}
         self._drop_after(record["step"] - 1)
         # JSON has no NaN: a loss that is not finite is null.
         record |= {
@@ -81,13 +89,13 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 class Curves(keras.callbacks.Callback):
-    """Draw training and test error over steps, as the paper's figures do, from a `MetricsLog` file.
+    """Plot training and test error over steps, as in the paper's figures, from the file of a `MetricsLog`.
 
     Args:
         metrics: the `.jsonl` file.
-        path: the picture, redrawn at each evaluation.
+        path: the image file, redrawn at each evaluation.
         lines: name in the records -> label of its line.
-        label: what the lines show.
+        label: label of the vertical axis.
     """
 
     def __init__(
@@ -103,27 +111,27 @@ class Curves(keras.callbacks.Callback):
         self.lines = lines
         self.label = label
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         records = {self.model.name: curves.read_metrics(self.metrics)}
         curves.plot(records, self.path, self.model.name, lines=self.lines, label=self.label)
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keep the weights with the lowest test error, ties going to the later ones.
+    """Save the weights with the lowest test error; of equal errors, the latest.
 
     Args:
-        path: a `.weights.h5` file, replaced by rename.
-        best: variable that holds the lowest error so far, such as that of `Checkpoints`.
-        average: a `WeightAverage` whose weights are kept in the place of the model's own.
-        info: the preprocessing, crop and classes to keep in the file.
+        path: a `.weights.h5` file, replaced atomically.
+        best: the variable with the lowest error so far, such as that of `Checkpoints`.
+        average: a `WeightAverage` whose weights are saved instead of the model's.
+        info: preprocessing, crop and classes to store in the file.
         monitor: name of the error in the logs.
     """
 
     def __init__(
         self,
         path: str | os.PathLike,
-        best,
-        average=None,
+        best: Any,
+        average: WeightAverage | None = None,
         info: ModelInfo | None = None,
         monitor: str = "val_top1_error",
     ):
@@ -134,30 +142,29 @@ class BestWeights(keras.callbacks.Callback):
         self.info = info
         self.monitor = monitor
 
-    def on_epoch_end(self, epoch, logs=None):
-        if logs[self.monitor] <= float(self.best.numpy()):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        error = (logs or {})[self.monitor]
+        if error <= float(self.best.numpy()):
             with self.average.applied() if self.average else contextlib.nullcontext():
                 weights.save(self.model, self.path, self.info)
-            self.best.assign(logs[self.monitor])
+            self.best.assign(error)
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Write each evaluation's numbers as TensorBoard events over steps, in `train` and `validation`.
+    """Write the numbers of each evaluation as TensorBoard events over steps, in `train` and `validation`.
 
-    `keras.callbacks.TensorBoard` counts epochs from 0 in each call of `fit`, so that a resumed run starts anew.
+    `keras.callbacks.TensorBoard` counts epochs from 0 in each call of `fit`, so a resumed run would start again at 0.
 
     Args:
-        folder: for TensorBoard's `--logdir`.
+        folder: the folder for TensorBoard's `--logdir`.
     """
 
     def __init__(self, folder: str | os.PathLike):
         super().__init__()
         self.folder = pathlib.Path(folder)
-        self.writers = {}
+        self.writers: dict[str, Any] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf
-
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         step = current_step(self.model.optimizer)
         for name, value in {**(logs or {}), "learning_rate": current_rate(self.model.optimizer)}.items():
             part, name = ("validation", name[4:]) if name.startswith("val_") else ("train", name)
@@ -170,49 +177,51 @@ class TensorBoardLog(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar with loss, error, learning rate, images/s and time left on a terminal; a line for each evaluation anywhere.
+    """Show a bar with loss, error, learning rate, images/s and time left on a terminal, and print each evaluation.
 
     Args:
         steps: steps of the whole run.
         batch_size: images in a batch.
-        error: name of the error in the logs, in percent.
+        error: name of the error in the logs; in percent if it ends in "error".
     """
 
     def __init__(self, steps: int, batch_size: int, error: str = "top1_error"):
         super().__init__()
         self.steps = steps
         self.batch_size = batch_size
-        self.error = error
-        self.bar = None
+        self.formats = {"loss": "loss {:.4f}"}
+        if error != "loss":
+            self.formats[error] = "error {:.2f} %" if error.endswith("error") else f"{error} {{:.4f}}"
 
-    def on_train_begin(self, logs=None):
-        done = current_step(self.model.optimizer)
-        self.bar = tqdm(total=self.steps, initial=done, unit="step", disable=None, dynamic_ncols=True)
+    def on_train_begin(self, logs: Logs = None) -> None:
+        step = current_step(self.model.optimizer)
+        self.bar = tqdm(total=self.steps, initial=step, unit="step", disable=None, dynamic_ncols=True)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.batches = batch + 1
         self.seconds = time.perf_counter() - self.start
         if not self.bar.disable:
             rate = current_rate(self.model.optimizer)
-            self.bar.set_postfix_str(f"{self._shown(logs)}, rate {rate:g}, {self._speed()}", refresh=False)
+            self.bar.set_postfix_str(f"{self._numbers(logs)}, rate {rate:g}, {self._speed()}", refresh=False)
             self.bar.update(current_step(self.model.optimizer) - self.bar.n)
 
     def _speed(self) -> str:
         return f"{self.batches * self.batch_size / self.seconds:.3g} images/s"
 
-    def _shown(self, logs, prefix: str = "") -> str:
-        """What the logs have of loss and error."""
-        names = {"loss": "loss {:.4f}", self.error: "error {:.2f} %"}
-        return ", ".join(text.format(logs[prefix + name]) for name, text in names.items() if prefix + name in logs)
+    def _numbers(self, logs: Logs, prefix: str = "") -> str:
+        """Return the loss and the error in the logs as text."""
+        logs = logs or {}
+        texts = [text.format(logs[prefix + name]) for name, text in self.formats.items() if prefix + name in logs]
+        return ", ".join(texts)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         step = current_step(self.model.optimizer)
-        self.bar.write(
-            f"step {step}/{self.steps}: training {self._shown(logs)}; test {self._shown(logs, 'val_')}; {self._speed()}"
-        )
+        parts = {"training": self._numbers(logs), "test": self._numbers(logs, "val_")}
+        results = "; ".join(f"{name} {numbers}" for name, numbers in parts.items() if numbers)
+        self.bar.write(f"step {step}/{self.steps}: {results}; {self._speed()}")
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self.bar.close()

@@ -1,8 +1,8 @@
-"""Checkpoints that survive kill -9 and a full disk, and callbacks that stop a run with one.
+"""Checkpoints that survive kill -9 and a full disk, and a callback that stops a run after saving one.
 
-Keras' own saving overwrites its only file in place. `tf.train.CheckpointManager` writes a new checkpoint beside the old
-ones, renames it, and then replaces the pointer file. Of several workers the chief's checkpoints count: all of them
-save, as that can be collective, each to the folder that it is given.
+Keras' own saving overwrites its only file in place. `tf.train.CheckpointManager` writes a new checkpoint next to the
+old ones, renames it, and then replaces the pointer file. Of several workers the chief's checkpoints count: all workers
+save, as saving can be collective, each to its own folder.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import math
 import os
 import pathlib
 import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -19,31 +22,41 @@ import tensorflow as tf
 from keras_resnet import compat
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, Stopped
-from keras_resnet.training.callbacks import current_step
+from keras_resnet.training.callbacks import Logs, current_step
+
+if TYPE_CHECKING:
+    from keras_resnet.training.averaging import WeightAverage
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""What ends a run at the next step."""
+"""Signals that end a run after the current step."""
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Save weights, optimizer, step and best error every so many steps, and restore the newest.
+    """Save weights, optimizer, step and best error at regular steps, and restore the newest checkpoint.
 
     A step whose loss is not finite ends the run, and variables that are not finite are never written.
 
     Args:
         model: a compiled model.
-        folder: where to keep the checkpoints.
+        folder: the folder of the checkpoints.
         every: steps between checkpoints.
-        keep: how many to keep.
-        accumulate: batches in a step.
-        **more: callbacks or others with a list `variables` that belongs to the state of the run too, by name.
+        keep: number of checkpoints to keep.
+        accumulate: micro-batches in a step.
+        **more: further objects by name, such as callbacks, whose lists `variables` belong to the state of the run.
 
     Attributes:
         saved: the step of the newest checkpoint; -1 before one is saved or restored.
+        best: the lowest test error so far, a variable.
     """
 
     def __init__(
-        self, model: keras.Model, folder: str | os.PathLike, every: int, keep: int = 3, accumulate: int = 1, **more
+        self,
+        model: keras.Model,
+        folder: str | os.PathLike,
+        every: int,
+        keep: int = 3,
+        accumulate: int = 1,
+        **more: Any,
     ):
         super().__init__()
         self.folder = pathlib.Path(folder)
@@ -55,46 +68,47 @@ class Checkpoints(keras.callbacks.Callback):
         self.best = tf.Variable(math.inf, trainable=False, name="best_error")
         self._evaluated = tf.Variable(-1, trainable=False, dtype=tf.int64, name="evaluated")
         self.variables = [*model.variables, *compat.built_variables(self.optimizer, model.trainable_variables)]
-        parts = {}
+        parts: dict[str, Any] = {}
         for name, part in more.items():
             self.variables += part.variables
             parts[name] = tf.train.Checkpoint(variables=[compat.tf_variable(variable) for variable in part.variables])
         parts |= {"model": model, "optimizer": self.optimizer, "best": self.best, "evaluated": self._evaluated}
         self.checkpoint = tf.train.Checkpoint(**parts)
-        # Written by name too, since another version of Keras finds them by nothing else; see `models.readers`.
+        # Written by name too, since other versions of Keras find them only by name; see `models.weights.readers`.
         names = {compat.path(variable): compat.tf_variable(variable) for variable in model.weights}
         named = tf.train.Checkpoint(network=names, **parts)
         self.manager = tf.train.CheckpointManager(named, str(self.folder), max_to_keep=keep)
 
     @property
     def step(self) -> int:
-        """Steps taken so far."""
+        """Number of steps taken."""
         return current_step(self.optimizer)
 
     @property
     def evaluated(self) -> int:
-        """The step of the last evaluation; -1 before there was one."""
+        """The step of the last evaluation; -1 before the first."""
         return int(self._evaluated.numpy())
 
     def restore(self, folder: str | os.PathLike | None = None) -> int:
-        """Restore the newest checkpoint, if there is one, and remove what a killed save left behind.
+        """Restore the newest checkpoint, if there is one, and remove the leftovers of a killed save.
 
         Args:
-            folder: where the chief's checkpoints are; by default where this worker's are.
+            folder: folder of the chief's checkpoints; by default that of this worker's.
 
         Returns:
-            The step to go on from; 0 without a checkpoint.
+            The step to resume from; 0 without a checkpoint.
 
         Raises:
-            ValueError: the checkpoint is of another network or optimizer, or damaged, or not all workers see it.
+            ValueError: the checkpoint belongs to another network or optimizer, is damaged, or is not visible to all
+                workers.
         """
         folder = pathlib.Path(folder or self.folder)
         collectives.chief_first(self.strategy, lambda: _remove_leftovers(folder))
         newest = tf.train.latest_checkpoint(str(folder))
         steps = collectives.gather(self.strategy, str(newest and newest.rsplit("-", 1)[1]).encode())
         if len(set(steps)) > 1:
-            found = ", ".join(f"{step.decode()} on worker {number}" for number, step in enumerate(steps))
-            raise InputError(f"workdir must be on a file system that all workers share; its newest step is {found}.")
+            seen = ", ".join(f"{step.decode()} on worker {number}" for number, step in enumerate(steps))
+            raise InputError(f"workdir must be on a file system that all workers share; its newest step is {seen}.")
         if newest is None:
             return 0
         try:
@@ -109,27 +123,27 @@ class Checkpoints(keras.callbacks.Callback):
 
         Raises:
             FloatingPointError: a variable is not finite.
-            ValueError: the disk is full or the folder is not writable; older checkpoints are as they were.
+            ValueError: the disk is full or the folder is not writable; older checkpoints are kept.
         """
         self.check()
         try:
             self.manager.save(checkpoint_number=self.step)
         except tf.errors.OpError as error:
             raise InputError(
-                f"the checkpoint of step {self.step} cannot be written to {str(self.folder)!r}, older ones are as they "
-                f"were: {error.message.splitlines()[0]}"
+                f"the checkpoint of step {self.step} cannot be written to {str(self.folder)!r}, older ones are kept: "
+                f"{error.message.splitlines()[0]}"
             ) from error
         self.saved = self.step
 
     def check(self) -> None:
-        """Raise `FloatingPointError` where a variable is not finite."""
+        """Raise `FloatingPointError` if a variable is not finite."""
         for variable in self.variables:
             if not np.isfinite(np.asarray(variable)).all():
                 raise FloatingPointError(
                     f"{compat.path(variable)} is not finite at step {self.step}; nothing was saved."
                 )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at step {self.step}; nothing was saved after it.")
@@ -137,16 +151,16 @@ class Checkpoints(keras.callbacks.Callback):
             self.save()
 
     def is_whole_step(self, batch: int) -> bool:
-        """Whether the step is done after this batch of an epoch, and not only a part of its gradients known."""
+        """Return whether this batch of an epoch completes a step, rather than a micro-batch within one."""
         return (batch + 1) % self.accumulate == 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._evaluated.assign(self.step)
         self.save()
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Remove what a killed save left behind."""
+    """Remove the leftovers of a killed save."""
     for leftover in folder.glob("*_temp*"):
         if leftover.is_dir():
             tf.io.gfile.rmtree(str(leftover))
@@ -155,24 +169,24 @@ def _remove_leftovers(folder: pathlib.Path) -> None:
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """On SIGTERM or SIGINT, finish the batch, save a checkpoint and raise `Stopped`, in evaluations too.
+    """On SIGTERM or SIGINT, finish the batch, save a checkpoint and raise `Stopped`, also during evaluations.
 
-    A signal to any of several workers stops all of them at the same step: after each batch they tell each other.
+    A signal to one of several workers stops all of them at the same step: they exchange it after each batch.
 
-    As a context it listens from its beginning to its end, between calls of `fit` too; without one, during `fit`.
+    As a context manager it handles signals until the context ends, also between calls of `fit`; otherwise during `fit`.
 
     Args:
-        checkpoints: what saves.
-        average: the `WeightAverage` that the model holds during evaluations, if there is one.
+        checkpoints: the callback that saves.
+        average: the `WeightAverage` that the model holds during evaluations, if any.
     """
 
-    def __init__(self, checkpoints: Checkpoints, average=None):
+    def __init__(self, checkpoints: Checkpoints, average: WeightAverage | None = None):
         super().__init__()
         self.checkpoints = checkpoints
         self.average = average
-        self.received = None
+        self.received: int | None = None
         self.agreement = collectives.Agreement(checkpoints.strategy, max(SIGNALS))
-        self.before = {}
+        self.before: dict[int, Callable | int | None] = {}
         self.is_context = False
 
     def __enter__(self) -> StopOnSignal:
@@ -180,24 +194,24 @@ class StopOnSignal(keras.callbacks.Callback):
         self._listen()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.is_context = False
         self._restore_handlers()
 
     def _listen(self) -> None:
         self.before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
-    def _note(self, number, frame):
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
 
     def _restore_handlers(self) -> None:
-        """Give the signals back to whom they belonged."""
+        """Restore the signal handlers from before."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
 
     def _agreed(self) -> bool:
-        """Whether a signal has come to any worker."""
+        """Return whether any worker has received a signal."""
         self.received = self.agreement.largest(self.received or 0) or None
         return self.received is not None
 
@@ -205,24 +219,25 @@ class StopOnSignal(keras.callbacks.Callback):
         self._restore_handlers()
         if self.checkpoints.saved != self.checkpoints.step:
             self.checkpoints.save()
+        assert self.received is not None
         raise Stopped(self.received, self.checkpoints.step)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if not self.is_context:
             self._listen()
         elif self._agreed():
             self._stop()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self.checkpoints.is_whole_step(batch) and self._agreed():
             self._stop()
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._agreed():
             if self.average:
                 self.average.swap()
             self._stop()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         if not self.is_context:
             self._restore_handlers()

@@ -1,10 +1,11 @@
-"""Fine-tuning: parts of a network that stay fixed or learn slowly."""
+"""Fine-tuning: start from trained weights, freeze parts of a network, or let them learn slowly."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
 import re
+from typing import Any, TypeVar
 
 import keras
 
@@ -15,57 +16,61 @@ from keras_resnet.models.weights import published
 from keras_resnet.models.weights.published import ModelInfo
 
 HEAD = "predictions"
-"""Name of the classifier's layer in every network of this package."""
+"""Name of the last layer of every network in `models`."""
+
+DatasetT = TypeVar("DatasetT")
 
 
-def find(start: str, model: str) -> tuple[pathlib.Path, ModelInfo | None]:
-    """Find the weights to start from, and the preprocessing that they were trained with.
+def find(source: str, model: str, argument: str = "init_weights") -> tuple[pathlib.Path, ModelInfo | None]:
+    """Find the weights to start from and the preprocessing that they were trained with.
 
     Args:
-        start: name of published weights, a weights file, or the folder of another run.
+        source: name of published weights, a weights file, or the folder of another run.
         model: name of the network.
+        argument: name of the argument that `source` comes from, for error messages.
 
     Returns:
-        The file, and what travels with it; None where the file does not say it.
+        The file and what it says about the weights; None if it says nothing.
 
     Raises:
         ValueError: there are no such weights, or they cannot be read.
     """
-    if published.is_name(start):
-        info = published.model_info(model, start)
+    if published.is_name(source):
+        info = published.model_info(model, source)
         return published.fetch(info), info
-    path = pathlib.Path(start)
+    path = pathlib.Path(source)
     path = path / "best.weights.h5" if path.is_dir() else path
     weights.check_file(path)
     try:
         with weights.opened(path) as stored:
             return path, stored and stored.info
     except InputError as error:
-        raise InputError(f"init_weights {str(path)!r} cannot be used: {str(error).rstrip('.')}.") from error
+        raise InputError(f"{argument} {str(path)!r} cannot be used: {str(error).rstrip('.')}.") from error
 
 
-def normalized_as(info: ModelInfo, dataset):
-    """The data set with the mean and standard deviation of the images that the weights know.
+def normalized_as(info: ModelInfo, dataset: DatasetT) -> DatasetT:
+    """Return a data set with the mean and standard deviation that weights were trained with.
 
     Args:
-        info: what `find` found.
-        dataset: a `Dataset` or `DetectionDataset`.
+        info: from `find`.
+        dataset: a dataclass with a field `info`, a `data.dataset.DatasetInfo`.
     """
     known = info.normalization
-    return dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, mean=known.mean, std=known.std))
+    old: Any = dataset
+    return dataclasses.replace(old, info=dataclasses.replace(old.info, mean=known.mean, std=known.std))
 
 
 def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, new_head: bool = True) -> None:
-    """Start from the weights of a file; where its network has other classes, the classifier stays new in any case.
+    """Load the weights of a file; the head keeps its fresh weights if it has other classes or `new_head` is set.
 
     Args:
-        model: a network of this package for RGB images, with fresh weights.
+        model: a network of `models` for RGB images, with fresh weights.
         path: the file, in any format that `models.weights` reads.
-        info: what `find` found.
-        new_head: whether the classifier keeps its fresh weights.
+        info: from `find`.
+        new_head: whether the head keeps its fresh weights.
 
     Raises:
-        ValueError: the file is damaged or of another network.
+        ValueError: the file is damaged or belongs to another network.
     """
     head = model.get_layer(HEAD)
     fresh = head.get_weights()
@@ -77,22 +82,23 @@ def initialize(model: keras.Model, path: pathlib.Path, info: ModelInfo | None, n
 
 
 def freeze(model: keras.Model, stages: int = 0, norm: bool = False) -> None:
-    """Keep parts of a network fixed; fixed batch norm uses its moving statistics and leaves them as they are.
+    """Freeze parts of a network; frozen batch norm uses its moving statistics and does not update them.
 
-    To be called before `model.compile`, as Keras wants it.
+    Call it before `model.compile`, as Keras requires.
 
     Args:
-        model: a network of this package.
-        stages: how many parts from the image on: 1 for conv1, 2 with conv2_x, ..., 5 for everything but the head.
-        norm: whether all of batch norm is fixed, in the parts that learn too.
+        model: a network of `models`, or a part of one.
+        stages: number of frozen stages from the input on: 1 for conv1, 2 for conv1 and conv2_x, ..., 5 for all but the
+            head.
+        norm: whether to freeze all batch norm layers, including those of trained stages.
     """
     for layer in model.layers:
-        part = re.match(r"conv(\d+)_", layer.name)
-        fixed = bool(part) and int(part.group(1)) <= stages
-        if fixed or (norm and isinstance(layer, keras.layers.BatchNormalization)):
+        stage = re.match(r"conv(\d+)_", layer.name)
+        is_frozen = stage is not None and int(stage.group(1)) <= stages
+        if is_frozen or (norm and isinstance(layer, keras.layers.BatchNormalization)):
             layer.trainable = False
 
 
-def backbone(model: keras.Model) -> list:
-    """The variables that learn of all layers but the classifier."""
+def backbone_variables(model: keras.Model) -> list[Any]:
+    """Return the trainable variables of all layers but the head."""
     return [variable for variable in model.trainable_variables if HEAD not in compat.path(variable)]

@@ -1,15 +1,20 @@
-"""Optimizers by name: SGD as the paper means it, and those of Keras."""
+"""Optimizers by name: SGD with the paper's weight decay, and those of Keras and tensorflow-addons."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError
 from keras_resnet.experiment.config import check_optimizer
+from keras_resnet.training.schedules import Rate
 
 NO_DECAY = ("gamma", "beta", "bias")
-"""Names of the variables that `decay_norm=False` keeps from weight decay: those of batch norm and the biases."""
+"""Names of the variables that `decay_norm=False` exempts from weight decay: those of batch norm and the biases."""
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -17,28 +22,32 @@ class SGD(keras.optimizers.SGD):
     """Stochastic gradient descent with momentum and coupled weight decay (section 3.4).
 
     For weight w, gradient g and rate r: `v = momentum * v - r * (g + l2 * w)`, then `w += v`. The `weight_decay` of
-    `keras.optimizers.SGD` is decoupled: it does not pass through the momentum. On TensorFlow the rule is one operation
-    a variable, which reads and writes each number once.
+    `keras.optimizers.SGD` is decoupled: it does not pass through the momentum. On TensorFlow the update of a variable
+    is one operation, which reads and writes each number once.
 
     Args:
         learning_rate: rate or schedule.
         momentum: momentum, in [0, 1).
-        l2: coefficient of the coupled decay; `exclude_from_weight_decay` holds for it too.
+        l2: coefficient of the coupled decay; `exclude_from_weight_decay` applies to it too.
         **kwargs: as for `keras.optimizers.SGD`.
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, l2=0.0, name="SGD", **kwargs):
+    def __init__(
+        self, learning_rate: Rate = 0.1, momentum: float = 0.9, l2: float = 0.0, name: str = "SGD", **kwargs: Any
+    ):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable, learning_rate=None):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any = None) -> None:
         if self.l2 and self._use_weight_decay(variable):
             gradient = gradient + self.l2 * compat.cast(variable, gradient.dtype)
-        if learning_rate is None:  # Keras 2 asks for it inside
-            return super().update_step(gradient, variable)
+        if learning_rate is None:  # Keras 2, which reads the rate itself
+            super().update_step(gradient, variable)
+            return
         if keras.backend.backend() != "tensorflow" or not self.momentum:
-            return super().update_step(gradient, variable, learning_rate)
-        import tensorflow as tf  # only reached on the TensorFlow backend
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf  # optional: only on the TensorFlow backend
 
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
@@ -49,82 +58,129 @@ class SGD(keras.optimizers.SGD):
             use_nesterov=self.nesterov,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "l2": self.l2}
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class EachStep(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule over steps, for an optimizer that accumulates gradients: Keras asks it with the number of batches.
+    """A schedule over steps for an optimizer that accumulates gradients, whose count is of micro-batches.
 
     Args:
-        schedule: of steps.
-        accumulate: batches in a step.
+        schedule: schedule over steps.
+        accumulate: micro-batches in a step.
     """
 
-    def __init__(self, schedule, accumulate):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, accumulate: int):
         self.schedule, self.accumulate = schedule, accumulate
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         return self.schedule(step // self.accumulate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), "accumulate": self.accumulate}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> EachStep:
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["accumulate"])
 
 
-def over_replicas(optimizer: keras.optimizers.Optimizer) -> None:
-    """Let an optimizer sum gradients over replicas before it looks at them; where there is one, nothing changes.
+class _SlowVariables:
+    """Mixin of an optimizer: some variables learn at a multiple of the rate; decoupled decay keeps the whole rate."""
+
+    _slow: frozenset = frozenset()
+    _multiplier = 1.0
+
+    def set_slow(self, variables: Iterable[Any], multiplier: float) -> None:
+        """Multiply the learning rate of `variables`."""
+        # TensorFlow passes its own variables to `update_step`; the key is the same for them and those of Keras.
+        self._slow = frozenset(self._var_key(variable) for variable in variables)  # type: ignore[attr-defined]
+        self._multiplier = multiplier
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any = None) -> None:
+        is_slow = self._var_key(variable) in self._slow  # type: ignore[attr-defined]
+        if learning_rate is not None:
+            rate = learning_rate * (self._multiplier if is_slow else 1.0)
+            super().update_step(gradient, variable, rate)  # type: ignore[misc]
+            return
+        # Keras 2 reads the rate inside; its rules all take a step that is proportional to the rate.
+        before = variable.read_value()
+        super().update_step(gradient, variable)  # type: ignore[misc]
+        if is_slow:
+            variable.assign(before + self._multiplier * (variable - before))
+
+
+class _SummedOutside:
+    """Mixin of an optimizer whose gradients are summed over replicas before `apply`, and not at its end."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
+        return grads_and_vars
+
+
+class _SumFirst:
+    """Mixin of an optimizer: `apply` sums the gradients over replicas first.
 
     Keras sums them last. Clipping would then see the norm of each replica's part, and loss scaling could find an
-    overflow on one replica only, whose worker would go on without the others.
-
-    Args:
-        optimizer: any on the TensorFlow backend that does not accumulate, complete and not yet used, in the scope of
-            its strategy.
+    overflow on one replica only, whose worker would skip a step that the others take.
     """
-    import tensorflow as tf
 
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1 or not hasattr(optimizer, "apply"):
-        return  # Keras 2 sums them first by itself
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    apply = optimizer.apply
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        import tensorflow as tf  # optional: only on the TensorFlow backend
 
-    def apply_sum(grads, trainable_variables=None):
-        known = [gradient for gradient in grads if gradient is not None]
-        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, known))
-        apply([None if gradient is None else next(summed) for gradient in grads], trainable_variables)
-
-    optimizer.apply = apply_sum
-    inner._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+        present = [gradient for gradient in grads if gradient is not None]
+        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
+        grads = [None if gradient is None else next(summed) for gradient in grads]
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
 
 
-def _sgd(rate, momentum, nesterov, decay, **options):
-    return SGD(rate, momentum, l2=decay, nesterov=nesterov, **options)
+@functools.cache
+def _extended(kind: type, *mixins: type) -> type:
+    """Return a subclass of an optimizer's class, under its name, with mixins in front."""
+    return type(kind.__name__, (*mixins, kind), {"__module__": kind.__module__}) if mixins else kind
 
 
-def _sgdw(rate, momentum, nesterov, decay, **options):
-    return keras.optimizers.SGD(rate, momentum, nesterov, weight_decay=decay or None, **options)
+def _replicas() -> int:
+    """Return the number of replicas of the current strategy; 1 on other backends, and on Keras 2, which sums first."""
+    if keras.backend.backend() != "tensorflow" or not compat.RATE_IS_ARGUMENT:
+        return 1
+    import tensorflow as tf  # optional: only on the TensorFlow backend
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def _adamw(rate, momentum, nesterov, decay, **options):
-    return keras.optimizers.AdamW(rate, beta_1=momentum, weight_decay=decay, **options)
+def _sgd(kind: Callable, rate: Rate, momentum: float, nesterov: bool, decay: float, options: dict) -> Any:
+    return kind(SGD)(rate, momentum, l2=decay, nesterov=nesterov, **options)
 
 
-def _lamb(rate, momentum, nesterov, decay, **options):
-    return keras.optimizers.Lamb(rate, beta_1=momentum, weight_decay=decay or None, **options)
+def _sgdw(kind: Callable, rate: Rate, momentum: float, nesterov: bool, decay: float, options: dict) -> Any:
+    return kind(keras.optimizers.SGD)(rate, momentum, nesterov, weight_decay=decay or None, **options)
 
 
-OPTIMIZERS = {"sgd": _sgd, "sgdw": _sgdw, "adamw": _adamw, "lamb": _lamb}
-"""Those of Keras, by the names of `config.OPTIMIZERS`."""
+def _adamw(kind: Callable, rate: Rate, momentum: float, nesterov: bool, decay: float, options: dict) -> Any:
+    return kind(keras.optimizers.AdamW)(rate, beta_1=momentum, weight_decay=decay, **options)
+
+
+def _lamb(kind: Callable, rate: Rate, momentum: float, nesterov: bool, decay: float, options: dict) -> Any:
+    return kind(keras.optimizers.Lamb)(rate, beta_1=momentum, weight_decay=decay or None, **options)
+
+
+OPTIMIZERS: dict[str, Callable] = {"sgd": _sgd, "sgdw": _sgdw, "adamw": _adamw, "lamb": _lamb}
+"""Optimizers of Keras by the names of `experiment.config.OPTIMIZERS`."""
+
+TITLES = {"sgd": "SGD", "sgdw": "SGDW", "adamw": "AdamW", "lamb": "LAMB", "novograd": "NovoGrad"}
+"""Name of an optimizer -> its spelling in its paper, for logs."""
+
+
+def title(name: str) -> str:
+    """Return an optimizer's name for logs: "SGD" for sgd, "Lookahead SGD" for lookahead_sgd, "Yogi" for tfa:Yogi."""
+    inner = name.removeprefix("lookahead_")
+    lookahead = "Lookahead " if inner != name else ""
+    return lookahead + TITLES.get(inner, inner.removeprefix("tfa:"))
 
 
 def make(
     name: str,
-    learning_rate,
+    learning_rate: Rate,
     *,
     momentum: float = 0.9,
     nesterov: bool = False,
@@ -132,42 +188,67 @@ def make(
     decay_norm: bool = True,
     clip_norm: float = 0.0,
     accumulate: int = 1,
-    average=None,
+    slow: Iterable[Any] = (),
+    slow_multiplier: float = 1.0,
+    loss_scale: bool = False,
+    average: Callable | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Make an optimizer by name; with Keras 2, all but "sgd" are those of tensorflow-addons, by the same rules.
+    """Make an optimizer by name; with Keras 2, all except "sgd" are those of tensorflow-addons, with the same rules.
+
+    In the scope of a strategy with several replicas it sums gradients over replicas before it clips or checks them.
 
     Args:
         name: "sgd" (the paper's, decay in the gradient), "sgdw" (decoupled decay; Loshchilov and Hutter, 2017),
-            "adamw", or "lamb" (You et al., 2019); with tensorflow-addons also "novograd" (Ginsburg et al., 2019), any
-            of these after "lookahead_" (Zhang et al., 2019), and "tfa:CLASS" for another class of it.
+            "adamw", or "lamb" (You et al., 2019); with tensorflow-addons also "novograd" (Ginsburg et al., 2019),
+            "lookahead_" with any of these (Zhang et al., 2019), and "tfa:CLASS" for another of its classes.
         learning_rate: rate or schedule.
-        momentum: momentum, or the first beta of the others.
-        nesterov: Nesterov's momentum, for SGD.
+        momentum: momentum of SGD; first beta of the others.
+        nesterov: Nesterov momentum, for SGD.
         weight_decay: coefficient of the decay.
-        decay_norm: whether batch norm's variables and biases decay too, as in the original; False is common today.
-        clip_norm: largest norm of all gradients together; 0 for no limit.
-        accumulate: batches whose gradients are averaged for one step.
-        average: `averaging.wrapper` of a run.
+        decay_norm: whether batch norm variables and biases decay too, as in the paper; False is common today.
+        clip_norm: largest global norm of the gradients; 0 for no limit.
+        accumulate: micro-batches whose gradients are averaged for one step.
+        slow: variables that learn at `slow_multiplier` times the rate.
+        slow_multiplier: see `slow`.
+        loss_scale: whether to scale the loss dynamically, for float16.
+        average: returned by `averaging.in_optimizer`.
 
     Raises:
-        ValueError: an unknown name, or one that needs what is not installed.
+        ValueError: the name is unknown, or requires a package that is not installed.
     """
     check_optimizer(name)
     excluded = () if decay_norm else NO_DECAY
-    options = {"global_clipnorm": clip_norm or None}
+    options: dict[str, Any] = {"global_clipnorm": clip_norm or None}
     if accumulate > 1:
         if name not in OPTIMIZERS or not compat.RATE_IS_ARGUMENT:
-            raise InputError(f"accumulate must be 1 with {name} of Keras {keras.__version__}; Keras 3's own have more.")
+            raise InputError(
+                f"accumulate must be 1 with {name} of Keras {keras.__version__}; larger values require an optimizer of "
+                "Keras 3."
+            )
         options["gradient_accumulation_steps"] = accumulate
-        learning_rate = EachStep(learning_rate, accumulate) if callable(learning_rate) else learning_rate
+        if callable(learning_rate):
+            learning_rate = EachStep(learning_rate, accumulate)
+    slow = list(slow)
     if name not in OPTIMIZERS or average or (name != "sgd" and not compat.RATE_IS_ARGUMENT):
         compat.addons(f"optimizer={name}")
-        from keras_resnet.training import addons  # only importable now
+        from keras_resnet.training import addons  # optional: requires tensorflow-addons
 
-        return addons.make(name, learning_rate, momentum, nesterov, weight_decay, excluded, options, average)
+        optimizer = addons.make(name, learning_rate, momentum, nesterov, weight_decay, excluded, options, average)
+        if slow:
+            addons.slow_down(optimizer, slow, slow_multiplier)
+        return compat.LossScale(optimizer) if loss_scale else optimizer
     if not compat.RATE_IS_ARGUMENT:
-        options["jit_compile"] = False  # Keras 2 would compile the update of each variable by itself
-    optimizer = OPTIMIZERS[name](learning_rate, momentum, nesterov, weight_decay, **options)
+        options["jit_compile"] = False  # Keras 2 would compile the update of each variable separately
+    mixins: list[type] = [_SlowVariables] if slow else []
+    outer: list[type] = []
+    if _replicas() > 1 and accumulate == 1:
+        outer = [_SumFirst]
+        mixins += [_SummedOutside] if loss_scale else [_SumFirst, _SummedOutside]
+    optimizer = OPTIMIZERS[name](
+        lambda kind: _extended(kind, *mixins), learning_rate, momentum, nesterov, weight_decay, options
+    )
     if excluded:
         optimizer.exclude_from_weight_decay(var_names=list(excluded))
-    return optimizer
+    if slow:
+        optimizer.set_slow(slow, slow_multiplier)
+    return _extended(compat.LossScale, *outer)(optimizer) if loss_scale else optimizer

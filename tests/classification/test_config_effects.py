@@ -16,7 +16,7 @@ from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import pipeline, sources
 from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.models import resnet, weights
-from keras_resnet.training.schedules import learning_rate
+from keras_resnet.training import loop
 from tests.networks import one_block
 
 BASE = ClassifierConfig(
@@ -124,7 +124,7 @@ def network(config, tmp_path):
 
 def rates(config, tmp_path):
     """The learning rate of each step."""
-    rate = learning_rate(config)
+    rate = loop.learning_rate(config)
     return [float(rate(step)) if callable(rate) else rate for step in range(6)]
 
 

@@ -148,7 +148,9 @@ def test_a_finished_run_stays_as_it_is(undisturbed):
 
 def test_another_config_in_the_same_folder(undisturbed):
     other = dataclasses.replace(CONFIG, learning_rate=0.2, seed=3)
-    with pytest.raises(ValueError, match=r"another config: learning_rate 0.01 there, 0.2 here; seed 0 there, 3 here"):
+    with pytest.raises(
+        ValueError, match=r"a different configuration: learning_rate 0.01 there, 0.2 here; seed 0 there, 3 here"
+    ):
         train.train(other, undisturbed.path)
 
 
@@ -191,8 +193,11 @@ def test_a_corrected_command_goes_through(tmp_path):
         (wrong, "split must be one of 'train'"),
         (dataclasses.replace(right, model="resnet21"), "model must be one of"),
         (dataclasses.replace(right, batch_size=17), "batch_size must be from 1 to the 16 images"),
-        (dataclasses.replace(right, pixel_mean=True, train_size=6), "pixel_mean must be off where train_size, 6, is"),
-        (dataclasses.replace(right, freeze_norm=True), "freeze_stages and freeze_norm want init_weights"),
+        (
+            dataclasses.replace(right, pixel_mean=True, train_size=6),
+            "pixel_mean must be off if train_size, 6, is not",
+        ),
+        (dataclasses.replace(right, freeze_norm=True), "freeze_stages and freeze_norm require init_weights, because"),
     ):
         with pytest.raises(errors.InputError, match=message):
             train.train(config, tmp_path / "run")

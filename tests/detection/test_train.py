@@ -90,13 +90,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(data, tmp_path, monkeypatch
     monkeypatch.undo()
     monkeypatch.setitem(BACKBONES, "tiny", TINY)
     parts = detection.train(config(data), tmp_path / "parts")
-    assert "going on from step 3" in capsys.readouterr().out
+    assert "resuming from step 3" in capsys.readouterr().out
     again = [json.loads(line) for line in parts.metrics.read_text().splitlines()]
     assert [record["step"] for record in again] == [2, 4]
     assert again[1]["val_map50"] == records[1]["val_map50"]
     for first, second in zip(whole.load().get_weights(), parts.load().get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
-    with pytest.raises(InputError, match="holds a run with another config: steps 4 there, 6 here"):
+    with pytest.raises(InputError, match="holds a run with a different configuration: steps 4 there, 6 here"):
         detection.train(config(data, steps=6), tmp_path / "parts")
 
 

@@ -66,7 +66,7 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     expected = f"{mean:.2f} ± {deviation:.2f} (best {min(errors.values()):.2f})"
     (row,) = rows(written).values()
     assert (row[0], row[3], row[4]) == ("20", expected, "8.75")
-    assert "2 steps of 8 images, rate 0.1 divided by 10 at 1, 2; float32" in written
+    assert "2 steps of 8 images, learning rate 0.1 divided by 10 at steps 1, 2; float32" in written
     values = json.loads((out / "table6.json").read_text())
     assert values["results"][0]["test_error"] == [errors[0], errors[1]]
     assert values["command"].startswith("keras-resnet reproduce table6 --networks=resnet20")
@@ -95,7 +95,7 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     assert Image.open(out / "figure7.png").size == (700, 650)
 
     error = command("table6", "--networks=resnet20", f"--out={out}", *TINY[:2], "--batch_size=4", code=1)
-    assert "holds a run with another config: batch_size 8 there, 4 here." in error
+    assert "holds a run with a different configuration: batch_size 8 there, 4 here." in error
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -103,7 +103,7 @@ def test_a_changed_recipe_is_stated(command, tmp_path):
     changed = ["--steps=4", "--warmup_steps=1", "--label_smoothing=0.1", "--eval_steps=4"]
     command("table6", "--networks=resnet20", f"--out={tmp_path}", *TINY[:1], "--batch_size=8", *changed)
     text = (tmp_path / "table6.md").read_text(encoding="utf-8")
-    assert "4 steps of 8 images, rate 0.1 after 1 steps of 0.01, divided by 10 at 2, 3; float32" in text
+    assert "4 steps of 8 images, learning rate 0.01 for 1 steps, then 0.1 divided by 10 at steps 2, 3; float32" in text
     recipe = json.loads((tmp_path / "table6.json").read_text())["recipes"]["resnet20"]
     assert (recipe["warmup_steps"], recipe["label_smoothing"], recipe["eval_steps"]) == (1, 0.1, 4)
 

@@ -86,8 +86,8 @@ def test_others_by_their_class(name, random):
     ("name", "options", "message"),
     [
         ("tfa:Adem", {}, "optimizer must name a class of tfa.optimizers after 'tfa:'; got 'Adem'"),
-        ("tfa:Lookahead", {}, "optimizer must not be 'tfa:Lookahead', which is made around others"),
-        ("tfa:MultiOptimizer", {}, "optimizer must not be 'tfa:MultiOptimizer', which is made around others"),
+        ("tfa:Lookahead", {}, "optimizer must not be 'tfa:Lookahead', which wraps another optimizer"),
+        ("tfa:MultiOptimizer", {}, "optimizer must not be 'tfa:MultiOptimizer', which wraps another optimizer"),
         ("novograd", {"decay_norm": False}, "decay_norm must be True with novograd, which decays all variables"),
         ("sgdw", {"accumulate": 2}, "accumulate must be 1 with sgdw of Keras 2"),
     ],
@@ -103,8 +103,7 @@ def test_a_slower_backbone(name):
     changes = {}
     for factor in (1.0, 0.1):
         kernel = compat.Variable([1.0, 2.0], name="kernel")
-        optimizer = optimizers.make(name, 0.5)
-        compat.slow_down(optimizer, [kernel], factor)
+        optimizer = optimizers.make(name, 0.5, slow=[kernel], slow_multiplier=factor)
         optimizer.apply_gradients([(tf.constant([1.0, -2.0]), kernel)])
         changes[factor] = kernel.numpy() - [1, 2]
     np.testing.assert_allclose(changes[0.1], 0.1 * changes[1.0], rtol=1e-4)

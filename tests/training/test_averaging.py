@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.models import resnet
 from keras_resnet.training import averaging, optimizers
 from keras_resnet.training.averaging import WeightAverage
@@ -85,15 +84,15 @@ def test_equal_shares_from_a_step_on(trained, random):
         assert np.array_equal(model.get_layer("conv1_bn").moving_mean.numpy(), statistics) == trained
 
 
-@pytest.mark.parametrize("values", [{"ema": 0.8}, {"swa_start": 4, "ema_steps": 2}])
-def test_the_average_of_an_optimizer_is_that_of_the_callback(values, random):
+@pytest.mark.parametrize(("decay", "every", "start"), [(0.8, 1, 0), (0.0, 2, 4)])
+def test_the_average_of_an_optimizer_is_that_of_the_callback(decay, every, start, random):
     """tensorflow-addons' MovingAverage and SWA against the average of this package."""
     pytest.importorskip("tensorflow_addons", reason="tensorflow-addons is for TensorFlow 2.15; see docs/stacks.md")
-    config = ClassifierConfig(average_weights="trained", **values)
     model = network()
-    model.compile(optimizers.make("sgdw", 0.1, average=averaging.wrapper(config)), "sparse_categorical_crossentropy")
-    theirs = averaging.of(model, config)
-    ours = WeightAverage(model, config.ema, config.ema_steps, start=config.swa_start, trained=True)
+    optimizer = optimizers.make("sgdw", 0.1, average=averaging.in_optimizer(decay, every, start))
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    theirs, ours = (WeightAverage(model, decay, every, start=start, trained=True) for _ in range(2))
+    theirs.take_from(model.optimizer)
     images = random.normal(size=(44, 8, 8, 3)).astype("float32")
     model.fit(images, random.integers(0, 3, 44), batch_size=4, shuffle=False, verbose=0, callbacks=[theirs, ours])
     assert len(theirs.averages) == len(ours.averages) == len(model.trainable_variables)

@@ -88,9 +88,8 @@ def test_a_slower_backbone(name):
     steps = {}
     for factor in (1.0, 0.1):
         kernel, head = compat.Variable([1.0, 2.0], name="kernel"), compat.Variable([1.0, 2.0], name="head")
-        optimizer = optimizers.make(name, 0.5)
+        optimizer = optimizers.make(name, 0.5, slow=[kernel], slow_multiplier=factor)
         compat.built_variables(optimizer, [kernel, head])
-        compat.slow_down(optimizer, [kernel], factor)
         optimizer.apply_gradients((tf.constant([1.0, -2.0]), variable) for variable in (kernel, head))
         steps[factor] = kernel.numpy() - [1, 2], head.numpy() - [1, 2]
     np.testing.assert_allclose(steps[0.1][0], 0.1 * steps[1.0][0], rtol=1e-4)
@@ -100,5 +99,5 @@ def test_a_slower_backbone(name):
 def test_backbone_is_all_but_the_classifier():
     model = network()
     rest = {compat.path(variable) for variable in model.trainable_variables}
-    rest -= {compat.path(variable) for variable in finetuning.backbone(model)}
+    rest -= {compat.path(variable) for variable in finetuning.backbone_variables(model)}
     assert rest == {"predictions/kernel", "predictions/bias"}

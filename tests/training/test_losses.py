@@ -4,9 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
-from keras_resnet.training.schedules import learning_rate
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -51,30 +49,3 @@ def test_they_survive_serialisation():
     for thing in (CrossEntropy(0.2), Top1Error()):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(thing))
         assert again.get_config() == thing.get_config()
-
-
-def test_the_papers_schedule():
-    """0.1, divided by ten when 32,000 and 48,000 steps are taken; 110 layers start with 400 steps at 0.01."""
-    rate = learning_rate(ClassifierConfig(warmup_steps=400))
-    for step, expected in (
-        (0, 0.01),
-        (399, 0.01),
-        (400, 0.1),
-        (31_999, 0.1),
-        (32_000, 0.01),
-        (47_999, 0.01),
-        (48_000, 0.001),
-        (63_999, 0.001),
-    ):
-        assert abs(float(rate(step)) - expected) < 1e-8, step
-    assert learning_rate(ClassifierConfig(decay_steps=())) == 0.1
-
-
-def test_the_cosine_by_hand():
-    rate = learning_rate(
-        ClassifierConfig(schedule="cosine", steps=110, warmup_steps=10, warmup_rate=0.0, learning_rate=0.4)
-    )
-    for step, expected in ((0, 0.0), (5, 0.2), (10, 0.4), (60, 0.2), (85, 0.4 * (1 - 2**-0.5) / 2), (110, 0.0)):
-        assert abs(float(rate(step)) - expected) < 1e-6, step
-    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate))
-    assert again.get_config() == rate.get_config()

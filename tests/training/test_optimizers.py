@@ -93,8 +93,8 @@ def test_clipping_is_over_all_gradients():
 def test_an_overflow_in_float16_counts_as_a_step():
     """The schedule and the position in the data count all batches; Keras' own loss scaling leaves this one out."""
     variable = compat.Variable([1.0])
-    inner = optimizers.make("sgd", 0.5, momentum=0.0)
-    optimizer = compat.LossScale(inner, initial_scale=8.0)
+    optimizer = optimizers.make("sgd", 0.5, momentum=0.0, loss_scale=True)
+    optimizer.initial_scale = 8.0
     compat.built_variables(optimizer, [variable])
     optimizer.apply_gradients([(tf.constant([float("inf")]), variable)])
     assert (int(optimizer.iterations), float(variable[0]), float(optimizer.dynamic_scale)) == (1, 1.0, 4.0)
