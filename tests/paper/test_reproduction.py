@@ -78,7 +78,7 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     again = read_metrics(out / "runs" / "resnet20_seed0" / "metrics.jsonl")
     changed = (out / "runs" / "resnet20_seed0" / "best.weights.h5").stat().st_mtime_ns
     printed = command("figure6", "--networks=resnet20,plainnet20", f"--out={out}", *TINY)
-    assert "going on" not in printed
+    assert "resuming" not in printed
     assert read_metrics(out / "runs" / "resnet20_seed0" / "metrics.jsonl") == again
     assert (out / "runs" / "resnet20_seed0" / "best.weights.h5").stat().st_mtime_ns == changed
     table = rows((out / "figure6.md").read_text(encoding="utf-8"))
