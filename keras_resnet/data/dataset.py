@@ -115,7 +115,7 @@ class Dataset:
         examples = self.read(name)
         return examples if stop - start == examples.count else examples.part(start, stop)
 
-    def pick(self, split: str, indices: Sequence[int]) -> Dataset:
+    def pick(self, split: str, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return a data set of one split, "picked", with the examples of a split at these indices, in their order.
 
         A split that can only be read in its order is read once.
