@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, measured in turns, so that what else the machine does falls on all of them."""
+"""Measure contenders in separate processes and in turns, so that other work on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from collections.abc import Mapping, Sequence
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 
 WARM_UP = 3
-"""Turns that are not measured, in a process that has several."""
+"""Turns before the measured ones, in processes that run several."""
 
 PAUSE = 0.3
-"""Seconds between turns, in which the threads of the last one go to sleep."""
+"""Seconds between turns, until the threads of the last one are idle."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """What is measured.
+    """One row of a benchmark.
 
     Attributes:
         name: its name in tables.
-        make: name of the function in `contenders` that sets it up and returns its turn.
-        options: keyword arguments of that function, of JSON's types.
-        environment: variables of its process.
-        fresh: whether each turn wants a new process, in which nothing ran before.
-        operations: floating-point operations of one item, where that is known.
-        dtype: what it computes in, "float32" or "bfloat16"; of use where `operations` are known.
-        is_limit: whether it is no contender but what the machine can do.
+        make: name of the function in `contenders` that sets it up and returns its turn function.
+        options: keyword arguments of that function; JSON types.
+        environment: environment variables of its process.
+        fresh: whether each turn requires a new process.
+        operations: floating-point operations per item, if known.
+        dtype: "float32" or "bfloat16"; used if `operations` is known.
+        is_limit: whether it measures the machine's limit instead of a contender.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Contender:
 
 @dataclasses.dataclass
 class Turns:
-    """What the turns of one contender gave, in the order of the rounds.
+    """Measurements of one contender, one entry per round.
 
     Attributes:
-        amounts: items done in each turn, such as images.
-        seconds: by the clock.
-        processor: seconds of all cores together.
-        peak_mib: the largest memory of the process so far, in MiB.
-        error: why it was not measured; then the lists are empty.
+        amounts: items processed in each turn, such as images.
+        seconds: wall time.
+        processor: processor seconds over all cores.
+        peak_mib: peak memory of the process so far, in MiB.
+        error: why it was not measured; if set, the lists are empty.
     """
 
     amounts: list[float] = dataclasses.field(default_factory=list)
@@ -73,19 +73,19 @@ class Turns:
 
 
 class Failed(Exception):
-    """A contender's process ended before its answer; the message is the last line that it wrote."""
+    """A contender's process exited without an answer; the message is its last line of output."""
 
 
 class Process:
-    """The process of a contender, which waits for its turns.
+    """The process of a contender; it waits for its turns.
 
     Args:
-        contender: what it runs.
-        seconds: how long a turn goes on at least; a fresh one does its work once.
+        contender: the contender.
+        seconds: least seconds of a turn; fresh contenders run once per turn.
     """
 
     def __init__(self, contender: Contender, seconds: float):
-        # Again in the same process, an import or a build would find what the first one left.
+        # A second import or build in the same process would find cached results of the first.
         warm_up, seconds = (0, 0.0) if contender.fresh else (WARM_UP, seconds)
         task = {"make": contender.make, "options": dict(contender.options), "seconds": seconds, "warm_up": warm_up}
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
@@ -109,37 +109,37 @@ class Process:
         return json.loads(line)
 
     def turn(self) -> dict:
-        """Let it work for one turn, and return what it says.
+        """Run one turn and return its measurements.
 
         Raises:
-            Failed: it ended.
+            Failed: the process exited.
         """
-        with contextlib.suppress(BrokenPipeError):  # `_answer` finds out why
+        with contextlib.suppress(BrokenPipeError):  # `_answer` reports the reason
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
         """End the process."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended already
+        with contextlib.suppress(BrokenPipeError):  # it has already exited
             self.process.stdin.close()
         self.process.wait()
         self.errors.close()
 
 
 def alternate(contenders: Sequence[Contender], rounds: int, seconds: float, note=print) -> dict[str, Turns]:
-    """Measure contenders in rounds, each of them once a round, the first one of a round going last in the next.
+    """Measure contenders in rounds: each has one turn per round, and the order rotates by one from round to round.
 
-    All processes are set up, one after the other, before the first round. One that fails is left out from there on.
+    All processes are set up, one after the other, before the first round. A contender that fails is left out afterward.
 
     Args:
-        contenders: of different names.
-        rounds: how often each has its turn.
-        seconds: how long a turn goes on at least.
+        contenders: contenders with different names.
+        rounds: number of turns of each.
+        seconds: least seconds of a turn.
         note: called with a line about each step.
 
     Returns:
-        Name -> what was measured.
+        Name -> measurements.
     """
     results = {contender.name: Turns() for contender in contenders}
     processes = {}
@@ -148,7 +148,7 @@ def alternate(contenders: Sequence[Contender], rounds: int, seconds: float, note
         try:
             action()
         except Failed as error:
-            # What was measured before is forgotten: one that broke down once is not to be compared.
+            # Discard earlier measurements: a contender that failed once is not compared.
             results[contender.name] = Turns(error=str(error))
             note(f"{contender.name}: not measured, {error}")
 

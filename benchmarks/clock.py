@@ -1,4 +1,4 @@
-"""How long a call takes, for what is too short to be a contender of its own."""
+"""Time calls that are too short to be a contender."""
 
 import statistics
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def median_seconds(call: Callable[[], object], rounds: int) -> float:
-    """The median time of a call, after three that do not count."""
+    """Return the median seconds of a call, after three warm-up calls."""
     times = []
     for _ in range(rounds + 3):
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""What is measured: each function sets one contender up in the process that calls it, and returns its turn.
+"""The contenders: each function sets one up in the calling process and returns its turn function.
 
-A turn does the work once and returns how many items it did; it ends when the results are there. One that measures
-itself returns what `worker.measured` returns. Options are of JSON's types, so that they can go to another process.
+A turn does the work once, waits for the results and returns the number of items processed. A turn that measures itself
+returns the values of `worker.measured`. Options are JSON types, so that they can be passed to another process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Turn = Callable[[], float | dict]
 
 
 def keras_network(library: str, model: str, size: int, dtype: str, **options):
-    """Build a network of this package or of keras.applications, or ours with Keras' own batch norm.
+    """Build a network of this package, the same with Keras' batch norm, or one of keras.applications.
 
     Args:
         library: "keras_resnet", "keras.applications" or "keras batch norm".
-        model: constructor.
+        model: name of the constructor.
         size: side of the images in pixels.
         dtype: dtype policy.
-        **options: for our constructor.
+        **options: for this package's constructor.
     """
     import keras
 
@@ -54,8 +54,8 @@ def torch_network(source: str, model: str):
     """Build the same network in PyTorch, without weights.
 
     Args:
-        source: "own" for the modules of the tests, which stride where the paper does, or "timm".
-        model: constructor of ours.
+        source: "own" for the modules of the tests, with the strides of the paper, or "timm".
+        model: name of this package's constructor.
     """
     import keras_resnet
 
@@ -73,7 +73,7 @@ def torch_network(source: str, model: str):
 
 
 def batch(batch_size: int, size: int, classes: int):
-    """Random images f32[B,H,W,3] and labels i64[B]."""
+    """Return random images f32[B,H,W,3] and labels i64[B]."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -87,16 +87,16 @@ def batch(batch_size: int, size: int, classes: int):
 def keras_training(
     library: str, model: str, batch_size: int, size: int, dtype: str = "float32", recipe: bool = False, **options
 ) -> Turn:
-    """One training step on a batch that is in memory, by momentum; ours with the optimizer of `keras-resnet train`.
+    """One training step on an in-memory batch, SGD with momentum; this package's with the optimizer of its runs.
 
     Args:
         library: as for `keras_network`.
-        model: constructor.
+        model: name of the constructor.
         batch_size: images in a batch.
         size: side of the images in pixels.
         dtype: dtype policy.
-        recipe: with the decay, the loss and the metric of `keras-resnet train` too.
-        **options: for our constructor.
+        recipe: whether to use the weight decay, loss and metric of `keras-resnet train` too.
+        **options: for this package's constructor.
     """
     import keras
 
@@ -130,7 +130,7 @@ def torch_training(
     source: str = "own",
     device: str = "cpu",
 ) -> Turn:
-    """One training step of PyTorch in channels-last format; half precision by autocast, as its manual advises."""
+    """One training step of PyTorch in channels-last format; half precision by autocast, as its manual recommends."""
     import torch
 
     network = torch_network(source, model).to(device, memory_format=torch.channels_last).train()
@@ -157,7 +157,7 @@ def torch_training(
 def keras_inference(
     library: str, model: str, batch_size: int, size: int, dtype: str = "float32", fold: bool = False
 ) -> Turn:
-    """`predict_on_batch`, which is one call of a graph; with `fold`, of the network as it is exported."""
+    """One call of `predict_on_batch`, a graph; with `fold`, of the network as it is exported."""
     import keras
 
     network = keras_network(library, model, size, "float32" if fold else dtype)
@@ -183,7 +183,7 @@ def torch_inference(
     source: str = "own",
     device: str = "cpu",
 ) -> Turn:
-    """A call of PyTorch in channels-last format, its weights in `dtype`."""
+    """One call of PyTorch in channels-last format, with weights in `dtype`."""
     import torch
 
     kind = getattr(torch, dtype.removeprefix("mixed_"))
@@ -201,7 +201,7 @@ def torch_inference(
 
 
 def matrix_product(library: str, dtype: str, size: int, device: str = "cpu") -> Turn:
-    """One product of two square matrices, which no convolution outdoes.
+    """One product of two square matrices, an upper limit for convolutions.
 
     Args:
         library: "tensorflow" or "torch".
@@ -230,11 +230,11 @@ def matrix_product(library: str, dtype: str, size: int, device: str = "cpu") -> 
     return turn
 
 
-# Exports, one image a call
+# Exports, one image per call
 
 
 def write_exports(model: str, size: int, folder: str) -> Turn:
-    """Export a network with random weights as SavedModel and as TFLite files; the turn does it."""
+    """Export a network with random weights as SavedModel and TFLite files in the turn."""
     import numpy as np
 
     import keras_resnet
@@ -244,10 +244,10 @@ def write_exports(model: str, size: int, folder: str) -> Turn:
 
     source = Source(settle(getattr(keras_resnet, model)(input_shape=(size, size, 3))))
     random = np.random.default_rng(0)
-    pictures = np.stack([smooth(random, size, size) for _ in range(24)])
+    pixels = np.stack([smooth(random, size, size) for _ in range(24)])
     names = source.dataset_info.class_names
-    images = Images(pictures, np.zeros(len(pictures), "int32"))
-    facts = DatasetInfo("pictures", names, (size, size), {"train": len(pictures)}, MEAN, STD)
+    images = Images(pixels, np.zeros(len(pixels), "int32"))
+    info = DatasetInfo("images", names, (size, size), {"train": len(pixels)}, MEAN, STD)
 
     def turn():
         saved_model.export(source, pathlib.Path(folder, "saved_model"))
@@ -255,8 +255,8 @@ def write_exports(model: str, size: int, folder: str) -> Turn:
             source,
             pathlib.Path(folder, "tflite"),
             variants=("float32", "int8"),
-            dataset=Dataset(facts, {"train": images}.__getitem__),
-            calibration_images=len(pictures),
+            dataset=Dataset(info, {"train": images}.__getitem__),
+            calibration_images=len(pixels),
         )
         return 1
 
@@ -264,7 +264,7 @@ def write_exports(model: str, size: int, folder: str) -> Turn:
 
 
 def pixels(size: int):
-    """One random image u8[1,H,W,3]."""
+    """Return one random image u8[1,H,W,3]."""
     import numpy as np
 
     return np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype("uint8")
@@ -284,7 +284,7 @@ def saved_model(folder: str, size: int) -> Turn:
 
 
 def lite(folder: str, size: int, variant: str) -> Turn:
-    """A call of LiteRT on as many threads as there are cores."""
+    """A call of LiteRT with one thread per core."""
     from ai_edge_litert.interpreter import Interpreter
 
     (path,) = pathlib.Path(folder, "tflite").glob(f"*_{variant}.tflite")
@@ -299,7 +299,7 @@ def lite(folder: str, size: int, variant: str) -> Turn:
 
 
 def keras_call(library: str, model: str, size: int) -> Turn:
-    """`model(image)`, layer by layer, as tutorials predict."""
+    """A call of `model(image)`, layer by layer, as in tutorials."""
     import keras
 
     network = keras_network(library, model, size, "float32")
@@ -312,16 +312,16 @@ def keras_call(library: str, model: str, size: int) -> Turn:
     return turn
 
 
-# Start-up and memory: each turn in a process in which nothing ran before
+# Start-up and memory: each turn in a new process
 
 
 def importing(module: str, after: Sequence[str] = (), attribute: str | None = None) -> Turn:
-    """Import a module, and use one of its names.
+    """Import a module and access one of its attributes.
 
     Args:
         module: its name.
         after: modules that are imported before the turn.
-        attribute: what is used of it.
+        attribute: the attribute, if any.
     """
     import importlib
 
@@ -329,16 +329,16 @@ def importing(module: str, after: Sequence[str] = (), attribute: str | None = No
         importlib.import_module(name)
 
     def turn():
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
         if attribute:
-            getattr(found, attribute)
+            getattr(imported, attribute)
         return 1
 
     return turn
 
 
 def building(library: str, model: str, step_batch: int = 0) -> Turn:
-    """Build a network after everything was imported, and with `step_batch` images take the first training step."""
+    """Build a network after all imports; if `step_batch` is set, run a training step on that many images."""
     import keras
 
     import keras_resnet
@@ -356,7 +356,7 @@ def building(library: str, model: str, step_batch: int = 0) -> Turn:
 
 
 def training_memory(**options) -> Turn:
-    """Three training steps, with the options of `keras_training`; what counts is the memory that they take."""
+    """Three training steps with the options of `keras_training`, to measure their memory."""
     step = keras_training(**options)
 
     def turn():
@@ -369,17 +369,17 @@ def training_memory(**options) -> Turn:
 
 
 def pipeline(dataset: str, data_dir: str | None, batch_size: int) -> Turn:
-    """One batch of the training view of section 4.2."""
+    """One batch of the training pipeline of section 4.2."""
     from keras_resnet.data import pipeline as batches
     from keras_resnet.data import sources
     from keras_resnet.data.transforms import TrainTransform
 
-    found = sources.load(dataset, data_dir)
-    view = TrainTransform(found.dataset_info.image_size, (125.0, 123.0, 114.0), (63.0, 62.0, 67.0))
-    made = batches.train(found, batch_size, view).as_numpy_iterator()
+    loaded = sources.load(dataset, data_dir)
+    transform = TrainTransform(loaded.info.image_size, (125.0, 123.0, 114.0), (63.0, 62.0, 67.0))
+    iterator = batches.train(loaded, batch_size, transform).as_numpy_iterator()
 
     def turn():
-        next(made)
+        next(iterator)
         return batch_size
 
     return turn
@@ -388,17 +388,16 @@ def pipeline(dataset: str, data_dir: str | None, batch_size: int) -> Turn:
 def whole_run(
     preset: str, dataset: str, data_dir: str | None, batch_size: int, steps: int, eval_images: int, dtype: str
 ) -> Turn:
-    """`keras-resnet train` between two evaluations: steps, checkpoints, one evaluation and all that is written.
+    """`keras-resnet train` between two evaluations: steps, checkpoints, one evaluation and all output files.
 
-    The turn starts a run of its own of which it counts the time from the line of its first evaluation to that of its
-    second one.
+    The turn starts a run and measures the time between the log lines of its first and second evaluation.
 
     Args:
         preset: the preset.
         dataset: the data set.
         data_dir: folder of prepared tensorflow-datasets.
-        batch_size: images in a step.
-        steps: steps between evaluations; there are two checkpoints among them.
+        batch_size: images per step.
+        steps: steps between evaluations, with two checkpoints.
         eval_images: test images of an evaluation.
         dtype: dtype policy.
     """
@@ -435,6 +434,6 @@ def whole_run(
 
 
 def _child_seconds(process: int) -> float:
-    """Seconds of processor time of a running process."""
+    """Return the processor seconds of a running process."""
     fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

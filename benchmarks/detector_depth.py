@@ -1,9 +1,9 @@
-"""What depth brings a detector: ResNet-50, and the same network with residual blocks left out, by one short schedule.
+"""Effect of depth on a detector: ResNet-50 and the same network with blocks removed, on one short schedule.
 
     python benchmarks/detector_depth.py --data=BCCD --weights=imagenet --workdir=runs/depth --steps=300
 
-All start from the same ImageNet weights; the shorter ones keep the first blocks of a stage. A residual network bears
-the loss of blocks well (Veit et al., 2016), which a plain one would not. Each is evaluated on the split `val`.
+All start from the same ImageNet weights; the shorter networks keep the first blocks of each stage. Residual networks
+tolerate the removal of blocks (Veit et al., 2016), plain networks do not. Each is evaluated on the split `val`.
 """
 
 import dataclasses
@@ -13,20 +13,20 @@ import pathlib
 import keras
 from absl import app, flags
 
-from keras_resnet.classification.run import MODELS
 from keras_resnet.cli import main as cli
 from keras_resnet.detection import train as detection
 from keras_resnet.detection.config import PRESETS
 from keras_resnet.detection.data import sources
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.models.architectures import ARCHITECTURES
+from keras_resnet.models.resnet import ResNet50
 from keras_resnet.training import finetuning
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of BCCD in VOC's layout.", required=True)
 flags.DEFINE_string("weights", "imagenet", "Name or file of ResNet-50's ImageNet weights.")
 flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
-flags.DEFINE_integer("steps", 300, "Training steps; the rate is divided by 10 at three quarters.")
+flags.DEFINE_integer("steps", 300, "Training steps; the learning rate is divided by 10 at three quarters.")
 
 BLOCKS = ((3, 4, 6, 3), (3, 4, 1, 1), (1, 1, 1, 1))
 
@@ -34,9 +34,11 @@ BLOCKS = ((3, 4, 6, 3), (3, 4, 1, 1), (1, 1, 1, 1))
 def main(_):
     dataset = sources.load(f"folder:{FLAGS.data}")
     path, info = finetuning.find(FLAGS.weights, "resnet50")
-    known = info.normalization
-    dataset = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, mean=known.mean, std=known.std))
-    classifier = MODELS["resnet50"]()
+    normalization = info.normalization
+    dataset = dataclasses.replace(
+        dataset, info=dataclasses.replace(dataset.info, mean=normalization.mean, std=normalization.std)
+    )
+    classifier = ResNet50()
     finetuning.initialize(classifier, path, info)
     config = dataclasses.replace(
         PRESETS["bccd_resnet50"],
@@ -61,7 +63,7 @@ def main(_):
         cells = " | ".join(f"{value:.2f}" for value in averages)
         rows.append(f"| {', '.join(map(str, blocks))} | {depth} | {model.count_params():,} | {cells} |")
     print(f"\n{FLAGS.steps} steps each\n")
-    print(f"| blocks a stage | layers | parameters | mAP@.5 | {' | '.join(dataset.info.class_names)} |")
+    print(f"| blocks per stage | layers | parameters | mAP@.5 | {' | '.join(dataset.info.class_names)} |")
     print("|---|---:|---:|" + "---:|" * (1 + len(dataset.info.class_names)))
     print("\n".join(rows))
 

@@ -1,9 +1,9 @@
-"""How long a detector takes for a picture, and its memory: the exported SavedModel and the TFLite file.
+"""Measure the latency and memory of a detector on one image: the exported SavedModel and the TFLite file.
 
     python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640
 
-Each is measured in a process of its own. The time of the processor, over all cores, stands beside the time of the
-clock: on a busy machine the latter says little.
+Each is measured in a separate process, by wall time and by processor time over all cores: on a busy machine, wall time
+says little.
 """
 
 import multiprocessing
@@ -18,8 +18,8 @@ from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("backbone", "resnet50", "Network.")
-flags.DEFINE_list("size", ["480", "640"], "Height and width of the picture in pixels, multiples of 16.")
-flags.DEFINE_integer("proposals", 300, "Regions that are classified.")
+flags.DEFINE_list("size", ["480", "640"], "Height and width of the image in pixels, multiples of 16.")
+flags.DEFINE_integer("proposals", 300, "Proposals that are classified.")
 flags.DEFINE_integer("classes", 20, "Object classes.")
 flags.DEFINE_enum("roi_pooling", "max", ["max", "align"], "RoI pooling.")
 flags.DEFINE_integer("rounds", 5, "Timed calls of each.")
@@ -40,7 +40,7 @@ def tflite(path, image):
 
 
 def measure(load, path, image, rounds):
-    """Seconds by the clock and of the processor for each call, and the peak memory of the process in GiB."""
+    """Return wall and processor seconds of each call, and the peak memory of the process in GiB."""
     call = load(path, image)
     call()
     clock, processor = [], []
@@ -49,7 +49,7 @@ def measure(load, path, image, rounds):
         call()
         clock.append(time.perf_counter() - start[0])
         processor.append(time.process_time() - start[1])
-    # Not `getrusage`, which counts what the parent had before this program was loaded.
+    # `getrusage` would include the memory of the parent before this program was loaded.
     status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
     return clock, processor, int(status["VmHWM"].split()[0]) / 2**20
 
@@ -62,20 +62,20 @@ def main(_):
     size = tuple(map(int, FLAGS.size))
     options = {"post_nms_topk_test": FLAGS.proposals, "roi_pooling": FLAGS.roi_pooling, "policy": "float32"}
     model = faster_rcnn(FLAGS.backbone, FLAGS.classes, **options)
-    view = DetectionTransform(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+    transform = DetectionTransform(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype("uint8")
     with tempfile.TemporaryDirectory() as folder:
         names = tuple(map(str, range(FLAGS.classes)))
-        version = detection.export(model, pathlib.Path(folder, "versions"), view, names)
+        version = detection.export(model, pathlib.Path(folder, "versions"), transform, names)
         paths = {saved_model: str(version), tflite: str(pathlib.Path(folder, "model.tflite"))}
-        detection.export_tflite(model, paths[tflite], view, size)
-        print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} regions, {FLAGS.roi_pooling}:")
+        detection.export_tflite(model, paths[tflite], transform, size)
+        print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} proposals, {FLAGS.roi_pooling}:")
         for load, path in paths.items():
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 clock, processor, peak = pool.apply(measure, (load, path, image, FLAGS.rounds))
             print(
                 f"{load.__name__}: median {np.median(clock):.2f} s ({min(clock):.2f}-{max(clock):.2f}), "
-                f"of the processor {np.median(processor):.2f} s; peak memory {peak:.2f} GiB",
+                f"processor {np.median(processor):.2f} s; peak memory {peak:.2f} GiB",
                 flush=True,
             )
 

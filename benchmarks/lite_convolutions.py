@@ -1,8 +1,8 @@
-"""How fast LiteRT computes each convolution of a network by itself, in float32, beside the largest matrix product.
+"""Measure each convolution of a network in isolation in LiteRT, compared with the largest matrix product.
 
     python benchmarks/lite_convolutions.py --model=ResNet50 --size=224
 
-The sum over the convolutions is what a float32 TFLite file can take at best; what it takes beyond is everything else.
+All in float32. The sum over the convolutions is a lower bound for a float32 TFLite file; the rest is other operations.
 """
 
 import collections
@@ -21,11 +21,11 @@ from keras_resnet.cli import main as cli
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "ResNet50", "Constructor of the network.")
 flags.DEFINE_integer("size", 224, "Side of the images in pixels.", lower_bound=8)
-flags.DEFINE_integer("rounds", 20, "How often each is timed.", lower_bound=1)
+flags.DEFINE_integer("rounds", 20, "Timed calls of each.", lower_bound=1)
 
 
 def convolution(shape: tuple[int, int, int], kernel: tuple[int, ...], stride: int):
-    """One convolution without padding of one image [H,W,C] as a TFLite file; returns the call that computes it."""
+    """Return a function that computes one convolution without padding of an image [H,W,C] from a TFLite file."""
     import numpy as np
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
@@ -52,7 +52,7 @@ def main(_):
     counts, operations = collections.Counter(), {}
     for layer in network.layers:
         if isinstance(layer, keras.layers.Conv2D):
-            # Padded maps where the layer pads: the few operations on zeros are part of the work.
+            # Use padded maps if the layer pads: the few operations on zeros are part of the work.
             height, width, channels = layer.input.shape[1:]
             pad = layer.kernel.shape[0] - 1 if layer.padding == "same" else 0
             key = (height + pad, width + pad, channels), tuple(layer.kernel.shape), layer.strides[0]
@@ -65,7 +65,7 @@ def main(_):
 
     print(", ".join(f"{name} {value}" for name, value in machine.describe().items()))
     print(f"largest matrix product: {largest / 1e9:.0f} GFLOP/s\n")
-    print("| input | kernel | stride | how often | ms of all | GFLOP/s | of the matrix product |")
+    print("| input | kernel | stride | count | total ms | GFLOP/s | of the matrix product |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for key, count in counts.items():
         shape, kernel, stride = key

@@ -1,4 +1,4 @@
-"""The machine and the versions that figures were measured with."""
+"""Describe the machine and the versions of a measurement."""
 
 import datetime
 import importlib.metadata
@@ -10,7 +10,7 @@ PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "timm", "ai
 
 
 def describe() -> dict[str, str]:
-    """DatasetInfo by name: date, processor, cores, load, and the versions that are installed."""
+    """Return the date, processor, cores, load and installed versions by name."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -1,8 +1,8 @@
-"""What a ReLU of a residual map costs in float32 and in bfloat16, and what its bits allow.
+"""Measure a ReLU of a residual activation map in float32 and bfloat16, and as an integer maximum.
 
     python benchmarks/relu.py --shape=16,56,56,256
 
-The maximum of the bits as 16-bit integers and 0 is the same for all numbers; NaNs with a sign become 0 by it.
+The maximum of 0 and the bits as 16-bit integers is the same for all numbers, but turns NaNs with a sign bit into 0.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("shape", ["16", "56", "56", "256"], "Shape of the map.")
-flags.DEFINE_integer("rounds", 10, "How often each is timed.", lower_bound=1)
+flags.DEFINE_integer("rounds", 10, "Timed calls of each.", lower_bound=1)
 
 
 def main(_):

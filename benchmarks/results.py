@@ -1,4 +1,4 @@
-"""Medians, spreads and ratios of what was measured, as Markdown, JSON and a picture."""
+"""Medians, ranges and ratios of measurements, as Markdown, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from benchmarks.alternating import Contender, Turns
 
 TICK = 0.01
-"""Seconds of processor time are counted in such steps, and a short turn may have taken none."""
+"""Resolution of processor time in seconds; a short turn may measure 0."""
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """The median, and the smallest and the largest value in brackets."""
+    """Return the median, with the smallest and largest value in parentheses."""
     median = statistics.median(values)
     if len(values) == 1:
         return f"{median:.{digits}f}"
@@ -23,22 +23,22 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def ratios(first: Sequence[float], second: Sequence[float]) -> tuple[float, list[float]]:
-    """The ratio of the medians, and that of each round."""
+    """Return the ratio of the medians, and the ratio of each round."""
     each = [a / b for a, b in zip(first, second, strict=True)]
     return statistics.median(first) / statistics.median(second), each
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A contender and what it reached.
+    """The results of one contender.
 
     Attributes:
-        name: of the contender.
-        values: of each round by the clock, in the table's unit.
-        processor: the same by processor time of all cores together.
-        rate: operations a second by the clock, where they are known.
-        share: that over the largest matrix product of the same dtype.
-        peak_mib: largest memory of the process.
+        name: name of the contender.
+        values: value of each round by wall time, in the table's unit.
+        processor: the same by processor time of all cores.
+        rate: operations per second of wall time, if known.
+        share: `rate` over that of the largest matrix product of the same dtype.
+        peak_mib: peak memory of the process.
         is_limit: whether it is a matrix product.
         error: why it was not measured.
     """
@@ -58,10 +58,10 @@ class Table:
     """The rows of one subject.
 
     Attributes:
-        kind: of the subject.
+        kind: kind of the subject.
         title: heading.
         unit: "images/s", "ms", "s" or "MiB".
-        rows: the first one is ours.
+        rows: the first one is this package's.
     """
 
     kind: str
@@ -70,41 +70,41 @@ class Table:
     rows: list[Row]
 
     @classmethod
-    def of(cls, kind: str, title: str, unit: str, contenders: Sequence[Contender], found: Mapping[str, Turns]) -> Table:
-        """Make a table of what was measured."""
+    def of(cls, kind: str, title: str, unit: str, contenders: Sequence[Contender], turns: Mapping[str, Turns]) -> Table:
+        """Return the table of measurements."""
         products: dict[str, list[float]] = {}
         for contender in contenders:
-            if contender.is_limit and not found[contender.name].error:
-                products.setdefault(contender.dtype, []).append(_rate(contender, found[contender.name]))
+            if contender.is_limit and not turns[contender.name].error:
+                products.setdefault(contender.dtype, []).append(_rate(contender, turns[contender.name]))
         rows = []
         for contender in contenders:
-            turns = found[contender.name]
-            if turns.error:
-                rows.append(Row(contender.name, [], [], is_limit=contender.is_limit, error=turns.error))
+            measured = turns[contender.name]
+            if measured.error:
+                rows.append(Row(contender.name, [], [], is_limit=contender.is_limit, error=measured.error))
                 continue
-            rate = _rate(contender, turns) if contender.operations else None
+            rate = _rate(contender, measured) if contender.operations else None
             largest = max(products.get(contender.dtype, [0.0]))
             rows.append(
                 Row(
                     contender.name,
-                    _values(unit, turns, turns.seconds),
-                    _values(unit, turns, turns.processor),
+                    _values(unit, measured, measured.seconds),
+                    _values(unit, measured, measured.processor),
                     rate,
                     rate / largest if rate and largest else None,
-                    max(turns.peak_mib),
+                    max(measured.peak_mib),
                     contender.is_limit,
                 )
             )
         return cls(kind, title, unit, rows)
 
     def markdown(self) -> str:
-        """The table; matrix products stand below it, since their images/s mean nothing."""
+        """Return the table; matrix products have no values, because images/s do not apply to them."""
         first = self.rows[0]
         lines = [
             f"### {self.title}",
             "",
-            f"| | {self.unit}, median (range) | first row over this (by round) | by processor time | GFLOP/s "
-            "| of the matrix product | peak MiB |",
+            f"| | {self.unit}, median (range) | first row / this row (per round) | by processor time | GFLOP/s "
+            "| of matrix product | peak MiB |",
             "|---|---:|---:|---:|---:|---:|---:|",
         ]
         for row in self.rows:
@@ -127,7 +127,7 @@ class Table:
         return "\n".join(lines)
 
     def to_dict(self) -> dict:
-        """The table in JSON's types, with the ratios."""
+        """Return the table as JSON types, with the ratios."""
         rows = []
         for row in self.rows:
             values = dataclasses.asdict(row)
@@ -138,31 +138,31 @@ class Table:
 
 
 def _rate(contender: Contender, turns: Turns) -> float:
-    """Operations a second: the median over the rounds."""
+    """Return operations per second, the median over the rounds."""
     each = [amount / seconds for amount, seconds in zip(turns.amounts, turns.seconds, strict=True)]
     return contender.operations * statistics.median(each)
 
 
 def _values(unit: str, turns: Turns, seconds: Sequence[float]) -> list[float]:
-    """What was measured in each round, in the table's unit."""
+    """Return the value of each round in the table's unit."""
     if unit == "MiB":
         return list(turns.peak_mib)
     if unit == "images/s":
-        return [amount / max(one, TICK) for amount, one in zip(turns.amounts, seconds, strict=True)]
+        return [amount / max(spent, TICK) for amount, spent in zip(turns.amounts, seconds, strict=True)]
     return [
-        max(one, TICK if seconds is turns.processor else 0.0) / amount * {"ms": 1e3, "s": 1.0}[unit]
-        for amount, one in zip(turns.amounts, seconds, strict=True)
+        max(spent, TICK if seconds is turns.processor else 0.0) / amount * {"ms": 1e3, "s": 1.0}[unit]
+        for amount, spent in zip(turns.amounts, seconds, strict=True)
     ]
 
 
 def _digits(values: Sequence[float]) -> int:
-    """Digits behind the point for three that count."""
+    """Return the decimals for three significant digits."""
     median = statistics.median(values)
     return max(0, 2 - math.floor(math.log10(median))) if median > 0 else 0
 
 
 def plot(tables: Sequence[Table], path: pathlib.Path) -> None:
-    """Draw the medians of each table as bars, with lines from the smallest to the largest round."""
+    """Plot the medians of each table as bars, with error bars from the smallest to the largest round."""
     from matplotlib import pyplot
 
     shown = [(table, [row for row in table.rows if row.values and not row.is_limit]) for table in tables]

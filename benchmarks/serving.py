@@ -1,10 +1,10 @@
-"""Latency of exported SavedModels with batch norms folded and unfolded, in alternating rounds.
+"""Measure the latency of SavedModels with folded and unfolded batch norm, in alternating rounds.
 
     python benchmarks/serving.py                                 # ResNet50, batches of 1 and 32
     python benchmarks/serving.py --model=ResNet20 --batches=1 --rounds=3
 
-Both SavedModels are exported in a process of their own and run here by TensorFlow's C API, without Keras. Each round
-runs both, in turns which goes first; reported are the medians, the range, and the median of the rounds' ratios.
+Both SavedModels are exported in a separate process and run here by TensorFlow's C API, without Keras. Each round runs
+both, in alternating order; the output is medians, ranges, and the median of the per-round ratios.
 """
 
 import argparse
@@ -57,9 +57,9 @@ def compare(models: dict[str, Model], side: int, batch: int, rounds: int, second
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ResNet50", help="Constructor of the network.")
-    parser.add_argument("--batches", default="1,32", help="Images in a request.")
+    parser.add_argument("--batches", default="1,32", help="Images per request.")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=1.0, help="How long one of them runs in a round.")
+    parser.add_argument("--seconds", type=float, default=1.0, help="Least seconds of each in a round.")
     parser.add_argument("--export", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.export:
@@ -72,7 +72,7 @@ def main() -> None:
     import keras_resnet
 
     side = {"imagenet": 224, "cifar": 32}[keras_resnet.ARCHITECTURES[arguments.model].stem]
-    print(f"{arguments.model}, milliseconds a request: median (range) of {arguments.rounds} rounds")
+    print(f"{arguments.model}, milliseconds per request: median (range) of {arguments.rounds} rounds")
     print("| batch | folded | unfolded | folded / unfolded, median of ratios | max. difference |")
     print("|---:|---:|---:|---:|---:|")
     for batch in map(int, arguments.batches.split(",")):

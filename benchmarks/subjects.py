@@ -1,4 +1,4 @@
-"""What is compared with what: tables of contenders, of which the others are measured against the first."""
+"""The comparisons: tables of contenders, each compared with the first."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Subject:
     """One table.
 
     Attributes:
-        kind: what `--only` names.
+        kind: name for `--only`.
         title: heading.
-        unit: "images/s", where more is better, or "ms", "s" or "MiB".
-        contenders: the first one is ours.
-        rounds: rounds where they differ from the command's.
-        prepare: what is run once, before the others are set up.
+        unit: "images/s" (higher is better), "ms", "s" or "MiB".
+        contenders: the first one is this package's.
+        rounds: number of rounds, if it differs from the command's.
+        prepare: a contender that runs once, before the others are set up.
     """
 
     kind: str
@@ -30,13 +30,13 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """What the command's flags say.
+class Settings:
+    """The flags of the command.
 
     Attributes:
         device: "cpu" or "gpu".
-        quick: tiny images and batches: whether everything runs, not how fast.
-        dataset: of the whole run.
+        quick: tiny images and batches, for a smoke run.
+        dataset: data set of the whole run.
         data_dir: folder of prepared tensorflow-datasets.
         folder: an empty folder for exports.
     """
@@ -48,33 +48,33 @@ class EvalConfig:
     folder: str = ""
 
     def size(self, side: int) -> int:
-        """The side of the images."""
+        """Return the side of the images in pixels."""
         return min(side, 32) if self.quick else side
 
     def count(self, number: int) -> int:
-        """A batch size or a number of steps."""
+        """Return a batch size or a number of steps."""
         return 2 if self.quick else number
 
 
 DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-"""What is computed in -> dtype policy."""
+"""Dtype -> dtype policy."""
 
 JAX = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 def operations(model: str, size: int, work: str = "inference", **options) -> float:
-    """Floating-point operations for one image: two a multiply-add, and three times as many in a training step."""
+    """Return floating-point operations per image: two per multiply-add, and three times as many in a training step."""
     from keras_resnet import ARCHITECTURES
 
     passes = {"inference": 1, "training": 3}[work]
     return 2.0 * passes * ARCHITECTURES[model].multiply_adds(input_size=size, **options)
 
 
-def limits(plan: EvalConfig, dtype: str) -> list[Contender]:
-    """The largest matrix products of both libraries."""
-    device = "cuda" if plan.device == "gpu" else "cpu"
-    side = 64 if plan.quick else 4096 if device == "cpu" else 8192
+def limits(settings: Settings, dtype: str) -> list[Contender]:
+    """Return the matrix products of both libraries, the limit of the machine."""
+    device = "cuda" if settings.device == "gpu" else "cpu"
+    side = 64 if settings.quick else 4096 if device == "cpu" else 8192
     return [
         Contender(
             f"{library} matrix product {dtype}",
@@ -90,14 +90,14 @@ def limits(plan: EvalConfig, dtype: str) -> list[Contender]:
 
 
 def networks(
-    plan: EvalConfig, work: str, model: str, batch_size: int, size: int, dtype: str, libraries: Sequence[str]
+    settings: Settings, work: str, model: str, batch_size: int, size: int, dtype: str, libraries: Sequence[str]
 ) -> list[Contender]:
-    """The same network in several libraries, training or predicting.
+    """Return contenders for the same network in several libraries, in training or inference.
 
     Args:
-        plan: the flags.
+        settings: the flags.
         work: "training" or "inference".
-        model: constructor.
+        model: name of the constructor.
         batch_size: images in a batch.
         size: side of the images in pixels.
         dtype: "float32" or "bfloat16".
@@ -106,11 +106,11 @@ def networks(
     """
     common = {
         "model": model,
-        "batch_size": plan.count(batch_size),
-        "size": plan.size(size),
+        "batch_size": settings.count(batch_size),
+        "size": settings.size(size),
         "dtype": DTYPES[dtype],
     }
-    device = "cuda" if plan.device == "gpu" else "cpu"
+    device = "cuda" if settings.device == "gpu" else "cpu"
     gpu = GPU if device == "cuda" else {}
     made = []
     for library in libraries:
@@ -128,7 +128,7 @@ def networks(
             make,
             {**common, **options},
             environment,
-            # timm's network strides in the 3x3, as torchvision's does.
+            # timm's network has its strides in the 3x3, as torchvision's.
             operations=operations(model, common["size"], work, stride_in_1x1=options.get("source") != "timm"),
             dtype=dtype,
         )
@@ -136,9 +136,9 @@ def networks(
     ]
 
 
-def training(plan: EvalConfig) -> list[Subject]:
-    """Training steps: the ImageNet network beside keras.applications, the CIFAR one beside Keras' own batch norm."""
-    gpu = plan.device == "gpu"
+def training(settings: Settings) -> list[Subject]:
+    """Training steps of the ImageNet and CIFAR networks, compared with keras.applications and Keras' batch norm."""
+    gpu = settings.device == "gpu"
     big, small = ("keras_resnet", "keras.applications"), ("keras_resnet", "keras batch norm")
     others = ("torch", "torch.compile")
     others += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
@@ -146,41 +146,41 @@ def training(plan: EvalConfig) -> list[Subject]:
     return [
         Subject(
             "training",
-            f"Training step of {model}, batch {plan.count(batch_size)}, {plan.size(size)} pixels, {dtype}",
+            f"Training step of {model}, batch {settings.count(batch_size)}, {settings.size(size)} pixels, {dtype}",
             "images/s",
-            [*networks(plan, "training", model, batch_size, size, dtype, libraries), *limits(plan, dtype)],
+            [*networks(settings, "training", model, batch_size, size, dtype, libraries), *limits(settings, dtype)],
         )
         for model, batch_size, size, libraries in cases
         for dtype in DTYPES
     ]
 
 
-def inference(plan: EvalConfig) -> list[Subject]:
-    """Inference of the ImageNet network; bfloat16 beside float32 too."""
-    gpu = plan.device == "gpu"
+def inference(settings: Settings) -> list[Subject]:
+    """Inference of the ImageNet network; bfloat16 is also compared with float32."""
+    gpu = settings.device == "gpu"
     libraries = ("keras_resnet", "keras_resnet folded", "keras.applications", "torch", "torch.compile")
     libraries += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
-    case = (plan, "inference", "ResNet50", 256 if gpu else 32, 224)
+    case = (settings, "inference", "ResNet50", 256 if gpu else 32, 224)
     return [
         Subject(
             "inference",
-            f"Inference of ResNet50, batch {plan.count(case[3])}, {plan.size(224)} pixels, {dtype}",
+            f"Inference of ResNet50, batch {settings.count(case[3])}, {settings.size(224)} pixels, {dtype}",
             "images/s",
             [
                 *networks(*case, dtype, libraries),
                 *(networks(*case, "float32", libraries[:1]) if dtype == "bfloat16" else ()),
-                *limits(plan, dtype),
+                *limits(settings, dtype),
             ],
         )
         for dtype in DTYPES
     ]
 
 
-def export(plan: EvalConfig) -> list[Subject]:
-    """One image at a time: the exported formats beside a call of the model."""
-    size = plan.size(224)
+def export(settings: Settings) -> list[Subject]:
+    """One image at a time: the exported formats compared with calling the model."""
+    size = settings.size(224)
     cost = operations("ResNet50", size)
-    made = {"folder": plan.folder, "size": size}
+    made = {"folder": settings.folder, "size": size}
     called = {"model": "ResNet50", "size": size}
     once = {"model": "ResNet50", "batch_size": 1, "size": size}
     return [
@@ -196,16 +196,16 @@ def export(plan: EvalConfig) -> list[Subject]:
                 Contender("keras_resnet model(x)", "keras_call", {"library": "keras_resnet", **called}),
                 Contender("keras.applications model(x)", "keras_call", {"library": "keras.applications", **called}),
                 Contender("torch", "torch_inference", once, operations=cost),
-                *limits(plan, "float32"),
+                *limits(settings, "float32"),
             ],
             prepare=Contender("exports", "write_exports", {"model": "ResNet50", **made}, fresh=True),
         )
     ]
 
 
-def start_up(plan: EvalConfig) -> list[Subject]:
-    """Imports, and the time until deep networks are built and take their first step."""
-    deep = "ResNet20" if plan.quick else "ResNet1202"
+def start_up(settings: Settings) -> list[Subject]:
+    """Imports, building deep networks, and running their first step."""
+    deep = "ResNet20" if settings.quick else "ResNet1202"
     imports = [
         Contender("keras_resnet after keras", "importing", {"module": "keras_resnet", "after": ["keras"]}, fresh=True),
         Contender(
@@ -222,43 +222,43 @@ def start_up(plan: EvalConfig) -> list[Subject]:
             "keras.applications", "building", {"library": "keras.applications", "model": "ResNet152"}, fresh=True
         ),
     ]
-    step = {"library": "keras_resnet", "model": deep, "step_batch": plan.count(32)}
+    step = {"library": "keras_resnet", "model": deep, "step_batch": settings.count(32)}
     first = [Contender("keras_resnet", "building", step, fresh=True)]
     return [
         Subject("start_up", "Imports", "s", imports),
-        Subject("start_up", "ResNet152 is built", "s", builds),
-        Subject("start_up", f"{deep} is built and takes its first step, batch {plan.count(32)}", "s", first, 1),
+        Subject("start_up", "Build ResNet152", "s", builds),
+        Subject("start_up", f"Build {deep} and run its first step, batch {settings.count(32)}", "s", first, 1),
     ]
 
 
-def memory(plan: EvalConfig) -> list[Subject]:
-    """The largest memory of a process that trains, with all maps kept and with blocks computed again."""
+def memory(settings: Settings) -> list[Subject]:
+    """Peak memory of a process that trains, with all activations stored and with blocks recomputed."""
     cases = [("ResNet110", 128, 32), ("ResNet50", 32, 224)]
     subjects = []
     for model, batch_size, size in cases:
-        options = {"library": "keras_resnet", "model": model, "size": plan.size(size)}
-        whole = {**options, "batch_size": plan.count(batch_size)}
+        options = {"library": "keras_resnet", "model": model, "size": settings.size(size)}
+        whole = {**options, "batch_size": settings.count(batch_size)}
         contenders = [
             Contender(name, "training_memory", {**values, "recompute": recompute}, fresh=True)
             for name, values, recompute in (
                 ("recompute", whole, True),
-                ("all maps kept", whole, False),
+                ("all activations stored", whole, False),
                 ("recompute batch 1", {**options, "batch_size": 1}, True),
-                ("all maps kept batch 1", {**options, "batch_size": 1}, False),
+                ("all activations stored batch 1", {**options, "batch_size": 1}, False),
             )
         ]
         built = Contender("built only", "building", {"library": "keras_resnet", "model": model}, fresh=True)
-        title = f"Memory of training {model}, batch {plan.count(batch_size)}, float32"
+        title = f"Memory of training {model}, batch {settings.count(batch_size)}, float32"
         subjects.append(Subject("memory", title, "MiB", [*contenders, built], 1))
     return subjects
 
 
-def whole_run(plan: EvalConfig) -> list[Subject]:
-    """A run of the command beside its training step alone and its input pipeline alone."""
-    batch_size, steps, size = plan.count(128), 4 if plan.quick else 250, 32
-    # As the preset's 10,000 images each 1,000 steps; random images are fewer.
-    eval_images = min(10 * steps, 256) if plan.dataset.startswith("synthetic") else 10 * steps
-    data = {"dataset": plan.dataset, "data_dir": plan.data_dir, "batch_size": batch_size}
+def whole_run(settings: Settings) -> list[Subject]:
+    """A run of the command compared with its training step alone and its input pipeline alone."""
+    batch_size, steps, size = settings.count(128), 4 if settings.quick else 250, 32
+    # In proportion to the preset's 10,000 images every 1,000 steps; there are fewer random images.
+    eval_images = min(10 * steps, 256) if settings.dataset.startswith("synthetic") else 10 * steps
+    data = {"dataset": settings.dataset, "data_dir": settings.data_dir, "batch_size": batch_size}
     subjects = []
     for dtype, policy in DTYPES.items():
         run = {"preset": "cifar10_resnet20", "steps": steps, "eval_images": eval_images, "dtype": policy, **data}
@@ -266,20 +266,20 @@ def whole_run(plan: EvalConfig) -> list[Subject]:
         subjects.append(
             Subject(
                 "whole_run",
-                f"ResNet20 on {plan.dataset}, batch {batch_size}, {dtype}",
+                f"ResNet20 on {settings.dataset}, batch {batch_size}, {dtype}",
                 "images/s",
                 [
                     Contender("keras-resnet train", "whole_run", run, fresh=True),
                     Contender("training step alone", "keras_training", {**step, "batch_size": batch_size}),
                     Contender("input pipeline alone", "pipeline", data),
                 ],
-                1 if plan.quick else 3,
+                1 if settings.quick else 3,
             )
         )
     return subjects
 
 
-KINDS: dict[str, Callable[[EvalConfig], list[Subject]]] = {
+KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "training": training,
     "inference": inference,
     "whole_run": whole_run,
@@ -287,7 +287,7 @@ KINDS: dict[str, Callable[[EvalConfig], list[Subject]]] = {
     "start_up": start_up,
     "memory": memory,
 }
-"""What `--only` names -> its tables."""
+"""Name for `--only` -> function that returns its tables."""
 
 ON_GPU = ("training", "inference")
-"""What `--device=gpu` measures."""
+"""Kinds that `--device=gpu` measures."""

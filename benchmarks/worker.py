@@ -1,7 +1,7 @@
-"""The process of one contender: sets it up, says that it is ready, and answers each line of its input with one turn.
+"""The process of one contender: set it up, report that it is ready, and run one turn for each line of input.
 
-Started by `alternating.Process`, not by hand. Each answer is a line of JSON: items done, seconds by the clock, seconds
-of the processor, and the largest memory of the process so far.
+Started by `alternating.Process`, not by hand. Each answer is a line of JSON: items processed, wall seconds, processor
+seconds, and the peak memory of the process so far.
 """
 
 import json
@@ -16,21 +16,21 @@ from benchmarks import contenders
 
 
 def processor_seconds() -> float:
-    """Seconds of processor time of this process and of the children that it waited for."""
+    """Return the processor seconds of this process and of the children that it waited for."""
     return sum(os.times()[:4])
 
 
 def peak_mib() -> float:
-    """The largest memory of this process so far.
+    """Return the peak memory of this process so far, in MiB.
 
-    Not `getrusage`, which counts what the parent had before this program was loaded.
+    `getrusage` would include the memory of the parent before this program was loaded.
     """
     status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 2**10
 
 
 def measured(turn, seconds: float) -> dict[str, float]:
-    """Repeat a turn until `seconds` have passed; one that measures itself is run once."""
+    """Repeat a turn until `seconds` have passed; a turn that measures itself runs once."""
     start, processor, amount = time.perf_counter(), processor_seconds(), 0.0
     while True:
         done = turn()
@@ -44,7 +44,7 @@ def measured(turn, seconds: float) -> dict[str, float]:
 
 def main() -> None:
     task = json.loads(sys.argv[1])
-    # Answers have a way of their own: libraries print what they like.
+    # Answers use a separate descriptor, because libraries print to stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

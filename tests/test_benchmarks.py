@@ -93,7 +93,7 @@ def test_times_are_of_one_item():
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_what_is_measured_can_be_called(kind, device, quick):
-    for subject in subjects.KINDS[kind](subjects.EvalConfig(device, quick, folder="exports")):
+    for subject in subjects.KINDS[kind](subjects.Settings(device, quick, folder="exports")):
         names = [contender.name for contender in subject.contenders]
         assert len(set(names)) == len(names)
         assert not subject.contenders[0].is_limit
