@@ -122,6 +122,17 @@ def _message_of(error: Exception) -> str | None:
     return graph_errors.message_of(error)
 
 
+def _verb_of(name: str, task: Task | None) -> type[Verb]:
+    if task is None:
+        return VERBS[name]
+    if name == "train":
+        return Train
+    if name not in task.verbs:
+        verbs = ", ".join(["train", *task.verbs])
+        raise InputError(f"{name} is not a verb of the task {task.name}; it has {verbs}.")
+    return task.verbs[name]
+
+
 def parse(name: str, arguments: Sequence[str]) -> tuple[Verb, Invocation] | None:
     """Parse the flags of a verb.
 
@@ -136,7 +147,7 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[Verb, Invocation] | None
         ValueError: an unknown flag or task, or a value that is not allowed.
     """
     task = task_of(arguments) if name in TASK_VERBS else None
-    verb: type[Verb] = VERBS[name] if task is None else Train if name == "train" else task.verbs[name]
+    verb = _verb_of(name, task)
     config = task.config if task and name == "train" else verb.CONFIG
     sources = [options for options in (TaskFlags if task else None, verb, config) if options]
     verb_arguments = arguments
