@@ -36,7 +36,7 @@ NOT_ON_KERAS_2 = {
     "serving/test_signatures.py::test_keras_own_export_has_stable_names_too": "about `model.export` of Keras 3",
     "serving/test_signatures.py::test_damaged_images": "its files are WebP too, which TensorFlow 2.15 does not read",
     "test_package.py::test_networks_bring_nothing_but_keras": "Keras 2 brings TensorFlow",
-    "classification/test_pretrained.py::test_what_a_file_does_not_say_is_asked_for": "Keras 2 writes no such file",
+    "classification/test_pretrained.py::test_what_a_file_does_not_define_is_required": "Keras 2 writes no such file",
     "classification/test_train.py::test_a_batch_in_parts_is_the_same_batch": "accumulate needs Keras 3",
     "training/test_optimizers.py::test_equals_the_rule_of_keras": "about an operation that is used with Keras 3",
     "training/test_optimizers.py::test_accumulated_gradients_are_averaged": "accumulate needs Keras 3",

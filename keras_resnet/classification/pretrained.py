@@ -1,15 +1,17 @@
-"""A trained network from a weights file or a name, with what a run's folder has: preprocessing, crop and classes."""
+"""Trained networks from a weights file or the name of published weights, with preprocessing, crop and classes."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import keras
 
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
+from keras_resnet.data import transforms
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError
@@ -22,21 +24,21 @@ DATASETS = {
     tuple(name for _, name in imagenet_classes()): "imagenet2012",
     published.CIFAR10_CLASSES: "cifar10",
 }
-"""Names of classes -> the data set that they are of."""
+"""Class names -> the data set that has them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Weights that nobody trained here; it has the members of a `ClassifierRun` that evaluation and export use.
+    """Weights from elsewhere; a `TrainedClassifier`, which evaluation and export treat like a run.
 
-    Its networks take RGB, whatever order the weights were trained with: the first convolution's kernels are turned, so
-    that mean and standard deviation are all that images need.
+    Its networks take RGB even if the weights were trained on BGR: the input channels of the first convolution are
+    reversed, so that images only need the mean and standard deviation.
 
     Attributes:
         weights: the file.
-        info: what travels with it.
-        model: name of the network, for a file that does not say all of it.
-        stride_in_1x1: where bottlenecks have their stride, for a file of which it is known better than it says.
+        info: preprocessing, image size and classes, which come with the file.
+        model: name of the network, for a file that does not define it completely.
+        stride_in_1x1: where bottlenecks have their stride; overrides what the file implies.
     """
 
     weights: pathlib.Path
@@ -56,13 +58,13 @@ class Pretrained:
         """Find weights by name or path.
 
         Args:
-            weights: name of published weights, downloaded where they are not yet there, or the path of a file.
-            model: name of the network, needed with a name, and for a file that does not say all of its network.
-            mode: preprocessing, a key of `normalization.MODES`, for a file that does not say it.
-            stride_in_1x1: where bottlenecks have their stride, for a file of which it is known better than it says.
+            weights: name of published weights, which are downloaded unless they are cached, or the path of a file.
+            model: name of the network; required with a name, and for a file that does not define it completely.
+            mode: preprocessing, a key of `normalization.MODES`, for a file that does not define it.
+            stride_in_1x1: where bottlenecks have their stride; overrides what the file implies.
 
         Raises:
-            ValueError: there are no such weights, they cannot be used, or do not say their preprocessing.
+            ValueError: there are no such weights, they cannot be used, or their preprocessing is unknown.
         """
         if published.is_name(weights):
             if model is None:
@@ -75,14 +77,14 @@ class Pretrained:
 
     @property
     def config(self) -> ClassifierConfig:
-        """The network, its data set and the views, as a run's configuration has them."""
+        """The network, its data set and the transforms, as in the configuration of a run."""
         info = self.info
         dataset = DATASETS.get(info.class_names, ClassifierConfig().dataset)
         return ClassifierConfig(dataset=dataset, model=info.model, image_size=info.image_size, resize=info.resize)
 
     @property
     def dataset_info(self) -> DatasetInfo:
-        """The classes, and the mean and standard deviation of what the weights were trained on."""
+        """Classes, image size, mean and standard deviation of the training data."""
         info = self.info
         size = None if info.resize else self.image_size
         return DatasetInfo(info.weights or self.weights.name, info.class_names, size, {}, self.mean, self.std)
@@ -94,28 +96,28 @@ class Pretrained:
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """What is subtracted from each RGB channel, in [0, 255]."""
+        """Mean of each RGB channel, in [0, 255]."""
         return self.info.normalization.mean
 
     @property
     def std(self) -> tuple[float, float, float]:
-        """What each RGB channel is divided by."""
+        """Standard deviation of each RGB channel."""
         return self.info.normalization.std
 
-    def eval_transform(self, mean=None, std=None) -> EvalTransform:
-        """The view that the weights were tested with; another mean and std may be given."""
+    def eval_transform(self, mean: Any = None, std: Any = None) -> EvalTransform:
+        """Return the test transform of the weights; `mean` and `std` override theirs."""
         mean, std = (self.mean, self.std) if mean is None else (mean, std)
         return EvalTransform(self.image_size, mean, std, self.info.resize, self.info.exif)
 
     def photo_transform(self) -> EvalTransform:
-        """The view of a photo of any size, also for weights whose images all had the network's size."""
-        return dataclasses.replace(self.eval_transform(), resize=self.info.resize or self.info.image_size)
+        """Return the test transform of photos of any size."""
+        return transforms.for_photos(self.eval_transform())
 
     def load(self, classifier_activation: str | None = "softmax") -> keras.Model:
-        """Build the network and load the weights: f32[B,H,W,3], RGB, normalised -> f32[B,K].
+        """Build the network and load the weights: f32[B,H,W,3], RGB, normalized -> f32[B,K].
 
         Raises:
-            ValueError: they cannot be used.
+            ValueError: the weights cannot be used.
         """
         model = convert.network(
             self.weights,
@@ -130,14 +132,15 @@ class Pretrained:
 
 
 def run_info(run: ClassifierRun) -> ModelInfo:
-    """What travels with a run's weights when they leave its folder.
+    """Return what other tools need to use a run's weights: network, preprocessing, image size and classes.
 
     Raises:
-        ValueError: the run's weights cannot leave its folder; see `can_leave`.
+        ValueError: the weights are not portable; see `is_portable`.
     """
-    if not can_leave(run):
+    if not is_portable(run):
         raise InputError(
-            "workdir must be of a run without pixel_mean and of square images; other programs cannot show images so."
+            "workdir must be of a run without pixel_mean and with square images; other tools do not support per-pixel "
+            "means or non-square inputs."
         )
     return ModelInfo(
         run.config.model,
@@ -151,6 +154,6 @@ def run_info(run: ClassifierRun) -> ModelInfo:
     )
 
 
-def can_leave(run: ClassifierRun) -> bool:
-    """Whether a `ModelInfo` can say how a run shows images: they must be square, and without a mean of each pixel."""
+def is_portable(run: ClassifierRun) -> bool:
+    """Return whether a `ModelInfo` can describe a run's preprocessing: square images without a mean of each pixel."""
     return not run.config.pixel_mean and run.image_size[0] == run.image_size[1]

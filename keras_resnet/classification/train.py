@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_resnet import compat, files
 from keras_resnet.classification.config import ClassifierConfig
-from keras_resnet.classification.pretrained import can_leave, run_info
+from keras_resnet.classification.pretrained import is_portable, run_info
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import pipeline, sources, statistics
 from keras_resnet.data.dataset import Dataset
@@ -201,7 +201,7 @@ def _fit(model: keras.Model, dataset: Dataset, run: ClassifierRun) -> Classifier
         stateful=_rate_callbacks(config, rate),
         average=_average(model, config),
         accumulate=config.accumulate,
-        info=run_info(run) if can_leave(run) else None,
+        info=run_info(run) if is_portable(run) else None,
         log=loop.headline(
             model,
             run,

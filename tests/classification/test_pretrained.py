@@ -1,4 +1,4 @@
-"""Weights as a source of a trained network: what travels with them reaches every verb."""
+"""Published weights and weights files with their preprocessing, in the API and on the command line."""
 
 import dataclasses
 import os
@@ -30,7 +30,7 @@ def net(**options):
 
 @pytest.fixture(scope="module")
 def caffe(tmp_path_factory):
-    """A file that says everything, and the network that it was saved from."""
+    """A complete file, and the network that it was saved from."""
     path = tmp_path_factory.mktemp("caffe") / "a.weights.h5"
     keras.utils.set_random_seed(1)
     model = net()
@@ -40,7 +40,7 @@ def caffe(tmp_path_factory):
     return path, model
 
 
-def test_a_file_that_says_everything(caffe, random):
+def test_a_complete_file(caffe, random):
     path, model = caffe
     source = Pretrained.open(path)
     assert source.dataset_info.class_names == ("cat", "dog", "horse", "ship")
@@ -54,12 +54,12 @@ def test_a_file_that_says_everything(caffe, random):
     np.testing.assert_allclose(source.load().predict_on_batch(view.batch(pixels)), expected, atol=1e-5)
     logits = source.load(classifier_activation=None).predict_on_batch(view.batch(pixels))
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), expected, atol=1e-5)
-    # A network that is built by hand takes what the weights were trained with.
+    # A network built by hand takes the preprocessing that the weights were trained with.
     by_hand = net(weights=path).predict_on_batch(keras_resnet.preprocess_input(pixels))
     np.testing.assert_allclose(by_hand, expected, atol=1e-6)
 
 
-def test_the_members_of_a_workdir(caffe):
+def test_it_has_the_members_of_a_run(caffe):
     for member in ("load", "eval_transform", "photo_transform", "mean", "std", "image_size", "dataset_info", "config"):
         assert hasattr(Pretrained.open(caffe[0]), member)
         assert hasattr(ClassifierRun, member) or member in ClassifierRun.__dataclass_fields__
@@ -73,7 +73,7 @@ def test_photos_of_any_size_for_weights_of_one_size(tmp_path):
     assert source.dataset_info.class_names == tuple("0123456789")
 
 
-def test_what_a_file_does_not_say_is_asked_for(tmp_path):
+def test_what_a_file_does_not_define_is_required(tmp_path):
     path = tmp_path / "a.weights.h5"
     weights.save(keras_resnet.ResNet20(), path)
     with pytest.raises(ValueError, match="it does not state its preprocessing; pass one of caffe, torch, tf"):
@@ -130,38 +130,44 @@ def test_predict_and_convert(caffe, tmp_path, capsys):
 def test_mistakes(caffe, tmp_path, capsys):
     path, _ = caffe
     for arguments, message in [
-        (["predict", "--workdir=a", "--weights=b", "c"], "workdir or weights must be given, .*; both were."),
-        (["predict", "--workdir=a", "--model=b", "c"], "model and preprocessing go with weights"),
+        (
+            ["predict", "--workdir=a", "--weights=b", "c"],
+            "one of --workdir=FOLDER and --weights=NAME.FILE must be given; got both",
+        ),
+        (
+            ["predict", "--workdir=a", "--model=b", "c"],
+            "model and preprocessing are flags of --weights; a workdir has its own",
+        ),
         (["predict", "--weights=/no/such", "c"], "there is no file '/no/such'"),
         (["predict", "--weights=imagenet", "c"], "model must be given with weights 'imagenet': one of resnet50"),
         (["predict", "--weights=imagenet", "--model=resnet20", "c"], "weights must be one of 'cifar10_akamaster'"),
-        (["convert", "a"], "convert needs two arguments, IN and OUT; got 1"),
+        (["convert", "a"], "convert requires two arguments, IN and OUT; got 1"),
         (["convert", "/no/such", tmp_path / "b.weights.h5"], "there is no file '/no/such'"),
         (["convert", path, tmp_path / "b.pth"], "out must end in .weights.h5 or .safetensors"),
     ]:
         command(*arguments, code=1)
-        said = capsys.readouterr().err
-        assert len(said.splitlines()) == 1
-        assert re.search(message, said), said
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert re.search(message, error), error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_takes_its_facts_along(tmp_path, capsys):
-    facts = DatasetInfo("own", ("a", "b"), (8, 8), {"train": 1}, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
-    run = ClassifierRun(tmp_path / "run", ClassifierConfig(), facts)
+def test_a_converted_run_keeps_its_preprocessing(tmp_path, capsys):
+    info = DatasetInfo("own", ("a", "b"), (8, 8), {"train": 1}, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    run = ClassifierRun(tmp_path / "run", ClassifierConfig(), info)
     run.create()
     weights.save(run.build(), run.weights)
     command("convert", run.path, tmp_path / "b.safetensors")
     source = Pretrained.open(tmp_path / "b.safetensors")
-    assert (source.mean, source.std, source.dataset_info.class_names) == (facts.mean, facts.std, facts.class_names)
+    assert (source.mean, source.std, source.dataset_info.class_names) == (info.mean, info.std, info.class_names)
     assert (source.image_size, source.config.model) == ((8, 8), "resnet20")
-    assert run_info(ClassifierRun(run.path, ClassifierConfig(exif=True), facts)).exif
-    wide = dataclasses.replace(facts, image_size=(8, 12))
+    assert run_info(ClassifierRun(run.path, ClassifierConfig(exif=True), info)).exif
+    wide = dataclasses.replace(info, image_size=(8, 12))
     for other in (
-        ClassifierRun(run.path, ClassifierConfig(pixel_mean=True), facts),
+        ClassifierRun(run.path, ClassifierConfig(pixel_mean=True), info),
         ClassifierRun(run.path, ClassifierConfig(), wide),
     ):
-        with pytest.raises(ValueError, match="without pixel_mean and of square images"):
+        with pytest.raises(ValueError, match="without pixel_mean and with square images"):
             run_info(other)
 
 
