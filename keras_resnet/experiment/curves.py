@@ -1,4 +1,4 @@
-"""Learning curves: training error (dashed) and test error (solid) of runs, as the paper's figures show them."""
+"""Learning curves of runs: training error (dashed) and test error (solid), as in the paper's figures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 ERRORS = {"top1_error": "training", "val_top1_error": "test"}
-"""Names of a classifier's errors in the records -> labels of their lines."""
+"""Name of an error in a classifier's records -> label of its line."""
+
+Records = Sequence[Mapping[str, Any]]
+"""The records of a run's `metrics.jsonl`."""
 
 
-def read_metrics(path: str | os.PathLike) -> list[dict]:
-    """Read a run's `metrics.jsonl`; a last line that a kill cut short is left out."""
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Read a run's `metrics.jsonl`, without an incomplete last line."""
     records = []
     for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):
@@ -21,7 +25,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict]:
 
 
 def plot(
-    runs: Mapping[str, Sequence[dict]],
+    runs: Mapping[str, Records],
     path: str | os.PathLike,
     title: str = "",
     highest: float | None = None,
@@ -29,37 +33,37 @@ def plot(
     lines: Mapping[str, str] = ERRORS,
     label: str = "top-1 error (%)",
 ) -> None:
-    """Draw the errors of runs over steps (Figures 1 and 4): training dashed, test solid, one colour a run.
+    """Plot the errors of runs over steps (Figures 1 and 4): training dashed, test solid, one color per run.
 
     Args:
-        runs: name -> the records of `read_metrics`.
-        path: the picture.
-        title: of the picture.
-        highest: upper end of the vertical axis; by default what fits.
-        lines: name in the records -> label of its line; names of test figures start with "val_".
-        label: what the lines show.
+        runs: name -> records from `read_metrics`.
+        path: the image file.
+        title: title of the plot.
+        highest: upper end of the vertical axis; by default it fits the data.
+        lines: name in the records -> label of its line; names of test results start with "val_".
+        label: label of the vertical axis.
     """
     plot_panels({title: runs}, path, highest, lines=lines, label=label)
 
 
 def plot_panels(
-    panels: Mapping[str, Mapping[str, Sequence[dict]]],
+    panels: Mapping[str, Mapping[str, Records]],
     path: str | os.PathLike,
     highest: float | None = None,
     *,
     lines: Mapping[str, str] = ERRORS,
     label: str = "top-1 error (%)",
 ) -> None:
-    """Draw the errors of groups of runs side by side with one vertical axis, as Figure 6 does.
+    """Plot the errors of groups of runs side by side with a shared vertical axis, as in Figure 6.
 
     Args:
-        panels: title -> the runs below it, as for `plot`, whose other arguments are the same.
-        path: the picture.
-        highest: upper end of the vertical axis.
+        panels: title -> the runs of the panel, as for `plot`.
+        path: the image file.
+        highest: upper end of the vertical axis; by default it fits the data.
         lines: name in the records -> label of its line.
-        label: what the lines show.
+        label: label of the vertical axis.
     """
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(7 * len(panels), 4.5), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -72,7 +76,7 @@ def plot_panels(
     figure.savefig(path, dpi=120)
 
 
-def _draw(axes, runs: Mapping[str, Sequence[dict]], lines: Mapping[str, str]) -> None:
+def _draw(axes: Any, runs: Mapping[str, Records], lines: Mapping[str, str]) -> None:
     for number, (name, records) in enumerate(runs.items()):
         prefix = f"{name}, " if len(runs) > 1 else ""
         for key, line in lines.items():
