@@ -62,6 +62,7 @@ PYTHON = [
         'train(ClassifierConfig(dataset="digits", steps=2, batch_size=4)',
         "300 steps",
     ),
+    ("digits.images / 255, digits.labels", "digits.images[:8] / 255, digits.labels[:8]", "1,198 images"),
     ("steps=20, decay_steps=(), eval_steps=10)", "steps=2, batch_size=4, decay_steps=())", "20 steps"),
     ("steps=100)", "steps=1)", "100 batches"),
 ]
@@ -78,11 +79,17 @@ NOT_EXECUTED = [
         r"keras-resnet (launch|train .*--strategy=)",
         "distribute/test_launch.py and test_strategy.py start workers; its flags are parsed",
     ),
+    (r"keras-resnet train --preset=\S+ (--download|--steps=)", "similar to docs/training.md; its flags are parsed"),
+    (r"keras-resnet train --preset=fashion_mnist_resnet20 .* --precision=", "the same"),
     (r"keras-resnet train .*bccd.*--backbone_weights=resnet50_w", "similar to docs/detection.md; its flags are parsed"),
     (r"keras-resnet reproduce ", "paper/test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",
         "similar to docs/serving.md; its flags are parsed",
+    ),
+    (
+        r"keras-resnet export --workdir=runs/bccd --format=tflite",
+        "detection/test_export.py writes one; its flags are parsed",
     ),
     (r"keras-resnet export --weights=resnet50-11ad3fa6.pth", "similar to docs/serving.md; its flags are parsed"),
     (r"keras-resnet evaluate --weights=resnet50_weights", "similar to --weights=imagenet; its flags are parsed"),
