@@ -1,4 +1,4 @@
-"""What command lines answer in one sentence: the caller's input is wrong, or a signal or another worker ended a run."""
+"""Errors that the command prints in one sentence: bad input, or a run ended by a signal or by another worker."""
 
 from __future__ import annotations
 
@@ -8,46 +8,47 @@ from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
-    """A bad argument: the message names the argument, what came and what is allowed.
+    """A bad argument; the message names the argument, what is allowed and the value.
 
-    It is a `ValueError`, so library users need not know it; command lines print it without a traceback and exit with 1.
+    It is a `ValueError`, so users of the library need not know it. The command prints it without a traceback and exits
+    with 1.
     """
 
 
 class Stopped(Exception):
-    """A run ended by a signal, after it saved a checkpoint.
+    """A run was stopped by a signal, after it saved a checkpoint.
 
     Attributes:
-        signal: the signal's number; command lines exit with 128 more.
-        step: the step that was saved.
+        signal: number of the signal; the command exits with 128 more.
+        step: step of the checkpoint.
     """
 
     def __init__(self, number: int, step: int):
         name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} at step {step}, which is saved; run the same command again to go on.")
+        super().__init__(f"stopped by {name} at step {step}; checkpoint saved. Rerun the same command to resume.")
         self.signal = number
         self.step = step
 
 
 class PeerLost(Exception):
-    """A run ended because another worker did, or was silent for too long; its newest checkpoint is as it was.
+    """A run ended because another worker did, or did not respond; its newest checkpoint is intact.
 
     Attributes:
-        code: the exit code of command lines: 75, for "try again".
+        code: exit code of the command: 75, which means "try again".
     """
 
     code = 75
 
-    def __init__(self, own: int, others: Sequence[str], reason: str):
-        who = f"worker {others[0]}" if len(others) == 1 else f"one of the workers {', '.join(others)}"
+    def __init__(self, worker: int, others: Sequence[str], reason: str):
+        lost = f"worker {others[0]}" if len(others) == 1 else f"one of the workers {', '.join(others)}"
         super().__init__(
-            f"worker {own} stops, as {who} ended or is silent; start all again to go on from the newest checkpoint "
+            f"worker {worker} stopping: lost {lost}; restart all workers to resume from the newest checkpoint "
             f"({reason.rstrip('.')})."
         )
 
 
 def did_you_mean(name: object, allowed: Iterable[object]) -> str:
-    """Return " (did you mean 'NEAREST'?)", or "" if no allowed name is near."""
+    """Return " (did you mean 'NEAREST'?)", or "" if no allowed name is similar."""
     text = str(name).lower()
     near = difflib.get_close_matches(text, [str(other) for other in allowed], n=5)
     if not near:

@@ -59,7 +59,7 @@ def test_a_signal_saves_the_step_and_the_run_resumes_bit_by_bit(step, number, un
     before = signal.getsignal(number)
     with (
         signal_at(step, number),
-        pytest.raises(errors.Stopped, match=f"stopped by {number.name} at step {step}, which is saved"),
+        pytest.raises(errors.Stopped, match=f"stopped by {number.name} at step {step}; checkpoint saved"),
     ):
         train.train(CONFIG, tmp_path)
     assert signal.getsignal(number) is before
@@ -91,7 +91,7 @@ def test_a_signal_outside_of_a_step(moment, undisturbed, tmp_path, monkeypatch):
 
     resumed = False
     monkeypatch.setattr(owner, name, send)
-    with pytest.raises(errors.Stopped, match="stopped by SIGTERM at step 10, which is saved"):
+    with pytest.raises(errors.Stopped, match="stopped by SIGTERM at step 10; checkpoint saved"):
         train.train(CONFIG, tmp_path)
     resumed = True
     run = train.train(CONFIG, tmp_path)

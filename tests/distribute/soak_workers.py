@@ -89,7 +89,7 @@ def kills(folder, times, data_dir):
         code = processes[1 - victim].wait(timeout=300)
         seconds.append(round(time.perf_counter() - start, 1))
         said = pair.said(1 - victim)
-        clear = re.search(rf"worker {1 - victim} stops, as worker {victim} \(localhost:\d+\) ended or is silent", said)
+        clear = re.search(rf"worker {1 - victim} stopping: lost worker {victim} \(localhost:\d+\)", said)
         ended += code == LOST_CODE and bool(clear) and seconds[-1] < 90
         steps_seen.append(newest_step(pair.run))
         print(f"worker {victim} killed: {code}, {seconds[-1]} s, step {steps_seen[-1]}", file=sys.stderr, flush=True)
@@ -121,7 +121,7 @@ def stops(folder, times, data_dir):
         code = processes[1 - victim].wait(timeout=600)
         seconds.append(round(time.perf_counter() - start, 1))
         processes[victim].kill()
-        ended += code == LOST_CODE and "ended or is silent" in pair.said(1 - victim) and seconds[-1] < 180
+        ended += code == LOST_CODE and "stopping: lost worker" in pair.said(1 - victim) and seconds[-1] < 180
         print(f"worker {victim} stopped: {code}, {seconds[-1]} s", file=sys.stderr, flush=True)
     return {"stops": times, "passed": ended, "seconds": seconds}
 

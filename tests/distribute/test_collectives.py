@@ -43,7 +43,7 @@ def test_two_workers(tmp_path, capfd):
         assert any(np.array_equal(value, other) for other in stored.values()), name
 
     # A signal to one of them stops both at the same step, and what follows is bit-equal.
-    assert first["stopped"].startswith("stopped by SIGTERM at step 3, which is saved")
+    assert first["stopped"].startswith("stopped by SIGTERM at step 3; checkpoint saved")
     assert_equal(stored, variables_of(ClassifierRun.open(tmp_path / "stopped")))
 
     assert first["different"] == "config must be the same on all workers; seed is 0 on worker 0, 1 on worker 1."
