@@ -49,7 +49,7 @@ def main(_):
 
     import keras_resnet
     from keras_resnet.data.dataset import Dataset, DatasetInfo, Files
-    from keras_resnet.data.transforms import EvalTransform
+    from keras_resnet.data.transforms import EvalTransform, default_resize
     from keras_resnet.evaluation import ensemble, replicas
     from keras_resnet.evaluation.dense import fully_convolutional
 
@@ -58,7 +58,8 @@ def main(_):
         files = Files(np.array(paths), np.zeros(len(paths), "int32"))
         names = tuple(map(str, range(1000)))
         dataset = Dataset(DatasetInfo("photos", names, None, {"test": len(paths)}), {"test": files}.__getitem__)
-        transform = EvalTransform((FLAGS.size,) * 2, (124.0, 117.0, 104.0), (1.0,) * 3, round(FLAGS.size * 256 / 224))
+        size = (FLAGS.size, FLAGS.size)
+        transform = EvalTransform(size, (124.0, 117.0, 104.0), (1.0,) * 3, default_resize(size))
         model = keras_resnet.ResNet50(input_shape=(FLAGS.size, FLAGS.size, 3), classifier_activation=None)
         functions = {
             dense: replicas.function(fully_convolutional(model) if dense else model) for dense in (False, True)

@@ -15,7 +15,7 @@ import keras_resnet
 from keras_resnet import compat
 from keras_resnet.cli import script
 from keras_resnet.data import pipeline, sources
-from keras_resnet.data.transforms import EvalTransform, TrainTransform
+from keras_resnet.data.transforms import EvalTransform, TrainTransform, resize_of
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
@@ -39,7 +39,7 @@ def main(_):
     size = (FLAGS.image_size, FLAGS.image_size)
     mean, std = [255 * value for value in IMAGENET_MEAN], [255 * value for value in IMAGENET_STD]
     # Section 3.4: resize the shorter side to a random length in [256, 480], crop and mirror at random, add color noise.
-    scale_range = (round(FLAGS.image_size * 256 / 224), round(FLAGS.image_size * 480 / 224))
+    scale_range = (resize_of(size), round(FLAGS.image_size * 480 / 224))
     transform = TrainTransform(size, mean, std, crop="scale", scale_range=scale_range, pca_noise=0.1)
     train = pipeline.train(dataset, FLAGS.batch_size, transform)
     eval_transform = EvalTransform(size, mean, std, resize=scale_range[0])

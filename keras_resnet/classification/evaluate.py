@@ -13,7 +13,7 @@ from keras_resnet.classification.eval_config import EvalConfig
 from keras_resnet.classification.run import ClassifierRun, TrainedClassifier, unique_names
 from keras_resnet.data import pipeline, sources, transforms
 from keras_resnet.data.dataset import Dataset
-from keras_resnet.data.transforms import EvalTransform, IdentityTransform
+from keras_resnet.data.transforms import EvalTransform, IdentityTransform, Transform
 from keras_resnet.distribute import collectives
 from keras_resnet.distribute.environment import environment
 from keras_resnet.errors import InputError
@@ -41,7 +41,7 @@ class EvalReport:
     class_names: tuple[str, ...]
     dataset: Dataset
     split: str
-    transform: EvalTransform
+    transform: Transform
     config: EvalConfig
 
     def write(self, out: str | os.PathLike, command: str) -> None:
@@ -163,17 +163,13 @@ def eval_transform(classifier: TrainedClassifier, dataset: Dataset, resize: int 
     return transform if resize is None else dataclasses.replace(transform, resize=resize)
 
 
-def _default_resize(size: Sequence[int]) -> int:
-    """The default shorter side before cropping `size`."""
-    return transforms.resize_of((max(size), max(size)))
-
-
 def _with_margin(member: ensemble.Member, protocol: str, dataset: Dataset) -> ensemble.Member:
     """The member with a resize that leaves a margin for ten crops, if the images all have another size than its own."""
     transform = member.transform
     if protocol != "ten_crop" or transform.resize or dataset.info.image_size in (None, tuple(transform.size)):
         return member
-    return dataclasses.replace(member, transform=dataclasses.replace(transform, resize=_default_resize(transform.size)))
+    resize = transforms.default_resize(transform.size)
+    return dataclasses.replace(member, transform=dataclasses.replace(transform, resize=resize))
 
 
 def _members(
@@ -227,10 +223,12 @@ def _exported_member(
     if first and size == tuple(first.image_size):
         geometry = eval_transform(first, dataset, config.resize)
     else:
-        resize = 0 if dataset.info.image_size else _default_resize(size)
+        resize = transforms.resize_of(size, images=dataset.info.image_size)
         geometry = EvalTransform(size, None, None, config.resize or resize)
     # A network that takes images of any size crops them itself.
-    transform = (EvalTransform if network.size else IdentityTransform).unnormalized(geometry)
+    transform: EvalTransform | IdentityTransform = EvalTransform.unnormalized(geometry)
+    if not network.size:
+        transform = IdentityTransform(geometry.size, geometry.resize, geometry.exif)
 
     def function(dense: bool) -> Callable:
         if dense:

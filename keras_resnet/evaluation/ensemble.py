@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset, Images
-from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.data.transforms import EvalTransform, IdentityTransform
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import protocols, replicas
@@ -40,7 +40,7 @@ class Member:
     """
 
     name: str
-    transform: EvalTransform
+    transform: EvalTransform | IdentityTransform
     function: Callable[[bool], Callable]
     class_names: tuple[str, ...] | None = None
     from_logits: bool | None = None
@@ -49,7 +49,7 @@ class Member:
 def network(
     name: str,
     load: Callable[[], keras.Model],
-    transform: EvalTransform,
+    transform: EvalTransform | IdentityTransform,
     class_names: Sequence[str] | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Member:
@@ -123,37 +123,40 @@ def evaluate(
     count = dataset.count(split)
     workers = collectives.count(strategy) if strategy else 1
     context = None
-    if strategy is not None and workers > 1:
+    if workers > 1:
         context = tf.distribute.InputContext(workers, collectives.index(strategy), strategy.num_replicas_in_sync)
-    keep = len(members) > 1
     ensemble = RunningAverage(average)
     results: dict[str, Result] = {}
     classes = None
     total = count * sum(map(len, views))
-    bar = tqdm(total=total, unit="image", disable=None if progress else True, dynamic_ncols=True)
-
-    def passes(member: Member, transforms: Sequence[EvalTransform]) -> Iterator[Scored]:
-        """Score the data set once for each transform."""
-        function = member.function(protocols.is_dense(transforms[0]))
-        for transform in transforms:
-            bar.set_description(f"{member.name} {protocol}" + (f" {transform.resize}" if len(transforms) > 1 else ""))
-            part = 1 if _sizes_differ(dataset, split, transform) else batch_size // transform.views // workers
-            size = max(part, 1) * workers
-            batches = pipeline.evaluate(dataset, size, transform, split=split, max_pixels=max_pixels, context=context)
-            scored = score(function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits)
-            yield _counted(_of_all_workers(strategy, scored, count) if context else scored, bar)
-
-    with bar:
+    with tqdm(total=total, unit="image", disable=None if progress else True, dynamic_ncols=True) as bar:
         for member, transforms in zip(members, views, strict=True):
-            outcomes, log_probabilities = _averaged(passes(member, transforms), len(transforms), average, keep)
+            function = member.function(protocols.is_dense(transforms[0]))
+
+            def passes(member=member, transforms=transforms, function=function) -> Iterator[Scored]:
+                for transform in transforms:
+                    scale = f" {transform.resize}" if len(transforms) > 1 else ""
+                    bar.set_description(f"{member.name} {protocol}{scale}")
+                    part = 1 if _sizes_differ(dataset, split, transform) else batch_size // transform.views // workers
+                    size = max(part, 1) * workers
+                    batches = pipeline.evaluate(
+                        dataset, size, transform, split=split, max_pixels=max_pixels, context=context
+                    )
+                    scored = score(
+                        function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits
+                    )
+                    yield _counted(_of_all_workers(strategy, scored, count) if context else scored, bar)
+
+            keep = len(members) > 1
+            outcomes, log_probabilities = _averaged(passes(), len(transforms), average, keep)
             if classes not in (None, outcomes.classes):
                 raise InputError(f"networks must have the same classes; {member.name} has {outcomes.classes} scores.")
             classes = outcomes.classes
             results[_unique(member.name, results)] = Result.of(outcomes)
-            if log_probabilities is not None:
+            if keep:
                 ensemble.add(log_probabilities)
                 labels = outcomes.label
-    if keep:
+    if len(members) > 1:
         results[f"ensemble of {len(members)}"] = Result.of(Outcomes.of(labels, ensemble.result()))
     return results
 
@@ -204,7 +207,7 @@ def _counted(scored: Scored, bar: tqdm) -> Scored:
         yield labels, values
 
 
-def _sizes_differ(dataset: Dataset, split: str, transform: EvalTransform) -> bool:
+def _sizes_differ(dataset: Dataset, split: str, transform: EvalTransform | IdentityTransform) -> bool:
     return None in transform.shape and not isinstance(dataset.examples(split), Images)
 
 
@@ -216,9 +219,11 @@ def _unique(name: str, names: Iterable[str]) -> str:
 
 def _check_classes(members: Sequence[Member]) -> None:
     """Raise `InputError` unless all networks whose classes are known have the same ones."""
-    known = [(member.name, member.class_names) for member in members if member.class_names is not None]
-    for name, class_names in known[1:]:
-        if class_names != known[0][1]:
-            pair = (known[0], (name, class_names))
-            first, second = (f"{name} has {len(names)} ({names[0]}, ...)" for name, names in pair)
+    known = [member for member in members if member.class_names is not None]
+    for member in known[1:]:
+        if member.class_names != known[0].class_names:
+            first, second = (
+                f"{network.name} has {len(network.class_names)} ({network.class_names[0]}, ...)"
+                for network in (known[0], member)
+            )
             raise InputError(f"networks of an ensemble must have the same classes; {first}, {second}.")

@@ -1,6 +1,6 @@
-"""Boxes: `[..., 4]` as top, left, bottom, right in continuous pixel coordinates, so that a width is right - left.
+"""Operations on boxes `[..., 4]`: top, left, bottom and right in continuous pixel coordinates (width = right - left).
 
-A box of zeros is padding. All functions are made of plain tensor operations that XLA compiles and TFLite has built in.
+A box of zeros is padding. XLA compiles all operations, and they are built-in operators of TFLite.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 LARGEST_LOG_RATIO = math.log(1000 / 16)
-"""Bound of the predicted log of a size ratio, so that no box overflows (Detectron's)."""
+"""Upper bound of the predicted log of a size ratio, so that no box overflows; the value is Detectron's."""
 
 SMALLEST_SIDE = 1e-3
 """Sides in pixels are at least this inside logarithms."""
@@ -39,12 +39,12 @@ def iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def coverage(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Return which share of each first box lies in each second one: f32[...,N,4], f32[...,M,4] -> f32[...,N,M]."""
+    """Return the fraction of each first box inside each second one: f32[...,N,4], f32[...,M,4] -> f32[...,N,M]."""
     return tf.math.divide_no_nan(intersection(first, second), area(first)[..., :, None])
 
 
 def _center(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Centre and sides, f32[...,2] each as (y, x)."""
+    """Return center and sides, f32[...,2] each as (y, x)."""
     sides = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sides, sides
 
@@ -58,7 +58,7 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.0
         weights: factors of the deltas (dy, dx, dh, dw); (10, 10, 5, 5) in the detector of Fast R-CNN.
 
     Returns:
-        f32[...,4]: the shift of the centre in sides of the anchor, and the logs of the size ratios.
+        f32[...,4]: the shift of the center in sides of the anchor, and the logs of the size ratios.
     """
     center, sides = _center(boxes)
     anchor_center, anchor_sides = _center(anchors)
@@ -74,7 +74,7 @@ def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.
     Args:
         deltas: f32[...,4] as (dy, dx, dh, dw).
         anchors: f32[...,4].
-        weights: factors that the deltas were made with.
+        weights: factors with which the deltas were encoded.
 
     Returns:
         f32[...,4].
@@ -87,7 +87,7 @@ def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.
 
 
 def clip(boxes: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:
-    """Cut boxes off at the border of their image.
+    """Clip boxes to their image.
 
     Args:
         boxes: f32[B,N,4].
@@ -106,7 +106,7 @@ def mirror(boxes: tf.Tensor, image_size: tf.Tensor, vertical: bool = False) -> t
     Args:
         boxes: f32[N,4].
         image_size: f32[2], height and width in pixels.
-        vertical: whether top and bottom change places.
+        vertical: mirror top to bottom instead.
 
     Returns:
         f32[N,4].

@@ -11,29 +11,29 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from keras_resnet.errors import InputError
-from keras_resnet.ops import graph_errors
-from keras_resnet.ops.image import resize_window
+from keras_resnet.ops import graph_errors, image
 
 MAX_PIXELS = 50_000_000
-"""Largest image that is decoded, in pixels; a header that promises more is refused."""
+"""Largest image that is decoded, in pixels; files whose header says more are refused."""
 
 WEBP = hasattr(tf.raw_ops, "DecodeWebP")
-"""Whether this TensorFlow reads WebP; that of the stack with Keras 2 does not."""
+"""Whether this TensorFlow reads WebP; the one of the Keras 2 stack does not."""
 
 FORMATS = "JPEG, PNG, GIF, BMP or WebP" if WEBP else "JPEG, PNG, GIF or BMP"
 
 
 def _head(contents: tf.Tensor, count: int = 32) -> tf.Tensor:
-    """The first bytes of a file as i32[count], zeros where it is shorter."""
+    """Return the first bytes of a file as i32[count], padded with zeros."""
     return tf.cast(tf.io.decode_raw(tf.strings.substr(contents, 0, count), tf.uint8, fixed_length=count), tf.int32)
 
 
 def _starts(head: tf.Tensor, magic: bytes, at: int = 0) -> tf.Tensor:
+    """Return whether the bytes from a position on are `magic`: bool[]."""
     return tf.reduce_all(head[at : at + len(magic)] == tf.constant(list(magic)))
 
 
 def is_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    """Whether a file, string[], begins as JPEG files do: bool[]."""
+    """Return whether a file, string[], starts as JPEG files do: bool[]."""
     return tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff"
 
 
@@ -41,49 +41,50 @@ def dimensions(contents: tf.Tensor) -> tf.Tensor:
     """Read height and width from a file's header, without decoding it.
 
     Args:
-        contents: string[], a file of one of `FORMATS`.
+        contents: string[], a file in one of `FORMATS`.
 
     Returns:
         i32[2], height and width in pixels; 0 or less where the header is damaged.
 
     Raises:
-        tf.errors.InvalidArgumentError: another format.
+        tf.errors.InvalidArgumentError: the file is in another format.
     """
-    # JPEGs first and by themselves: looking for all formats would cost them a tenth of their decoding.
+    # JPEGs apart: testing for all formats would add a tenth to the time of decoding them.
     return tf.cond(
         is_jpeg(contents), lambda: tf.image.extract_jpeg_shape(contents)[:2], lambda: _other_dimensions(contents)
     )
 
 
 def _other_dimensions(contents: tf.Tensor) -> tf.Tensor:
-    """`dimensions` of the formats other than JPEG."""
+    """Return the `dimensions` of a file in a format other than JPEG."""
     head = _head(contents)
 
-    def number(*places_from_low_to_high):
-        return tf.add_n([head[at] * 256**power for power, at in enumerate(places_from_low_to_high)])
+    def number(*places: int) -> tf.Tensor:
+        """Return the integer whose bytes, from low to high, are at these places."""
+        return tf.add_n([head[at] * 256**power for power, at in enumerate(places)])
 
-    def unknown():
+    def unknown() -> tf.Tensor:
         with tf.control_dependencies([tf.debugging.Assert(False, [f"the file is not a {FORMATS} image"])]):
             return tf.zeros([2], tf.int32)
 
-    def png():
+    def png() -> tf.Tensor:
         return tf.stack([number(23, 22, 21, 20), number(19, 18, 17, 16)])
 
-    def gif():
+    def gif() -> tf.Tensor:
         return tf.stack([number(8, 9), number(6, 7)])
 
-    def bmp():
+    def bmp() -> tf.Tensor:
         # A negative height means that the first row is the top one.
         return tf.stack([tf.abs(number(22, 23, 24, 25)), number(18, 19, 20, 21)])
 
-    def vp8x():
+    def vp8x() -> tf.Tensor:
         return 1 + tf.stack([number(27, 28, 29), number(24, 25, 26)])
 
-    def vp8l():
+    def vp8l() -> tf.Tensor:
         bits = number(21, 22, 23, 24)
         return 1 + tf.bitwise.bitwise_and(tf.stack([bits // 2**14, bits]), 2**14 - 1)
 
-    def vp8():
+    def vp8() -> tf.Tensor:
         return tf.bitwise.bitwise_and(tf.stack([number(28, 29), number(26, 27)]), 2**14 - 1)
 
     webp = _starts(head, b"RIFF") & _starts(head, b"WEBP", 8) & WEBP
@@ -101,17 +102,17 @@ def _other_dimensions(contents: tf.Tensor) -> tf.Tensor:
 
 
 def checked_dimensions(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Read height and width from a file's header and refuse what is too large or empty.
+    """Read height and width from a file's header and refuse images that are too large or empty.
 
     Args:
         contents: string[].
-        max_pixels: the largest height times width.
+        max_pixels: maximum of height times width.
 
     Returns:
         i32[2], height and width in pixels, both at least 1.
 
     Raises:
-        tf.errors.InvalidArgumentError: an unknown format, an empty image, or more than `max_pixels`.
+        tf.errors.InvalidArgumentError: the format is unknown, or the image is empty or has more than `max_pixels`.
     """
     size = dimensions(contents)
     pixels = tf.reduce_prod(tf.cast(size, tf.int64))
@@ -122,52 +123,52 @@ def checked_dimensions(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.
 
 
 def decode(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Decode an image file as RGB, after a look at its header.
+    """Decode an image file as RGB, after checking the size in its header.
 
-    Grey and palette images are expanded, CMYK is converted, alpha is dropped and not blended, 16-bit values keep their
-    high byte, of an animated GIF the first frame is taken, and EXIF orientation is ignored (see `exif_orient`).
+    Gray and palette images are expanded, CMYK is converted, alpha is dropped without blending, 16-bit values keep their
+    high byte, animated GIFs give their first frame, and EXIF orientation is ignored (see `decode_upright`).
 
     Args:
-        contents: string[], a file of one of `FORMATS`, told by its first bytes and not by a name.
-        max_pixels: the largest height times width.
+        contents: string[], a file in one of `FORMATS`, recognized by its first bytes.
+        max_pixels: maximum of height times width.
 
     Returns:
         u8[H,W,3].
 
     Raises:
-        tf.errors.InvalidArgumentError: the file is of another format, damaged, truncated or too large.
+        tf.errors.InvalidArgumentError: the file is in another format, damaged, truncated or too large.
     """
     size = checked_dimensions(contents, max_pixels)
     with tf.control_dependencies([size]):
         contents = tf.identity(contents)
 
-    def bmp():
-        # The decoder does not convert channels of this format: palette indices, RGB, or RGB with alpha.
+    def bmp() -> tf.Tensor:
+        # For this format the decoder returns the stored channels: palette indices, RGB, or RGB with alpha.
         pixels = tf.io.decode_bmp(contents)
         palette = tf.io.decode_raw(tf.strings.substr(contents, 14 + 40, 1024), tf.uint8, fixed_length=1024)
         colors = tf.reshape(palette, [256, 4])[:, 2::-1]
         indexed = tf.shape(pixels)[2] == 1
         return tf.cond(indexed, lambda: tf.gather(colors, tf.cast(pixels[:, :, 0], tf.int32)), lambda: pixels[:, :, :3])
 
-    def webp_with_alpha():
+    def webp_with_alpha() -> tf.Tensor:
         return tf.io.decode_image(contents, channels=4, expand_animations=False)[:, :, :3]
 
-    def other():
+    def other() -> tf.Tensor:
         return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
     head = _head(contents)
     alpha, animated = _webp_flags(head)
-    # TensorFlow 2.21 overwrites memory that is not its own where it decodes an animated WebP.
-    with tf.control_dependencies([tf.debugging.Assert(~animated, ["animated WebP files are not read"])]):
+    # TensorFlow 2.21 corrupts memory when it decodes an animated WebP.
+    with tf.control_dependencies([tf.debugging.Assert(~animated, ["animated WebP files are not supported"])]):
         kind = tf.cast(_starts(head, b"BM"), tf.int32) + 2 * tf.cast(alpha, tf.int32)
     return tf.ensure_shape(tf.switch_case(kind, [other, bmp, webp_with_alpha]), [None, None, 3])
 
 
 def _webp_flags(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether a file is a WebP with alpha, which the decoder wants four channels for, and whether an animated one."""
+    """Return whether a file is a WebP with alpha, which decodes to four channels only, and whether it is animated."""
     extended = _starts(head, b"RIFF") & _starts(head, b"WEBPVP8X", 8)
     lossless = _starts(head, b"RIFF") & _starts(head, b"WEBPVP8L", 8)
-    # A bit of the flags of the extended format, and the one behind width and height of the lossless one.
+    # A bit of the flags of the extended format, or the one after width and height in the lossless format.
     alpha = (extended & (tf.bitwise.bitwise_and(head[20], 0x10) > 0)) | (
         lossless & (tf.bitwise.bitwise_and(head[24], 0x10) > 0)
     )
@@ -175,10 +176,10 @@ def _webp_flags(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Tensor:
-    """Read an image file as RGB, u8[H,W,3], or as what another decoder makes of its contents.
+    """Read an image file as RGB, u8[H,W,3], or decode its contents with another function.
 
     Raises:
-        ValueError: there is no such file, or it cannot be decoded.
+        ValueError: the file does not exist or cannot be decoded.
     """
     try:
         return decoder(tf.io.read_file(path))
@@ -189,7 +190,7 @@ def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Te
 
 
 def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
-    """Read the EXIF orientation of a JPEG file (tag 0x0112 of its first directory): i32[], 1 to 8, and 1 without one.
+    """Read the EXIF orientation of a JPEG file (tag 0x0112 of its first directory): i32[], 1 to 8, by default 1.
 
     Args:
         contents: string[].
@@ -199,11 +200,12 @@ def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
     bytes_ = tf.concat([bytes_, tf.zeros([64], tf.int32)], 0)
     marker = list(b"Exif\x00\x00")
     window = tf.minimum(tf.size(bytes_) - 8, 4096)
-    found = tf.reduce_all(tf.stack([bytes_[at : at + window] == value for at, value in enumerate(marker)]), axis=0)
-    start = tf.cast(tf.argmax(found), tf.int32) + len(marker)
+    starts = tf.reduce_all(tf.stack([bytes_[at : at + window] == value for at, value in enumerate(marker)]), axis=0)
+    start = tf.cast(tf.argmax(starts), tf.int32) + len(marker)
     little = bytes_[start] == ord("I")
 
-    def number(at, size):
+    def number(at: tf.Tensor, size: int) -> tf.Tensor:
+        """Return the integer of `size` bytes at each position."""
         taken = tf.gather(bytes_, tf.clip_by_value(at[..., None] + tf.range(size), 0, tf.size(bytes_) - 1))
         taken = tf.where(little, tf.reverse(taken, [-1]), taken)
         return tf.reduce_sum(taken * 256 ** tf.range(size - 1, -1, -1), axis=-1)
@@ -212,12 +214,17 @@ def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
     entries = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), 64))
     values = tf.boolean_mask(number(entries + 8, 2), number(entries, 2) == 0x0112)
     value = tf.reduce_max(tf.concat([values, [1]], 0))
-    valid = is_jpeg(contents) & tf.reduce_any(found) & (value >= 1) & (value <= 8)
+    valid = is_jpeg(contents) & tf.reduce_any(starts) & (value >= 1) & (value <= 8)
     return tf.where(valid, value, 1)
 
 
+def decode_upright(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """Decode an image file as `decode` does and rotate it by its EXIF orientation: string[] -> u8[H,W,3]."""
+    return exif_orient(decode(contents, max_pixels), exif_orientation(contents))
+
+
 def exif_orient(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turn and mirror an image as its EXIF orientation says: [H,W,C] -> [H,W,C] or [W,H,C].
+    """Rotate and mirror an image by its EXIF orientation: [H,W,C] -> [H,W,C] or [W,H,C].
 
     Args:
         pixels: [H,W,C] as stored.
@@ -225,7 +232,7 @@ def exif_orient(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """
     swapped = orientation >= 5
     pixels = tf.cond(swapped, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-    # With rows and columns in place, what remains is a mirror upside down, left to right, or both.
+    # After the transposition it remains to flip vertically, horizontally, or both.
     vertical = tf.reduce_any(orientation == tf.constant([3, 4, 7, 8]))
     horizontal = tf.reduce_any(orientation == tf.constant([2, 3, 6, 7]))
     pixels = tf.cond(vertical, lambda: pixels[::-1], lambda: pixels)
@@ -240,22 +247,22 @@ def decode_window(
     *,
     antialias: bool = True,
     scaled_decoding: bool = False,
-    mirror: tf.Tensor | bool = False,
+    mirrored: tf.Tensor | bool = False,
 ) -> tf.Tensor:
-    """Decode only what a window needs and resize it to the size of the network.
+    """Decode only the part of an image that a window needs and resize it.
 
-    Of a JPEG only the rows and columns of the window are decoded, with the margin that antialiasing looks at.
+    Only the rows and columns of a JPEG in the window, and the margin that antialiasing needs, are decoded.
 
     Args:
         contents: string[].
         stored_size: i32[2], its `checked_dimensions`.
         window: i32[4] or f32[4] inside the image.
         size: height and width of the result.
-        antialias: whether pixels that fall together are averaged where the window shrinks; without, interpolation is
-            between the four nearest pixels, faster and noisier.
-        scaled_decoding: let libjpeg shrink a JPEG by 2, 4 or 8 while decoding, where the window then is still at least
-            the size of the result. Faster on large images; the pixels differ slightly.
-        mirror: bool[], mirror the result left to right.
+        antialias: whether to average pixels where the window shrinks; otherwise the four nearest pixels are
+            interpolated, which is faster and noisier.
+        scaled_decoding: let libjpeg shrink a JPEG by 2, 4 or 8 while decoding, if the window then still is at least as
+            large as the result. Faster on large images; the pixels differ slightly.
+        mirrored: bool[], whether to mirror the result left to right.
 
     Returns:
         f32[size[0],size[1],3] in [0, 255].
@@ -266,8 +273,8 @@ def decode_window(
     window = tf.cast(window, tf.float32)
     whole = tf.cast(stored_size, tf.float32)
 
-    def jpeg(ratio):
-        def decode_part():
+    def jpeg(ratio: int) -> Callable[[], tf.Tensor]:
+        def decode_part() -> tf.Tensor:
             stored = tf.math.ceil(whole / ratio)
             inner = window / ratio
             shrink = inner[2:] / tf.constant(size, tf.float32)
@@ -278,25 +285,25 @@ def decode_window(
                 contents, tf.cast(tf.concat([low, high - low], 0), tf.int32), channels=3, ratio=ratio
             )
             top, left = tf.unstack(inner[:2] - low)
-            if mirror is not False:
-                # Here, where there is a quarter of the bytes of the result.
-                part = tf.cond(mirror, lambda: tf.reverse(part, [1]), lambda: part)
-                left = tf.where(mirror, high[1] - low[1] - left - inner[3], left)
+            # Mirrored here, because these are bytes and the result is four times as large.
+            part = image.mirror(part, mirrored)
+            if mirrored is not False:
+                left = tf.where(mirrored, high[1] - low[1] - left - inner[3], left)
             if antialias:
-                return resize_window(part, tf.stack([top, left, inner[2], inner[3]]), size)
+                return image.resize_window(part, tf.stack([top, left, inner[2], inner[3]]), size)
             return tf.image.resize(part, size)
 
         return decode_part
 
-    def other():
+    def other() -> tf.Tensor:
         pixels = decode(contents, 2**31 - 1)
         if antialias:
-            result = resize_window(pixels, window, size)
+            result = image.resize_window(pixels, window, size)
         else:
             low = tf.cast(tf.floor(window[:2]), tf.int32)
             high = tf.cast(tf.math.ceil(window[:2] + window[2:]), tf.int32)
             result = tf.image.resize(pixels[low[0] : high[0], low[1] : high[1]], size)
-        return result if mirror is False else tf.cond(mirror, lambda: tf.reverse(result, [1]), lambda: result)
+        return image.mirror(result, mirrored)
 
     branches = [other, jpeg(1)]
     choice = tf.cast(is_jpeg(contents), tf.int32)

@@ -7,13 +7,14 @@ Everything works eagerly, inside `tf.data.Dataset.map` and inside exported signa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from keras_resnet.ops import windows
 
-# Principal components of ImageNet's RGB values on the [0, 1] scale: Krizhevsky et al. (2012), section 4.1; the numbers
-# are those of fb.resnet.torch (datasets/imagenet.lua).
+# Principal components of ImageNet's RGB values on the [0, 1] scale: Krizhevsky et al. (2012), section 4.1, with the
+# numbers of fb.resnet.torch (datasets/imagenet.lua).
 PCA_EIGENVALUES = (0.2175, 0.0188, 0.0045)
 PCA_EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
@@ -21,7 +22,7 @@ PCA_EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.
 def resize_window(pixels: tf.Tensor, window: tf.Tensor, size: Sequence[int] | tf.Tensor) -> tf.Tensor:
     """Resize the part of an image in a window by antialiased bilinear interpolation.
 
-    Equal to resizing the whole image and cropping, which is dearer: pixels around the window count at its borders.
+    Equal to resizing the whole image and cropping, which is slower: pixels outside the window count at its borders.
 
     Args:
         pixels: u8 or f32[H,W,C], or images of one size [B,H,W,C].
@@ -52,12 +53,12 @@ def resize_shorter(pixels: tf.Tensor, shorter: int) -> tf.Tensor:
 
 
 def fitted_size(size: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
-    """The size at which an image's shorter side is `shorter`, or its longer one `longer` where that is less.
+    """Return the size at which the shorter side is `shorter`, or the longer side `longer` if that makes it smaller.
 
     Args:
         size: i32[2], height and width of the image.
         shorter: pixels of the shorter side; 600 in Faster R-CNN.
-        longer: the longer side is at most this; 1000 in Faster R-CNN.
+        longer: maximum of the longer side; 1000 in Faster R-CNN.
 
     Returns:
         i32[2], at least 1.
@@ -81,27 +82,27 @@ def fit(pixels: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
     return tf.image.resize(pixels, fitted_size(tf.shape(pixels)[1:3], shorter, longer), antialias=True)
 
 
-def pad_to(images: tf.Tensor, canvas) -> tf.Tensor:
-    """Put zeros under and right of images: f32[B,H,W,C] -> f32[B,canvas[0],canvas[1],C]."""
+def pad_to(images: tf.Tensor, canvas: Sequence[int] | tf.Tensor) -> tf.Tensor:
+    """Pad images with zeros at the bottom and right: f32[B,H,W,C] -> f32[B,canvas[0],canvas[1],C]."""
     size = tf.shape(images)[1:3]
     return tf.pad(images, [[0, 0], [0, canvas[0] - size[0]], [0, canvas[1] - size[1]], [0, 0]])
 
 
-def normalize(images: tf.Tensor, mean, std, noise: tf.Tensor | None = None) -> tf.Tensor:
+def normalize(images: tf.Tensor, mean: Any, std: Any, noise: tf.Tensor | None = None) -> tf.Tensor:
     """Subtract the mean and divide by the standard deviation.
 
     Args:
         images: u8 or f32[B,H,W,C], values in [0, 255].
-        mean: C numbers in [0, 255], or [H,W,C] for a mean of each pixel.
-        std: C positive numbers in [0, 255].
-        noise: f32[B,C] to add to all pixels of each image before, such as `color_noise`.
+        mean: mean of each channel, C numbers in [0, 255], or of each pixel, [H,W,C].
+        std: standard deviation of each channel, C positive numbers.
+        noise: f32[B,C], first added to all pixels of each image, such as `color_noise`.
 
     Returns:
         f32[B,H,W,C].
     """
     height, width, channels = (images.shape[axis] or tf.shape(images)[axis] for axis in (1, 2, 3))
     mean, std = tf.constant(mean, tf.float32), tf.constant(std, tf.float32)
-    # Rows of width * channels: several times faster than broadcasting over a last axis of three.
+    # Rows of width * channels are several times faster than broadcasting over a last axis of three.
     mean = tf.tile(mean, [width]) if mean.shape.rank == 1 else tf.reshape(mean, [height, width * channels])
     if noise is not None:
         mean = mean - tf.tile(noise, [1, width])[:, None]
@@ -110,11 +111,11 @@ def normalize(images: tf.Tensor, mean, std, noise: tf.Tensor | None = None) -> t
 
 
 def random_crop(images: tf.Tensor, pad: int, seed: tf.Tensor) -> tf.Tensor:
-    """Pad each image with `pad` zeros a side and cut a random window of the original size (section 4.2).
+    """Pad each image with `pad` zeros per side and crop a random window of the original size (section 4.2).
 
     Args:
         images: [B,H,W,C] of any type.
-        pad: pixels a side, at least 0.
+        pad: pixels per side, at least 0.
         seed: i32[2].
 
     Returns:
@@ -125,10 +126,27 @@ def random_crop(images: tf.Tensor, pad: int, seed: tf.Tensor) -> tf.Tensor:
     offsets = tf.random.stateless_uniform([2, batch, 1], seed, 0, 2 * pad + 1, tf.int32)
     rows = offsets[0] + tf.range(height)
     columns = offsets[1] + tf.range(width)
-    # One gather of whole pixels, by their place in the flattened padded image.
+    # One gather of whole pixels by their position in the flattened padded image.
     places = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     flat = tf.reshape(padded, [batch, -1, images.shape[-1]])
     return tf.ensure_shape(tf.gather(flat, places, axis=1, batch_dims=1), images.shape)
+
+
+def mirror(images: tf.Tensor, mirrored: tf.Tensor | bool = True) -> tf.Tensor:
+    """Mirror images left to right.
+
+    Args:
+        images: [...,H,W,C] of any type.
+        mirrored: whether to mirror: bool[] for all images, or bool[B] for each of [B,H,W,C].
+
+    Returns:
+        A tensor of the same shape and type.
+    """
+    if isinstance(mirrored, bool):
+        return tf.reverse(images, [-2]) if mirrored else images
+    if mirrored.shape.rank == 0:
+        return tf.cond(mirrored, lambda: mirror(images), lambda: images)
+    return tf.where(mirrored[:, None, None, None], mirror(images), images)
 
 
 def random_mirror(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -141,18 +159,17 @@ def random_mirror(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         [B,H,W,C].
     """
-    mirrored = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed) < 0.5
-    return tf.where(mirrored, tf.reverse(images, [2]), images)
+    return mirror(images, tf.random.stateless_uniform([tf.shape(images)[0]], seed) < 0.5)
 
 
 def color_noise(batch: int | tf.Tensor, deviation: float, seed: tf.Tensor) -> tf.Tensor:
-    """Draw colour noise along ImageNet's principal components, to be added to all pixels of an image.
+    """Draw color noise along ImageNet's principal components, to be added to all pixels of an image.
 
-    AlexNet's augmentation (Krizhevsky et al., 2012, section 4.1), which the paper uses.
+    This is AlexNet's augmentation (Krizhevsky et al., 2012, section 4.1), which the paper uses.
 
     Args:
         batch: number of images.
-        deviation: standard deviation of the draws; AlexNet has 0.1.
+        deviation: standard deviation of the draws; 0.1 in AlexNet.
         seed: i32[2].
 
     Returns:

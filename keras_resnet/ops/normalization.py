@@ -1,8 +1,8 @@
-"""Normalisation of pixels: the conventions of published weights, on arrays or tensors of any backend."""
+"""Normalization of pixels in the conventions of published weights, for arrays and tensors of any backend."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,11 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 class Normalization(NamedTuple):
-    """What weights expect of pixels: `(x - mean) / std` of RGB values in [0, 255], perhaps in the order BGR.
+    """The input that weights expect: `(x - mean) / std` of RGB values in [0, 255], possibly in BGR order.
 
     Attributes:
         mean: mean of the red, green and blue channel, in [0, 255].
-        std: standard deviation of each, likewise.
+        std: standard deviation of each channel, in [0, 255].
         bgr: whether the network takes the channels as blue, green, red.
     """
 
@@ -28,19 +28,25 @@ class Normalization(NamedTuple):
     bgr: bool = False
 
 
+def _scaled(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return values of the scale [0, 1] on the scale [0, 255]."""
+    red, green, blue = values
+    return 255 * red, 255 * green, 255 * blue
+
+
 MODES = {
     "caffe": Normalization(CAFFE_MEAN_BGR[::-1], (1.0, 1.0, 1.0), bgr=True),
-    "torch": Normalization(tuple(255 * m for m in IMAGENET_MEAN), tuple(255 * s for s in IMAGENET_STD)),
+    "torch": Normalization(_scaled(IMAGENET_MEAN), _scaled(IMAGENET_STD)),
     "tf": Normalization((127.5,) * 3, (127.5,) * 3),
 }
-"""Name -> convention, as `keras.applications` names them: the authors' weights, torchvision's, TensorFlow's."""
+"""Conventions by their names in `keras.applications`: the authors' weights, torchvision's and TensorFlow's."""
 
 
-def preprocess_input(x, mode: str | Normalization = "caffe"):
-    """Normalise RGB images as the weights of a convention expect, the conventions of `keras.applications`.
+def preprocess_input(x: Any, mode: str | Normalization = "caffe") -> Any:
+    """Normalize RGB images as weights expect them, in one of the conventions of `keras.applications`.
 
     Args:
-        x: array or tensor [...,3], RGB, values in [0, 255]; never changed in place.
+        x: array or tensor [...,3], RGB, values in [0, 255]; not changed in place.
         mode: "caffe" (the authors' weights): BGR minus the ImageNet mean; "torch" (torchvision): scaled to [0, 1],
             then minus ImageNet's mean and divided by its standard deviation; "tf": scaled to [-1, 1]; or a
             `Normalization`, such as `model_info(...).normalization`.
@@ -49,7 +55,7 @@ def preprocess_input(x, mode: str | Normalization = "caffe"):
         f32[...,3], an array for an array and a tensor for a tensor.
 
     Raises:
-        ValueError: unknown mode.
+        ValueError: the mode is unknown.
     """
     if not isinstance(mode, Normalization):
         check_choice("mode", mode, tuple(MODES))
@@ -58,5 +64,5 @@ def preprocess_input(x, mode: str | Normalization = "caffe"):
         x = np.asarray(x, "float32")
     else:
         x = compat.cast(x, "float32")
-    x = (x - np.float32(mode.mean)) / np.float32(mode.std)
+    x = (x - np.asarray(mode.mean, "float32")) / np.asarray(mode.std, "float32")
     return x[..., ::-1] if mode.bgr else x

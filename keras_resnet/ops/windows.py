@@ -13,17 +13,17 @@ import tensorflow as tf
 
 
 def whole_window(size: tf.Tensor) -> tf.Tensor:
-    """The window of the whole image, given its i32[2] height and width."""
+    """Return the window of the whole image, given its i32[2] height and width."""
     return tf.stack([0, 0, size[0], size[1]])
 
 
 def resized_size(size: tf.Tensor, shorter: int) -> tf.Tensor:
-    """Height and width after the shorter side is resized to `shorter`, i32[2]; the longer is rounded down."""
+    """Return height and width, i32[2], after the shorter side is resized to `shorter`; the longer is rounded down."""
     return size * shorter // tf.reduce_min(size)
 
 
 def center_window(size: tf.Tensor, crop: int, resize: int) -> tf.Tensor:
-    """The window that becomes the centre crop after the shorter side is resized.
+    """Return the window that becomes the center crop after the shorter side is resized.
 
     Args:
         size: i32[2], height and width of the image.
@@ -31,8 +31,8 @@ def center_window(size: tf.Tensor, crop: int, resize: int) -> tf.Tensor:
         resize: length of the shorter side after resizing.
 
     Returns:
-        f32[4], since the window of the resized image need not fall on whole pixels of the stored one. The resized
-        longer side and the offset are rounded as torchvision's `Resize` and `CenterCrop` do.
+        f32[4], which may fall between pixels of the stored image. The resized longer side and the offset are rounded as
+        in torchvision's `Resize` and `CenterCrop`.
     """
     resized = resized_size(size, resize)
     offset = tf.round(tf.cast(resized - crop, tf.float32) / 2)
@@ -41,12 +41,12 @@ def center_window(size: tf.Tensor, crop: int, resize: int) -> tf.Tensor:
 
 
 def scale_window(size: tf.Tensor, crop: int, scales: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
-    """The window of the paper's training view (section 3.4): a random crop after the shorter side was resized.
+    """Return the window of the paper's training crop (section 3.4): random after the shorter side is resized.
 
     Args:
         size: i32[2], height and width of the image.
         crop: side of the crop in pixels.
-        scales: the shorter side is drawn uniformly from these, both included; the first is at least `crop`.
+        scales: smallest and largest shorter side, drawn uniformly; the smallest is at least `crop`.
         seed: i32[2].
 
     Returns:
@@ -65,16 +65,16 @@ def inception_window(
     area: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
-    """The window of the Inception training view (Szegedy et al., 2014): random area and aspect ratio.
+    """Return the window of the Inception training crop (Szegedy et al., 2014): random area and aspect ratio.
 
-    Ten windows are drawn and the first that fits is taken, as torchvision's `RandomResizedCrop` does; where none fits,
-    the largest centred window of an allowed ratio.
+    Ten windows are drawn and the first that fits is taken, as in torchvision's `RandomResizedCrop`; if none fits, the
+    largest centered window of an allowed ratio.
 
     Args:
         size: i32[2], height and width of the image.
         seed: i32[2].
-        area: share of the image's area, uniform.
-        ratio: width over height, uniform in its logarithm.
+        area: range of the fraction of the image's area, which is uniform.
+        ratio: range of width over height, which is uniform in its logarithm.
 
     Returns:
         i32[4].
@@ -95,14 +95,14 @@ def inception_window(
 
 
 def five_crops(images: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
-    """Cut the four corners and the centre (Krizhevsky et al., 2012, section 4.1), in the order of torchvision.
+    """Crop the four corners and the center (Krizhevsky et al., 2012, section 4.1), in torchvision's order.
 
     Args:
         images: [B,H,W,C] of any type, at least as large as the crop.
         crop: height and width of the crops.
 
     Returns:
-        [B,5,crop[0],crop[1],C]: top left, top right, bottom left, bottom right, centre.
+        [B,5,crop[0],crop[1],C]: top left, top right, bottom left, bottom right, center.
 
     Raises:
         tf.errors.InvalidArgumentError: the images are smaller than the crop.

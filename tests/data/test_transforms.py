@@ -128,7 +128,9 @@ def test_files_smaller_than_the_view_are_named(tmp_path):
     batches = pipeline.evaluate(
         sources.load(f"folder:{tmp_path}"), 1, EvalTransform((24, 24), MEAN, STD), split="train"
     )
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"small.png has 20x30 pixels, and the view wants 24x24"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"small.png has 20x30 pixels, fewer than the crop of 24x24; set resize"
+    ):
         list(batches)
 
 

@@ -22,7 +22,7 @@ def test_decoding_a_window_equals_decoding_all(format, antialias, mirror):
     pixels = codecs.decode(contents)
     for window in ([0, 0, 300, 300], [31, 77, 200, 150], [200, 300, 100, 100]):
         part = codecs.decode_window(
-            contents, [300, 400], window, (64, 64), antialias=antialias, mirror=tf.constant(mirror)
+            contents, [300, 400], window, (64, 64), antialias=antialias, mirrored=tf.constant(mirror)
         )
         if antialias:
             whole = image.resize_window(pixels, tf.constant(window), (64, 64)).numpy()
@@ -119,7 +119,7 @@ def test_animated_webp_is_refused_before_it_is_decoded():
     frames = [Image.fromarray(smooth(20, 30) // divisor).convert("RGBA") for divisor in (1, 2, 3)]
     for options in ({}, {"lossless": True}):
         contents = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], **options)
-        with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP files are not read"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP files are not supported"):
             codecs.decode(contents)
 
 
