@@ -1,37 +1,39 @@
 """Batches for training and evaluation: (image f32[B,H,W,3], label i32[B]).
 
 A training batch is a pure function of the seed and the step: a pipeline that starts at step k yields what an
-uninterrupted one yields from step k on, whatever was shuffled and augmented. The stream of examples is endless; epoch e
-is a permutation of the split that follows from (seed, e), and batches run on over its end.
+uninterrupted one yields from step k on, regardless of shuffling and augmentation. The stream of examples is endless;
+epoch e is a permutation of the split that follows from (seed, e), and batches may span two epochs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.dataset import Dataset, Files, Images, Stream
-from keras_resnet.data.transforms import EvalTransform, TrainTransform
+from keras_resnet.data.transforms import TrainTransform, Transform
 from keras_resnet.errors import InputError
 from keras_resnet.ops import codecs, graph_errors
 
 log = logging.getLogger(__name__)
 
 SHUFFLE_BUFFER = 16_384
-"""Records that are held for shuffling where a data set can only be read in its order."""
+"""Records in the shuffle buffer of a data set that can only be read in its order."""
 
 
 class BrokenFiles:
-    """Counts the files that could not be decoded, names each once in the log, and stops the run at too many.
+    """Counts the files that cannot be decoded, logs each once, and stops the run when there are too many.
 
     Attributes:
-        names: the files so far.
-        allowed: how many there may be.
+        names: the broken files so far.
+        allowed: how many broken files are allowed.
     """
 
     def __init__(self, count: int, max_share: float):
@@ -39,7 +41,7 @@ class BrokenFiles:
         self.allowed = int(count * max_share)
 
     def report(self, names: np.ndarray) -> str:
-        """Note the files in `names`, string[N]; answer with a sentence where there are now more than allowed, or ""."""
+        """Record the files in `names`, string[N]; return an error message if there are now too many, else ""."""
         for name in (value.decode(errors="replace") for value in names):
             if name not in self.names:
                 self.names.add(name)
@@ -50,10 +52,52 @@ class BrokenFiles:
         return f"{len(self.names)} files cannot be decoded, more than max_broken allows ({self.allowed}): {first}."
 
 
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """A worker's share of every batch.
+
+    Attributes:
+        batch_size: images in a batch, over all workers.
+        workers: number of workers.
+        worker: index of this worker.
+    """
+
+    batch_size: int
+    workers: int = 1
+    worker: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1; got {self.batch_size}.")
+        if self.batch_size % self.workers:
+            raise InputError(f"batch_size must be a multiple of the {self.workers} workers; got {self.batch_size}.")
+
+    @classmethod
+    def of(cls, batch_size: int, context: tf.distribute.InputContext | None) -> _Share:
+        """Return the share of the worker that an input context describes, or everything without one."""
+        if context is None:
+            return cls(batch_size)
+        return cls(batch_size, context.num_input_pipelines, context.input_pipeline_id)
+
+    @property
+    def size(self) -> int:
+        """Images in this worker's share of a batch."""
+        return self.batch_size // self.workers
+
+    @property
+    def start(self) -> int:
+        """Index of the share's first image in the batch."""
+        return self.worker * self.size
+
+    def places(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Return the positions in the endless stream of the share of a step's batch, i64[size]."""
+        return step * self.batch_size + self.start + tf.range(self.size, dtype=tf.int64)
+
+
 def train(
     dataset: Dataset,
     batch_size: int,
-    view: TrainTransform,
+    transform: TrainTransform,
     *,
     split: str = "train",
     seed: int = 0,
@@ -70,25 +114,25 @@ def train(
     """Return endless training batches.
 
     Args:
-        dataset: where the images come from.
+        dataset: the images and labels.
         batch_size: images in a batch, over all workers.
-        view: what to show of them.
-        split: which examples.
-        seed: of shuffling and augmentation.
-        start_step: the first batch is that of this step.
+        transform: crops, augmentations and normalization.
+        split: split of the data set, or a part of one.
+        seed: seed of shuffling and augmentation.
+        start_step: step of the first batch.
         shuffle: whether each epoch has its own order.
-        cache: "" for none, "memory", or a file to keep encoded images in; decoded sets are in memory anyway.
+        cache: "" for none, "memory", or a file for encoded images; decoded data sets are in memory anyway.
         threads: size of a private thread pool; 0 for TensorFlow's shared one.
-        deterministic: whether the order is kept where images take different times to decode.
-        max_broken: share of files that may fail to decode; they are left out, counted and named in the log. In their
-            place in a batch stands another image of it.
+        deterministic: whether to keep the order where images take different times to decode.
+        max_broken: fraction of files that may fail to decode. They are counted and logged, and another image of the
+            batch takes the place of each.
         max_pixels: larger images count as broken.
-        broken: counter to use, for callers that want to see the count.
-        context: input context of `tf.distribute`: each worker gets its part of every batch.
+        broken: counter to use, for callers that need the count.
+        context: input context of `tf.distribute`: each worker gets its share of every batch.
 
     Returns:
-        `tf.data.Dataset` of (f32[B,H,W,3] normalised, i32[B]), or of f32[B,K] labels where the view mixes them; B is
-        the worker's part of `batch_size`.
+        `tf.data.Dataset` of (f32[B,H,W,3] normalized, i32[B]), or of f32[B,K] labels if the transform mixes them; B is
+        the worker's share of `batch_size`.
 
     Raises:
         ValueError: no such split, or a batch size that does not fit the split or the workers.
@@ -96,75 +140,117 @@ def train(
     count = dataset.count(split)
     if not 1 <= batch_size <= count:
         raise InputError(f"batch_size must be from 1 to the {count} images of {split!r}; got {batch_size}.")
-    workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
-    if batch_size % workers:
-        raise InputError(f"batch_size must be a multiple of the {workers} workers; got {batch_size}.")
-    part = batch_size // workers
+    share = _Share.of(batch_size, context)
     examples = dataset.examples(split)
-    if cache not in ("", "memory") and workers > 1:
-        cache = f"{cache}.worker{worker}"  # workers may share a disk
-
-    def places(step):
-        """Positions in the endless stream of this worker's part of a step's batch, i64[part]."""
-        return step * batch_size + worker * part + tf.range(part, dtype=tf.int64)
-
-    def batch_seed(step):
-        return tf.random.fold_in(stateless_seed(seed, step), worker)
-
     if isinstance(examples, Images):
-        images, labels = (tf.constant(array) for array in (examples.images, examples.labels))
-
-        def load(step):
-            index = _index(places(step), count, seed, shuffle)
-            pixels = tf.ensure_shape(tf.gather(images, index), [part, *images.shape[1:]])
-            seeds = tf.random.split(batch_seed(step), 3)
-            pixels = view.augment(view.crop_images(pixels, seeds[0]), seeds[1])
-            return view.mix(pixels, tf.gather(labels, index), seeds[2])
-
-        batches = tf.data.Dataset.range(start_step, tf.int64.max).map(
-            load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic
-        )
+        batches = _train_from_memory(examples, transform, share, seed, start_step, shuffle, deterministic)
     else:
-        broken = broken or BrokenFiles(count, max_broken)
-
-        def image_seeds(place):
-            """Two seeds for each image of this worker's part, i32[part,2,2], the same as one worker has for it."""
-            seeds = tf.random.split(stateless_seed(seed, place[0] // batch_size), 2 * batch_size)
-            return tf.reshape(seeds, [batch_size, 2, 2])[worker * part : (worker + 1) * part]
-
-        reads = isinstance(examples, Files) and not cache
-
-        def decode(place, contents, seeds):
-            contents = tf.io.read_file(contents) if reads else contents
-            # Image by image, which stays in the cache and uses all threads.
-            return view.augment(view.decode(contents, seeds[0], max_pixels)[None], seeds[1])[0]
-
-        def finish(pixels, valid, place, label, name):
-            def replace():
-                noted = graph_errors.check_call(broken.report, name[~valid])
-                some = graph_errors.check(
-                    tf.reduce_any(valid), "no image of a batch can be decoded, such as ", name[0], "."
-                )
-                # The next valid image of the batch, round its end.
-                order = (tf.range(part)[:, None] + tf.range(part)[None]) % part
-                chosen = tf.gather(order, tf.argmax(tf.gather(valid, order), axis=1), axis=1, batch_dims=1)
-                with tf.control_dependencies([noted, some]):
-                    return tf.gather(pixels, chosen), tf.gather(label, chosen)
-
-            pixels, label = tf.cond(tf.reduce_all(valid), lambda: (pixels, label), replace)
-            pixels = tf.ensure_shape(pixels, [part, *view.size, 3])
-            return view.mix(pixels, tf.ensure_shape(label, [part]), batch_seed(place[0] // batch_size))
-
-        records = _records(examples, places, part, start_step, seed, shuffle, cache)
-        batches = _decoded(records, decode, dataset, (*view.size, 3), threads, image_seeds)
-        batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+        if cache not in ("", "memory") and share.workers > 1:
+            cache = f"{cache}.worker{share.worker}"  # workers may share a disk
+        batches = _train_from_files(
+            _records(examples, share, start=start_step, seed=seed, shuffle=shuffle, cache=cache),
+            transform,
+            share,
+            seed,
+            paths=isinstance(examples, Files) and not cache,
+            classes=len(dataset.info.class_names),
+            threads=threads,
+            deterministic=deterministic,
+            max_pixels=max_pixels,
+            broken=broken or BrokenFiles(count, max_broken),
+        )
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
+
+
+def _train_from_memory(
+    examples: Images,
+    transform: TrainTransform,
+    share: _Share,
+    seed: int,
+    start_step: int,
+    shuffle: bool,
+    deterministic: bool,
+) -> tf.data.Dataset:
+    """Return the training batches of decoded images; arguments as for `train`."""
+    images, labels = tf.constant(examples.images), tf.constant(examples.labels)
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        index = _index(share.places(step), examples.count, seed, shuffle)
+        pixels = tf.ensure_shape(tf.gather(images, index), [share.size, *images.shape[1:]])
+        seeds = tf.random.split(_batch_seed(seed, step, share), 3)
+        pixels = transform.augment(transform.crop_images(pixels, seeds[0]), seeds[1])
+        return transform.mix(pixels, tf.gather(labels, index), seeds[2])
+
+    steps = tf.data.Dataset.range(start_step, tf.int64.max)
+    return steps.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+
+
+def _train_from_files(
+    records: tf.data.Dataset,
+    transform: TrainTransform,
+    share: _Share,
+    seed: int,
+    *,
+    paths: bool,
+    classes: int,
+    threads: int,
+    deterministic: bool,
+    max_pixels: int,
+    broken: BrokenFiles,
+) -> tf.data.Dataset:
+    """Return the training batches of encoded images.
+
+    Args:
+        records: result of `_records`.
+        paths: whether its contents are paths of files still to be read.
+        classes: number of classes.
+        transform, share, seed, threads, deterministic, max_pixels, broken: as for `train`.
+    """
+
+    def image_seeds(place: tf.Tensor) -> tf.Tensor:
+        """Return two seeds for each image of the share, i32[B,2,2], the same as a single worker has for it."""
+        seeds = tf.random.split(stateless_seed(seed, place[0] // share.batch_size), 2 * share.batch_size)
+        return tf.reshape(seeds, [share.batch_size, 2, 2])[share.start : share.start + share.size]
+
+    def decode(contents: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        contents = tf.io.read_file(contents) if paths else contents
+        # Image by image, which stays in the processor's cache and uses all threads.
+        return transform.augment(transform.decode(contents, seeds[0], max_pixels)[None], seeds[1])[0]
+
+    def finish(
+        pixels: tf.Tensor, valid: tf.Tensor, place: tf.Tensor, label: tf.Tensor, name: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, label = tf.cond(
+            tf.reduce_all(valid),
+            lambda: (pixels, label),
+            lambda: _replace_broken(pixels, valid, label, name, share.size, broken),
+        )
+        pixels = tf.ensure_shape(pixels, [share.size, *transform.size, 3])
+        label = tf.ensure_shape(label, [share.size])
+        return transform.mix(pixels, label, _batch_seed(seed, place[0] // share.batch_size, share))
+
+    batches = _decoded(records, decode, classes, (*transform.size, 3), threads, image_seeds)
+    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+
+
+def _replace_broken(
+    pixels: tf.Tensor, valid: tf.Tensor, label: tf.Tensor, name: tf.Tensor, count: int, broken: BrokenFiles
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Replace each of `count` images that is not valid, and its label, by the next valid one, cyclically."""
+    reported = graph_errors.check_call(broken.report, name[~valid])
+    some = graph_errors.check(
+        tf.reduce_any(valid), "no image of a batch can be decoded; one of its files is ", name[0], "."
+    )
+    order = (tf.range(count)[:, None] + tf.range(count)[None]) % count
+    chosen = tf.gather(order, tf.argmax(tf.gather(valid, order), axis=1), axis=1, batch_dims=1)
+    with tf.control_dependencies([reported, some]):
+        return tf.gather(pixels, chosen), tf.gather(label, chosen)
 
 
 def evaluate(
     dataset: Dataset,
     batch_size: int,
-    view: EvalTransform,
+    transform: Transform,
     *,
     split: str = "test",
     pad_batches: bool = False,
@@ -177,104 +263,137 @@ def evaluate(
     """Return each image of a split exactly once, in order.
 
     Args:
-        dataset: where the images come from.
+        dataset: the images and labels.
         batch_size: images in a batch, over all workers.
-        view: what to show of them.
-        split: which examples.
+        transform: crops and normalization.
+        split: split of the data set, or a part of one.
         pad_batches: fill the last batch to its full size with images of weight 0, for static shapes. With a `context`
             of several workers this is always done, so that all make the same number of steps.
         with_index: also yield the index of each image in the split.
         threads: size of a private thread pool; 0 for TensorFlow's shared one.
         max_pixels: larger images are an error.
-        broken: leave files out that cannot be decoded and count them here; by default the first one is an error.
-        context: input context of `tf.distribute`: each worker gets its part of every batch.
+        broken: counter of files that cannot be decoded, which are then left out; by default they are an error.
+        context: input context of `tf.distribute`: each worker gets its share of every batch.
 
     Returns:
-        `tf.data.Dataset` of (f32[B,H,W,3], or f32[B,V,H,W,3] of a view that shows V pictures of each image, and
-        i32[B]), followed by weights f32[B] where batches are padded and by indices
-        i64[B] where these are asked for. A file that cannot be decoded raises an error that names it.
+        `tf.data.Dataset` of (f32[B,H,W,3], or f32[B,V,H,W,3] of a transform to V > 1 views, and i32[B]), followed by
+        weights f32[B] if batches are padded and by indices i64[B] if `with_index`. A file that cannot be decoded raises
+        an error that names it.
 
     Raises:
         ValueError: no such split, or a batch size that does not fit the workers or images of different sizes.
     """
-    workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
-    if batch_size < 1 or batch_size % workers:
-        raise InputError(f"batch_size must be a positive multiple of the {workers} workers; got {batch_size}.")
-    part = batch_size // workers
-    pad_batches = pad_batches or workers > 1
+    share = _Share.of(batch_size, context)
+    pad_batches = pad_batches or share.workers > 1
     count, examples = dataset.count(split), dataset.examples(split)
-    if part > 1 and None in view.shape and not isinstance(examples, Images):
-        raise InputError(f"batch_size must be 1 for whole images of different sizes; got {part}.")
+    if share.size > 1 and None in transform.shape and not isinstance(examples, Images):
+        raise InputError(f"batch_size must be 1 for whole images of different sizes; got {share.size}.")
     steps = -(-count // batch_size)
 
-    def places(step):
-        return step * batch_size + worker * part + tf.range(part, dtype=tf.int64)
-
-    def output(pixels, label, index):
-        result = (view.batch(pixels), label)
+    def output(pixels: tf.Tensor, label: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        result = (transform.batch(pixels), label)
         result += (tf.cast(index < count, tf.float32),) if pad_batches else ()
         return result + ((index,) if with_index else ())
 
     if isinstance(examples, Images):
-        images, labels = (tf.constant(array) for array in (examples.images, examples.labels))
-
-        def load(step):
-            index = places(step)
-            index = index if pad_batches else index[index < count]
-            taken = tf.minimum(index, count - 1)
-            pixels = tf.ensure_shape(tf.gather(images, taken), [part if pad_batches else None, *images.shape[1:]])
-            return output(pixels, tf.gather(labels, taken), index)
-
-        batches = tf.data.Dataset.range(steps).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = _evaluate_from_memory(examples, share, steps, pad_batches, output)
     else:
-
-        def decode(_, contents, seeds):
-            contents = tf.io.read_file(contents) if isinstance(examples, Files) else contents
-            return view.decode(contents, max_pixels)
-
-        def refuse(names):
-            return _refusal(names, view)
-
-        def finish(pixels, valid, place, label, name):
-            def note():
-                with tf.control_dependencies(
-                    [graph_errors.check_call(broken.report if broken else refuse, name[~valid])]
-                ):
-                    return pixels[valid], label[valid], place[valid]
-
-            return output(*tf.cond(tf.reduce_all(valid), lambda: (pixels, label, place), note))
-
-        records = _records(examples, places, part, 0, 0, False, "", end=steps, pad=pad_batches)
-        batches = _decoded(records, decode, dataset, view.shape, threads)
-        batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = _evaluate_from_files(
+            _records(examples, share, end=steps, pad=pad_batches),
+            transform,
+            output,
+            paths=isinstance(examples, Files),
+            classes=len(dataset.info.class_names),
+            threads=threads,
+            max_pixels=max_pixels,
+            broken=broken,
+        )
         # TensorFlow does not count through `interleave`, and Keras warns where a data set ends unannounced.
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
 
 
-def _refusal(names: np.ndarray, view: EvalTransform) -> str:
-    """Why the first of these files is of no use: it is no image, or smaller than a view that does not resize."""
-    name, (height, width) = names[0].decode(errors="replace"), view.size
+Output = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
+"""Function of pixels, labels i32[B] and indices i64[B] that returns an element of an evaluation pipeline."""
+
+
+def _evaluate_from_memory(
+    examples: Images, share: _Share, steps: int, pad_batches: bool, output: Output
+) -> tf.data.Dataset:
+    """Return the evaluation batches of decoded images."""
+    images, labels = tf.constant(examples.images), tf.constant(examples.labels)
+    count = examples.count
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        index = share.places(step)
+        index = index if pad_batches else index[index < count]
+        taken = tf.minimum(index, count - 1)
+        pixels = tf.ensure_shape(tf.gather(images, taken), [share.size if pad_batches else None, *images.shape[1:]])
+        return output(pixels, tf.gather(labels, taken), index)
+
+    return tf.data.Dataset.range(steps).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _evaluate_from_files(
+    records: tf.data.Dataset,
+    transform: Transform,
+    output: Output,
+    *,
+    paths: bool,
+    classes: int,
+    threads: int,
+    max_pixels: int,
+    broken: BrokenFiles | None,
+) -> tf.data.Dataset:
+    """Return the evaluation batches of encoded images; arguments as for `_train_from_files` and `evaluate`."""
+
+    def decode(contents: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        return transform.decode(tf.io.read_file(contents) if paths else contents, max_pixels)
+
+    def report(names: np.ndarray) -> str:
+        return broken.report(names) if broken else _refusal(names, transform)
+
+    def finish(
+        pixels: tf.Tensor, valid: tf.Tensor, place: tf.Tensor, label: tf.Tensor, name: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        def without_broken() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            with tf.control_dependencies([graph_errors.check_call(report, name[~valid])]):
+                return pixels[valid], label[valid], place[valid]
+
+        return output(*tf.cond(tf.reduce_all(valid), lambda: (pixels, label, place), without_broken))
+
+    batches = _decoded(records, decode, classes, transform.shape, threads)
+    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _refusal(names: np.ndarray, transform: Transform) -> str:
+    """Return why the first of these files cannot be used: it is no image, or too small for a crop without resizing."""
+    name, (height, width) = names[0].decode(errors="replace"), transform.size
     with contextlib.suppress(InputError):
         size = codecs.read(name).shape
-        if not view.resize and (size[0] < height or size[1] < width):
-            return f"{name} has {size[0]}x{size[1]} pixels, and the view wants {height}x{width} without resizing."
+        if not transform.resize and (size[0] < height or size[1] < width):
+            return f"{name} has {size[0]}x{size[1]} pixels, fewer than the crop of {height}x{width}; set resize."
     return f"{name} cannot be decoded as a {codecs.FORMATS} image."
 
 
 def stateless_seed(seed: int, number: tf.Tensor) -> tf.Tensor:
-    """A seed i32[2] that is a pure function of the run's seed and a step or position."""
+    """Return a seed i32[2] that is a pure function of the run's seed and a step or position."""
     low = tf.cast(tf.bitwise.bitwise_and(number, 2**31 - 1), tf.int32)
     high = tf.cast(tf.bitwise.right_shift(number, tf.constant(31, tf.int64)), tf.int32)
     return tf.random.fold_in(tf.stack([tf.constant(seed & 0x7FFFFFFF, tf.int32), high]), low)
 
 
+def _batch_seed(seed: int, step: tf.Tensor, share: _Share) -> tf.Tensor:
+    """Return the seed i32[2] of a worker's share of a step's batch."""
+    return tf.random.fold_in(stateless_seed(seed, step), share.worker)
+
+
 def _index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Tensor:
-    """Index in the split of positions in the endless stream: i64[B] -> i64[B], a permutation for each epoch."""
+    """Return the index in the split of positions in the endless stream: i64[B] -> i64[B], a permutation per epoch."""
     offset = place % count
     if not shuffle:
         return offset
-    # A batch reaches into two epochs at most. Keys must be well mixed: with small numbers the order is hardly random.
+    # A batch spans two epochs at most. Keys must be well mixed: with small numbers the order is hardly random.
     epoch = place // count
     keys = [
         tf.random.stateless_uniform(
@@ -289,128 +408,143 @@ def _index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Tensor:
 
 def _records(
     examples: Files | Stream,
-    places,
-    part: int,
-    start: int,
-    seed: int,
-    shuffle: bool,
-    cache: str,
+    share: _Share,
+    *,
+    start: int = 0,
     end: int | None = None,
+    seed: int = 0,
+    shuffle: bool = False,
+    cache: str = "",
     pad: bool = True,
 ) -> tf.data.Dataset:
-    """This worker's encoded examples in batches.
+    """Return a worker's encoded examples in batches.
 
     Args:
-        examples: of a split.
-        places: function from a step to the positions in the endless stream of its batch, i64[part].
-        part: examples in a batch.
+        examples: the examples of a split.
+        share: the worker's share of each batch.
         start: first step.
-        seed: of the order.
+        end: the step to stop before; None for an endless stream.
+        seed: seed of the order.
         shuffle: whether each epoch has its own order.
         cache: "", "memory" or a file.
-        end: the step to stop before; None for an endless stream.
-        pad: whether the last batch runs on into the next epoch, or is cut where the epoch ends.
+        pad: whether the last batch continues in the next epoch, or is cut where the epoch ends.
 
     Returns:
-        `tf.data.Dataset` of (place i64[B], contents string[B], label[B], name string[B]); of `Files` that are not
-        cached, contents are the paths, which are also the names.
+        `tf.data.Dataset` of (place i64[B], contents string[B], label[B], name string[B]). The contents of `Files` that
+        are not cached are the paths, which are also the names.
     """
-    count = examples.count
     if isinstance(examples, Files) and not cache:
-        paths, labels = tf.constant(examples.paths), tf.constant(examples.labels)
+        return _path_records(examples, share, start, end, seed, shuffle, pad)
 
-        def batch(step):
-            place = places(step)
-            place = place if pad else place[place < count]
-            index = _index(place, count, seed, shuffle)
-            path = tf.gather(paths, index)
-            return place, path, tf.gather(labels, index), path
-
-        return tf.data.Dataset.range(start, tf.int64.max if end is None else end).map(batch)
-
-    if isinstance(examples, Files):
-        pairs = tf.data.Dataset.from_tensor_slices((examples.paths, examples.labels))
-        records = pairs.map(lambda path, label: (tf.io.read_file(path), label, path), tf.data.AUTOTUNE)
-    else:
-        numbered = examples.records.enumerate()
-        records = numbered.map(
-            lambda number, record: (*record, tf.strings.join([examples.name, tf.strings.as_string(number)], "#"))
-        )
+    count, batch_size = examples.count, share.batch_size
+    records = _contents(examples)
     if cache:
         records = records.cache("" if cache == "memory" else _cache_file(cache, examples))
-
-    own, batch_size = int(places(0)[0]), int(places(1)[0] - places(0)[0])
     first_epoch, skipped = divmod(start * batch_size, count)
 
-    def epoch(number):
-        one = records
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        ordered = records
         if shuffle:
             # The order must not depend on `tf.random.set_seed`, of which this function's graph has taken a copy; with a
             # copy of 0 TensorFlow fails to compare seeds.
             tf.compat.v1.get_default_graph().seed = None
             order = tf.cast(tf.random.fold_in(stateless_seed(seed, number), 1)[0], tf.int64)
-            one = one.shuffle(SHUFFLE_BUFFER, seed=order, reshuffle_each_iteration=False)
-        one = one.enumerate(number * count)
-        return one.skip(tf.where(number == first_epoch, tf.constant(skipped, tf.int64), 0))
+            ordered = ordered.shuffle(SHUFFLE_BUFFER, seed=order, reshuffle_each_iteration=False)
+        numbered = ordered.enumerate(number * count)
+        return numbered.skip(tf.where(number == first_epoch, tf.constant(skipped, tf.int64), 0))
+
+    def in_share(place: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
+        return (place % batch_size >= share.start) & (place % batch_size < share.start + share.size)
 
     stream = tf.data.Dataset.range(first_epoch, tf.int64.max)
     stream = stream.flat_map(epoch).map(lambda place, record: (place, *record))
     if end is not None:
         stream = stream.take(end * batch_size if pad else count)
-    if part < batch_size:
-        stream = stream.filter(lambda place, *_: (place % batch_size >= own) & (place % batch_size < own + part))
-    return stream.batch(part, drop_remainder=pad)
+    if share.workers > 1:
+        stream = stream.filter(in_share)
+    return stream.batch(share.size, drop_remainder=pad)
+
+
+def _path_records(
+    examples: Files, share: _Share, start: int, end: int | None, seed: int, shuffle: bool, pad: bool
+) -> tf.data.Dataset:
+    """Return `_records` of files that are read later; any position is found without reading those before it."""
+    paths, labels = tf.constant(examples.paths), tf.constant(examples.labels)
+
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        place = share.places(step)
+        place = place if pad else place[place < examples.count]
+        index = _index(place, examples.count, seed, shuffle)
+        path = tf.gather(paths, index)
+        return place, path, tf.gather(labels, index), path
+
+    return tf.data.Dataset.range(start, tf.int64.max if end is None else end).map(batch)
+
+
+def _contents(examples: Files | Stream) -> tf.data.Dataset:
+    """Return a split's examples in their order: (contents string[], label[], name string[])."""
+    if isinstance(examples, Files):
+        pairs = tf.data.Dataset.from_tensor_slices((examples.paths, examples.labels))
+        return pairs.map(lambda path, label: (tf.io.read_file(path), label, path), tf.data.AUTOTUNE)
+    return examples.records.enumerate().map(
+        lambda number, record: (*record, tf.strings.join([examples.name, tf.strings.as_string(number)], "#"))
+    )
 
 
 def _cache_file(cache: str, examples: Files | Stream) -> str:
-    """The file that caches these very examples: the name that was given, and a digest of theirs.
+    """Return the file that caches exactly these examples: the given name, and a digest of the examples' names.
 
     Raises:
-        ValueError: it was begun and not finished.
+        ValueError: the file is incomplete.
     """
     names = list(examples.paths) if isinstance(examples, Files) else [examples.name, str(examples.count)]
     file = f"{cache}.{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:16]}"
     lock = f"{file}_0.lockfile"
     if os.path.exists(lock) and not os.path.exists(f"{file}.index"):
         raise InputError(
-            f"cache {cache!r} is being written by another run, or was when one was killed; then remove {lock!r}."
+            f"cache {cache!r} is being written by another run, or a killed run left it incomplete; in that case remove "
+            f"{lock!r}."
         )
     return file
 
 
 def _decoded(
-    records: tf.data.Dataset, decode, dataset: Dataset, shape, threads: int, image_seeds=None
+    records: tf.data.Dataset,
+    decode: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    classes: int,
+    shape: Sequence[int | None],
+    threads: int,
+    image_seeds: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
     """Decode batches of records, several batches at a time, each on one thread.
 
     Args:
         records: batches of (place i64[B], contents string[B], label[B], name string[B]).
-        decode: (place i64[], contents string[], seeds) -> f32 of `shape`, such as [H,W,3].
-        dataset: for the range of its labels.
-        shape: what `decode` returns; with None, where it depends on the image, batches must be of one image.
-        threads: batches decoded at a time; 0 for one a processor.
+        decode: (contents string[], the image's seeds) -> f32 of `shape`, such as [H,W,3].
+        classes: number of classes; other labels are an error.
+        shape: shape of what `decode` returns; with None, where it depends on the image, batches must be of one image.
+        threads: batches decoded at a time; 0 for one per processor.
         image_seeds: place i64[B] -> the seeds of its images, with B in front; none by default.
 
     Returns:
         `tf.data.Dataset` of (pixels f32[B,*shape], valid bool[B], place i64[B], label i32[B], name string[B]); pixels
-        are zero where an image could not be decoded.
+        are zero where an image cannot be decoded.
     """
-    classes = len(dataset.info.class_names)
     smallest = [side or 0 for side in shape]
 
-    def decode_batch(place, contents, label, name):
+    def decode_batch(place: tf.Tensor, contents: tf.Tensor, label: tf.Tensor, name: tf.Tensor) -> tf.data.Dataset:
         length = tf.size(place)
         label = tf.cast(label, tf.int32)
         wrong = tf.boolean_mask(label, (label < 0) | (label >= classes))
         check = graph_errors.check(tf.size(wrong) == 0, f"labels must be from 0 to {classes - 1}; got ", wrong[:1], ".")
-        # An error inside a graph can only be caught by a data set that drops its element; what is missing is then seen.
+        # An error inside a graph can only be caught by a data set that drops the element; it is then missing here.
         seeds = image_seeds(place) if image_seeds else tf.zeros([length])
-        decoded = tf.data.Dataset.from_tensor_slices((tf.range(length), place, contents, seeds))
-        decoded = decoded.map(lambda number, *one: (number, decode(*one)))
+        decoded = tf.data.Dataset.from_tensor_slices((tf.range(length), contents, seeds))
+        decoded = decoded.map(lambda number, contents, seeds: (number, decode(contents, seeds)))
         decoded = decoded.ignore_errors(log_warning=False).batch(tf.cast(length, tf.int64))
         nothing = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int32), tf.zeros([0, *smallest])))
 
-        def complete(number, pixels):
+        def complete(number: tf.Tensor, pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:
             with tf.control_dependencies([check]):
                 valid = tf.scatter_nd(number[:, None], tf.ones_like(number), [length]) > 0
             whole = tf.cond(

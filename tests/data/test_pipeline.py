@@ -115,8 +115,8 @@ def test_the_global_seed_changes_nothing(name, folder, stream):
 
 def test_two_processes_yield_the_same_batches():
     code = (
-        "import hashlib, itertools; from keras_resnet.data import datasets, pipeline;"
-        "from keras_resnet.data.views import TrainTransform;"
+        "import hashlib, itertools; from keras_resnet.data import pipeline, sources;"
+        "from keras_resnet.data.transforms import TrainTransform;"
         f"view = TrainTransform((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
         "batches = pipeline.train(sources.load('digits'), 64, view, seed=9);"
         "parts = [part.numpy().tobytes() for batch in itertools.islice(batches, 25) for part in batch];"
@@ -131,12 +131,13 @@ def test_each_epoch_is_a_permutation_of_the_split(source):
     """Batches run on over the end of an epoch; every image comes once before one comes twice."""
     dataset, options = source
     count = dataset.count("train")
-    places = lambda step: step * 7 + tf.range(7, dtype=tf.int64)  # noqa: E731
     if dataset.info.name == "digits":
         positions = tf.range(3 * count, dtype=tf.int64)
         index = np.concatenate([pipeline._index(part, count, 5, True) for part in tf.split(positions, 2 * 3)])
     else:
-        records = pipeline._records(dataset.examples("train"), places, 7, 0, 5, True, options.get("cache", ""))
+        records = pipeline._records(
+            dataset.examples("train"), pipeline._Share(7), seed=5, shuffle=True, cache=options.get("cache", "")
+        )
         names = np.concatenate([batch[3].numpy() for batch in records.take(3 * count // 7 + 1)])
         index = names[: 3 * count]
     epochs = [index[i * count : (i + 1) * count] for i in range(3)]
@@ -329,7 +330,9 @@ def test_large_images_count_as_broken(folder):
 
 
 def test_an_image_smaller_than_the_crop_is_an_error(folder):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="has 40x43 pixels, and the view wants 64x64"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="has 40x43 pixels, fewer than the crop of 64x64; set resize"
+    ):
         take(pipeline.evaluate(folder, 4, EvalTransform((64, 64), MEAN, STD), split="train"), 1)
 
 
@@ -355,7 +358,7 @@ def test_labels_out_of_range_are_an_error(folder):
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        pipeline.train(sources.load("digits"), view=TrainTransform((32, 32), MEAN, STD), **options)
+        pipeline.train(sources.load("digits"), transform=TrainTransform((32, 32), MEAN, STD), **options)
 
 
 @pytest.mark.parametrize(
@@ -363,8 +366,8 @@ def test_bad_arguments(options, message):
     [
         ({"crop": "random"}, "crop must be one of 'pad', 'scale', 'inception', 'center'; got 'random'"),
         (
-            {"crop": "scale", "scales": (200, 480)},
-            r"scales must increase from at least the crop, 224; got \(200, 480\)",
+            {"crop": "scale", "scale_range": (200, 480)},
+            r"scale_range must increase from at least the crop, 224; got \(200, 480\)",
         ),
         ({"rand_augment": 2.0}, "rand_augment must be from 0 to 1; got 2.0"),
         ({"mixup": -1.0}, "mixup must not be negative"),
@@ -392,7 +395,7 @@ def test_statistics(folder):
     assert 0 < std[0] < 100
 
 
-@pytest.mark.parametrize("name", ["pca_noise", *LAYERS, "pad", "mirror", "scales", "antialias"])
+@pytest.mark.parametrize("name", ["pca_noise", *LAYERS, "pad", "mirror", "scale_range", "antialias"])
 def test_every_switch_of_the_view_does_something(name, folder):
     base = {"pad": 0, "mirror": False, "classes": 2}
     on = {
@@ -403,7 +406,7 @@ def test_every_switch_of_the_view_does_something(name, folder):
         "cutmix": {"cutmix": 1.0},
         "pad": {"pad": 4},
         "mirror": {"mirror": True},
-        "scales": {"crop": "scale", "scales": (32, 64)},
+        "scale_range": {"crop": "scale", "scale_range": (32, 64)},
         "antialias": {"antialias": True},
     }[name]
     plain = take(pipeline.train(folder, 16, TrainTransform((24, 24), MEAN, STD, **base)), 1)
@@ -463,7 +466,9 @@ def test_a_cache_is_that_of_its_images(folder, tmp_path):
     for index in tmp_path.glob("cache.*.index"):
         index.unlink()
         index.with_name(f"{index.name.removesuffix('.index')}_0.lockfile").touch()
-    with pytest.raises(InputError, match=r"cache '.*/cache' is being written by another run, or was when one was kill"):
+    with pytest.raises(
+        InputError, match=r"cache '.*/cache' is being written by another run, or a killed run left it incomplete"
+    ):
         pipeline.train(folder, 50, view, cache=f"{tmp_path}/cache")
 
 
