@@ -1,10 +1,11 @@
-"""Data sets for the pipelines: what is known of them, and the examples of a split in one of three forms."""
+"""Data sets: their metadata, and the examples of a split in one of three forms."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,15 +15,15 @@ from keras_resnet.errors import InputError, check_choice
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set before an image is read.
+    """Metadata of a data set, known before an image is read.
 
     Attributes:
-        name: the data set.
-        class_names: names of the classes in the order of the labels.
-        image_size: height and width in pixels where all images have the same; None where they differ.
+        name: name of the data set.
+        class_names: names of the classes, in the order of the labels.
+        image_size: height and width in pixels if all images have the same, else None.
         splits: number of examples of each split.
-        mean: mean of each RGB channel over the training split, in [0, 255]; None where nobody has computed it.
-        std: standard deviation of each channel, likewise.
+        mean: mean of each RGB channel over the training split, in [0, 255]; None if it has not been computed.
+        std: standard deviation of each channel; None if it has not been computed.
     """
 
     name: str
@@ -33,9 +34,10 @@ class DatasetInfo:
     std: tuple[float, ...] | None = None
 
     @classmethod
-    def from_dict(cls, values: dict) -> DatasetInfo:
-        """Rebuild from JSON's types."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    def from_dict(cls, values: dict[str, Any]) -> DatasetInfo:
+        """Build the metadata from a dictionary with JSON's types."""
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Encoded images that come one after the other: `records` of (contents string[], label i64[]), `count` of them."""
+    """Encoded images that can only be read in order: `count` records of (contents string[], label i64[])."""
 
     name: str
     records: tf.data.Dataset
@@ -86,17 +88,17 @@ class Stream:
         return Stream(f"{self.name}[{start}:{stop}]", self.records.skip(start).take(stop - start), stop - start)
 
     def pick(self, indices: np.ndarray) -> Stream:
-        # One pass over the records, whatever the order of the indices.
-        wanted = {int(index): place for place, index in enumerate(indices)}
-        found = self.records.enumerate().filter(lambda number, _: tf.reduce_any(number == tf.constant(indices)))
-        kept = {int(number): record for number, record in found.take(len(wanted))}
-        contents, labels = zip(*(kept[number] for number in wanted), strict=True)
-        return Stream(self.name, tf.data.Dataset.from_tensor_slices((list(contents), list(labels))), len(wanted))
+        # One pass over the records, in any order of the indices.
+        order = list(dict.fromkeys(map(int, indices)))
+        picked = self.records.enumerate().filter(lambda number, _: tf.reduce_any(number == tf.constant(indices)))
+        records = {int(number): record for number, record in picked.take(len(order))}
+        contents, labels = zip(*(records[number] for number in order), strict=True)
+        return Stream(self.name, tf.data.Dataset.from_tensor_slices((list(contents), list(labels))), len(order))
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set: `info`, and `read(split)`, the examples of a whole split."""
+    """A data set: its metadata `info`, and `read(split)`, which returns the examples of a whole split."""
 
     info: DatasetInfo
     read: Callable[[str], Images | Files | Stream]
@@ -105,39 +107,39 @@ class Dataset:
         """Return the examples of a split or a part of one.
 
         Args:
-            split: a split of the data set, or a part in tensorflow-datasets' notation: "train[:45000]",
+            split: a split of the data set, or a part of one in tensorflow-datasets' notation: "train[:45000]",
                 "train[45000:]", "train[:90%]".
 
         Raises:
-            ValueError: no such split, or an empty part.
+            ValueError: there is no such split, or the part is empty.
         """
         name, start, stop = split_range(split, self.info.splits)
         examples = self.read(name)
         return examples if stop - start == examples.count else examples.part(start, stop)
 
-    def pick(self, split: str, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """Return a data set of one split, "picked", with the examples of a split at these indices, in their order.
+    def pick(self, split: str, indices: Sequence[int]) -> Dataset:
+        """Return a data set of one split, "picked", with the examples at these indices of a split, in their order.
 
-        A split that can only be read in its order is read once.
+        A split that can only be read in order is read once.
         """
         picked = self.examples(split).pick(np.asarray(indices, "int64"))
         return Dataset(dataclasses.replace(self.info, splits={"picked": picked.count}), {"picked": picked}.__getitem__)
 
     def count(self, split: str) -> int:
-        """Return how many examples a split or a part of one has."""
+        """Return the number of examples of a split or a part of one."""
         _, start, stop = split_range(split, self.info.splits)
         return stop - start
 
 
 def split_range(split: str, splits: dict[str, int]) -> tuple[str, int, int]:
-    """Parse "name", "name[start:stop]" or the same in percent: the split's name, first index and end.
+    """Parse "name", "name[start:stop]" or the same in percent into the split's name, first index and end.
 
     Args:
-        split: the text.
+        split: the text to parse.
         splits: number of examples of each split.
 
     Raises:
-        ValueError: another notation, no such split, or an empty part.
+        ValueError: the notation is wrong, there is no such split, or the part is empty.
     """
     number = r"(-?\d+%?)?"
     match = re.fullmatch(rf"(\w+)(?:\[{number}:{number}\])?", split)

@@ -1,8 +1,9 @@
-"""IDX files, in which MNIST and Fashion-MNIST are published: a header that says the shape, then the bytes."""
+"""IDX files, the format of MNIST and Fashion-MNIST: a header with the shape, then the values."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import pathlib
@@ -13,35 +14,35 @@ import numpy as np
 from keras_resnet.errors import InputError
 
 SPLITS = {"train": "train", "test": "t10k"}
-"""Split -> what the names of its two files begin with."""
+"""Split -> prefix of the names of its two files."""
 
 UNSIGNED_BYTES = 8
-"""The only type of the format's six that images and labels have."""
+"""Code of the type of images and labels, one of six in the format."""
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, compressed by gzip or not.
+    """Read an IDX file of unsigned bytes, compressed with gzip or not.
 
     Args:
-        path: the file; by its first bytes, not by its name, it is known whether it is compressed.
+        path: the file; its first bytes, not its name, decide whether it is compressed.
 
     Returns:
-        u8[...] of the shape that its header says.
+        u8[...] of the shape in its header.
 
     Raises:
-        ValueError: it cannot be read, is no such file, or has fewer or more bytes than its header says.
+        ValueError: the file cannot be read, has another format, or has fewer or more values than its header says.
     """
     path = pathlib.Path(path)
     try:
         with open(path, "rb") as file:
             compressed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if compressed else open(path, "rb") as file:
-            return _parsed(file, path)
+            return _parse(file, path)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"IDX file {str(path)!r} cannot be read: {error}.") from error
 
 
-def _parsed(file, path: pathlib.Path) -> np.ndarray:
+def _parse(file: gzip.GzipFile | io.BufferedReader, path: pathlib.Path) -> np.ndarray:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] != UNSIGNED_BYTES or not start[3]:
         raise InputError(
@@ -53,7 +54,7 @@ def _parsed(file, path: pathlib.Path) -> np.ndarray:
         raise InputError(f"IDX file {str(path)!r} ends within its header.")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4"))
     count = math.prod(shape)
-    # In parts, so that a header which promises more than the file holds takes no memory for it.
+    # Read in parts, so that a header with a larger shape than the file holds does not allocate memory for it.
     content = bytearray()
     while len(content) <= count and (part := file.read(min(count + 1 - len(content), 1 << 24))):
         content += part
@@ -67,7 +68,7 @@ def images(folder: str | os.PathLike, split: str) -> tuple[np.ndarray, np.ndarra
     """Read the images and labels of a split.
 
     Args:
-        folder: with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+        folder: folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
             `t10k-labels-idx1-ubyte`, each with or without `.gz`.
         split: a key of `SPLITS`.
 
@@ -75,7 +76,7 @@ def images(folder: str | os.PathLike, split: str) -> tuple[np.ndarray, np.ndarra
         u8[N,H,W] grey images and u8[N] labels.
 
     Raises:
-        ValueError: a file is missing or broken, they have other dimensions, or different numbers of examples.
+        ValueError: a file is missing or broken, or the two have wrong dimensions or different numbers of examples.
     """
     pixels, labels = (
         read(_file(pathlib.Path(folder), f"{SPLITS[split]}-{kind}-idx{dimensions}-ubyte"))
@@ -90,6 +91,7 @@ def images(folder: str | os.PathLike, split: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _file(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Return the path of a file that may end in .gz."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path

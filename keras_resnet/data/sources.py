@@ -1,10 +1,11 @@
-"""Data sets by name: embedded digits, folders of images, IDX files, tensorflow-datasets, and random images."""
+"""Data sets by name: scikit-learn's digits, folders of images, IDX files, tensorflow-datasets, and random images."""
 
 from __future__ import annotations
 
 import functools
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,43 +14,46 @@ from keras_resnet.data import idx
 from keras_resnet.data.dataset import Dataset, DatasetInfo, Files, Images, Stream
 from keras_resnet.errors import InputError
 
-# Mean and standard deviation of each channel over the training split, in [0, 255].
 STATISTICS = {
     "cifar10": ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
     "cifar100": ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
     "fashion_mnist": ((72.940,) * 3, (90.021,) * 3),
     "imagenet2012": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
+"""Data set -> mean and standard deviation of each channel over the training split, in [0, 255]."""
 
 IN_MEMORY_BYTES = 1 << 30
-"""Sets of tensorflow-datasets with images of one size are decoded into memory up to this size of a split."""
+"""Splits of tensorflow-datasets with images of one size are decoded into memory up to this size."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+"""Suffixes of image files in folders, in any case."""
 
 FOLDER_SPLITS = ("train", "val", "test")
 
 
 def load(name: str, data_dir: str | None = None, download: bool = False) -> Dataset:
-    """Find a data set by name.
+    """Load a data set by name.
 
     Args:
         name: one of
-            * "digits": scikit-learn's 1,797 scanned digits, embedded; every third one is held out for testing;
-            * "folder:/path": images in one subfolder a class, the whole under `train/`, `val/` and `test/` or, without
-              these, all in the split "train";
-            * "idx:/path": the four files of MNIST or Fashion-MNIST, such as Debian's package dataset-fashion-mnist puts
-              into /usr/share/datasets/fashion-mnist; grey, repeated to RGB; `labels.txt` there may name the classes;
+            * "digits": scikit-learn's 1,797 scanned digits, which need no download; every third one is held out for
+              testing;
+            * "folder:/path": images in one subfolder per class, below `train/`, `val/` and `test/` or, without these,
+              all in the split "train";
+            * "idx:/path": the four files of MNIST or Fashion-MNIST, such as those of Debian's package
+              dataset-fashion-mnist in /usr/share/datasets/fashion-mnist; gray images are repeated to RGB, and
+              `labels.txt` in the folder may name the classes;
             * "synthetic" or "synthetic:224x224x1000": random images of this height, width and number of classes;
-            * a set of tensorflow-datasets with images and labels, such as "cifar10" or "imagenet2012".
-        data_dir: folder of prepared tensorflow-datasets; by default theirs.
-        download: download and prepare a set of tensorflow-datasets where it is missing.
+            * a tensorflow-datasets name of a data set with images and labels, such as "cifar10" or "imagenet2012".
+        data_dir: folder of prepared tensorflow-datasets; by default ~/tensorflow_datasets.
+        download: download and prepare the tensorflow-datasets data set if it is missing.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: no such data set, a folder without images, broken IDX files, or a set that is not prepared while
-            `download` is False.
+        ValueError: there is no such data set, the folder has no images, the IDX files are broken, or the data set is
+            not prepared and `download` is False.
     """
     kind, _, rest = name.partition(":")
     if name == "digits":
@@ -65,13 +69,13 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
 
 @functools.cache
 def _digits() -> Dataset:
-    """scikit-learn's digits, 8x8 grey, enlarged to 32x32 RGB."""
+    """Return scikit-learn's digits, 8x8 gray, enlarged to 32x32 RGB."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    grey = np.uint8(np.round(digits.images * (255 / 16)))
-    large = np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR)) for image in grey])
+    gray = np.uint8(np.round(digits.images * (255 / 16)))
+    large = np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR)) for image in gray])
     images = np.repeat(large[..., None], 3, axis=-1)
     labels = digits.target.astype("int32")
     held_out = np.arange(len(labels)) % 3 == 2
@@ -90,7 +94,7 @@ def _digits() -> Dataset:
 
 
 def _synthetic(name: str, shape: str) -> Dataset:
-    """Random images of a given size, 1,024 for training and 256 for testing, for benchmarks."""
+    """Return random images of a given size, 1,024 for training and 256 for testing, for benchmarks."""
     match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", shape)
     if not match or 0 in (numbers := tuple(map(int, match.groups()))):
         raise InputError(f"a synthetic dataset must be named synthetic:HEIGHTxWIDTHxCLASSES; got {name!r}.")
@@ -98,7 +102,7 @@ def _synthetic(name: str, shape: str) -> Dataset:
     counts = {"train": 1024, "test": 256}
 
     @functools.cache
-    def read(split):
+    def read(split: str) -> Images:
         random = np.random.default_rng(list(counts).index(split))
         images = random.integers(0, 256, (counts[split], height, width, 3), dtype=np.uint8)
         return Images(images, random.integers(0, classes, counts[split], dtype=np.int32))
@@ -108,7 +112,7 @@ def _synthetic(name: str, shape: str) -> Dataset:
 
 
 def _folder(path: str) -> Dataset:
-    """Images in one subfolder a class."""
+    """Return the images of a folder with one subfolder per class."""
     root = pathlib.Path(path).expanduser()
     if not path or not root.is_dir():
         raise InputError(f"dataset must name an existing folder after 'folder:'; got {path!r}.")
@@ -117,56 +121,71 @@ def _folder(path: str) -> Dataset:
     class_names = tuple(sorted(entry.name for entry in first.iterdir() if entry.is_dir()))
     if not class_names:
         raise InputError(f"dataset folder {str(first)!r} must have one subfolder for each class; it has none.")
-    splits = {}
-    for split, base in roots.items():
-        extra = sorted(entry.name for entry in base.iterdir() if entry.is_dir() and entry.name not in class_names)
-        if extra:
-            raise InputError(f"dataset folder {str(base)!r} has classes {extra} that {str(first)!r} does not have.")
-        paths, labels, places = [], [], []
-        for label, name in enumerate(class_names):
-            found = sorted(str(file) for file in (base / name).rglob("*") if file.suffix.lower() in SUFFIXES)
-            if not found and (base == first or not (base / name).is_dir()):
-                raise InputError(f"class folder {str(base / name)!r} must hold images ({', '.join(SUFFIXES)}).")
-            paths += found
-            labels += [label] * len(found)
-            places += [(number + 0.5) / len(found) for number in range(len(found))]
-        # Classes take turns, so that a part such as train[:90%] has each in its share.
-        order = np.argsort(places, kind="stable")
-        splits[split] = Files(np.array(paths)[order], np.array(labels, "int32")[order])
+    splits = {split: _folder_split(split_root, first, class_names) for split, split_root in roots.items()}
     counts = {split: examples.count for split, examples in splits.items()}
     return Dataset(DatasetInfo(f"folder:{root}", class_names, None, counts), splits.__getitem__)
 
 
+def _folder_split(root: pathlib.Path, first: pathlib.Path, class_names: tuple[str, ...]) -> Files:
+    """Return the files of one split.
+
+    Args:
+        root: folder of the split.
+        first: folder of the first split, each of whose classes must have images.
+        class_names: names of the class folders.
+    """
+    extra = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in class_names)
+    if extra:
+        raise InputError(f"dataset folder {str(root)!r} has classes {extra} that {str(first)!r} does not have.")
+    paths, labels, positions = [], [], []
+    for label, name in enumerate(class_names):
+        images = sorted(str(file) for file in (root / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not images and (root == first or not (root / name).is_dir()):
+            raise InputError(f"class folder {str(root / name)!r} must hold images ({', '.join(SUFFIXES)}).")
+        paths += images
+        labels += [label] * len(images)
+        positions += [(number + 0.5) / len(images) for number in range(len(images))]
+    # The classes alternate, so that a part such as train[:90%] has the same fraction of each.
+    order = np.argsort(positions, kind="stable")
+    return Files(np.array(paths)[order], np.array(labels, "int32")[order])
+
+
 def _idx(path: str) -> Dataset:
-    """IDX files of grey images, all in memory, repeated to RGB."""
+    """Return the gray images of IDX files, in memory and repeated to RGB."""
     root = pathlib.Path(path).expanduser()
     if not path or not root.is_dir():
         raise InputError(f"dataset must name an existing folder after 'idx:'; got {path!r}.")
-    found = {split: idx.images(root, split) for split in idx.SPLITS}
-    sizes = {split: images.shape[1:] for split, (images, _) in found.items()}
+    arrays = {split: idx.images(root, split) for split in idx.SPLITS}
+    sizes = {split: images.shape[1:] for split, (images, _) in arrays.items()}
     if len(set(sizes.values())) > 1:
         raise InputError(f"images of the splits of {str(root)!r} must have one size; they have {sizes}.")
-    classes = 1 + max(int(labels.max()) for _, labels in found.values())
-    names = tuple(map(str, range(classes)))
-    if (root / "labels.txt").is_file():
-        lines = (root / "labels.txt").read_text(encoding="utf-8").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
-        if len(names) < classes:
-            raise InputError(f"labels.txt of {str(root)!r} must name {classes} classes; it names {len(names)}.")
-    counts = {split: len(labels) for split, (_, labels) in found.items()}
+    class_names = _idx_class_names(root, 1 + max(int(labels.max()) for _, labels in arrays.values()))
+    counts = {split: len(labels) for split, (_, labels) in arrays.items()}
 
     @functools.cache
-    def read(split):
-        images, labels = found[split]
+    def read(split: str) -> Images:
+        images, labels = arrays[split]
         return Images(np.repeat(images[..., None], 3, axis=-1), labels.astype("int32"))
 
-    return Dataset(DatasetInfo(f"idx:{root}", names, tuple(sizes["train"]), counts), read)
+    return Dataset(DatasetInfo(f"idx:{root}", class_names, tuple(sizes["train"]), counts), read)
+
+
+def _idx_class_names(root: pathlib.Path, classes: int) -> tuple[str, ...]:
+    """Return the class names in labels.txt, or the numbers of the classes if there is no such file."""
+    file = root / "labels.txt"
+    if not file.is_file():
+        return tuple(map(str, range(classes)))
+    names = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(names) < classes:
+        raise InputError(f"labels.txt of {str(root)!r} must name {classes} classes; it names {len(names)}.")
+    return names
 
 
 def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dataset:
+    """Return a data set of tensorflow-datasets, in memory if its images have one size and are few enough."""
     import tensorflow_datasets as tfds
 
-    allowed = "'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a name of tensorflow-datasets"
+    allowed = "'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a tensorflow-datasets name"
     builder = open_builder(name, data_dir, download, allowed, "label")
     features = builder.info.features
     shape = features["image"].shape
@@ -175,7 +194,7 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     classes = features["label"].num_classes
 
     @functools.cache
-    def read(split):
+    def read(split: str) -> Images | Stream:
         if size is not None and counts[split] * size[0] * size[1] * 3 <= IN_MEMORY_BYTES:
             batches = builder.as_dataset(split=split).batch(1024)
             pairs = [(batch["image"], batch["label"]) for batch in tfds.as_numpy(batches)]
@@ -192,18 +211,18 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     return Dataset(DatasetInfo(name, tuple(features["label"].names), size, counts, mean, std), read)
 
 
-def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, answer: str):
-    """Return the builder of a prepared set of tensorflow-datasets with images and what is to be said of them.
+def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, target: str) -> Any:
+    """Return the `tfds.core.DatasetBuilder` of a prepared data set of tensorflow-datasets.
 
     Args:
-        name: of the set.
-        data_dir: folder of prepared sets; by default theirs.
-        download: download and prepare the set where it is missing.
-        allowed: what names may be, for the error.
-        answer: the feature that it must have beside "image".
+        name: name of the data set.
+        data_dir: folder of prepared data sets; by default ~/tensorflow_datasets.
+        download: download and prepare the data set if it is missing.
+        allowed: the allowed names, for the error message.
+        target: the feature that it must have in addition to "image".
 
     Raises:
-        ValueError: no such set, not prepared while `download` is False, or without these features.
+        ValueError: there is no such data set, it is not prepared and `download` is False, or it lacks a feature.
     """
     import tensorflow_datasets as tfds
 
@@ -214,30 +233,31 @@ def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, 
     if download:
         builder.download_and_prepare()
     if not builder.info.splits:
-        raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download, or data_dir.")
+        raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download or data_dir.")
     features = set(builder.info.features or {})
-    if not {"image", answer} <= features:
-        raise InputError(f"dataset must have the features image and {answer}; {name!r} has {sorted(features)}.")
+    if not {"image", target} <= features:
+        raise InputError(f"dataset must have the features image and {target}; {name!r} has {sorted(features)}.")
     return builder
 
 
 def _checked_labels(labels: np.ndarray, classes: int, name: str) -> np.ndarray:
+    """Return labels as int32, or raise `InputError` if one is not a class."""
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         worst = labels.max() if labels.max() >= classes else labels.min()
-        raise InputError(f"labels of {name!r} must be from 0 to {classes - 1}; one is {worst}.")
+        raise InputError(f"labels of {name!r} must be from 0 to {classes - 1}; got {worst}.")
     return labels.astype("int32")
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str = "arrays") -> Dataset:
-    """Make a data set of one split, "train", of images u8[N,H,W,3] and labels i32[N] in memory.
+    """Return a data set of one split, "train", from images u8[N,H,W,3] and labels i32[N] in memory.
 
     Raises:
-        ValueError: shapes, type or labels are not these.
+        ValueError: a shape, type or label is wrong.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
         got = f"{images.dtype}{list(images.shape)} and {list(labels.shape)}"
         raise InputError(f"images must be uint8[N,H,W,3] and labels [N]; got {got}.")
     examples = Images(images, _checked_labels(labels, len(class_names), name))
-    info = DatasetInfo(name, tuple(class_names), images.shape[1:3], {"train": examples.count})
+    info = DatasetInfo(name, tuple(class_names), (images.shape[1], images.shape[2]), {"train": examples.count})
     return Dataset(info, {"train": examples}.__getitem__)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a data set, computed once with a progress bar and kept in the run's folder."""
+"""Mean and standard deviation of a data set's pixels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from tqdm import tqdm
 
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset
-from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.data.transforms import EvalTransform, Transform
 from keras_resnet.ops.codecs import MAX_PIXELS
 
 
 def pixel_statistics(
     dataset: Dataset,
-    view: EvalTransform,
+    transform: Transform,
     split: str = "train",
     batch_size: int = 256,
     progress: bool = True,
@@ -24,27 +24,29 @@ def pixel_statistics(
     """Compute the mean of each pixel over a split, and the standard deviation of each channel.
 
     Args:
-        dataset: where the images come from.
-        view: how images of other sizes come to one size; its mean and std are not used.
-        split: which examples.
+        dataset: the images.
+        transform: how images of different sizes are cropped to one size; its mean and std are not used.
+        split: split of the data set, or a part of one.
         batch_size: images read at a time.
-        broken: counter of files that cannot be decoded and are left out; without, the first one is an error.
         progress: whether to show a progress bar, on a terminal.
+        broken: counter of files that cannot be decoded, which are then left out; by default they are an error.
         max_pixels: larger images are refused.
-        threads: of the pipeline; 0 for TensorFlow's own.
+        threads: threads of the input pipeline; 0 lets TensorFlow choose.
 
     Returns:
-        f64[H,W,3], the mean of each pixel, whose own mean over H and W is that of each channel, and f64[3], both in
-        [0, 255].
+        f64[H,W,3], the mean of each pixel, and f64[3], the standard deviation of each channel, both in [0, 255]. The
+        mean of the former over H and W is the mean of each channel.
     """
-    plain = EvalTransform.unnormalized(view)
-    total = np.zeros((*view.size, 3))
+    plain = EvalTransform.unnormalized(transform)
+    total = np.zeros((*transform.size, 3))
     squares = np.zeros(3)
     count = 0
     bar = tqdm(total=dataset.count(split), unit="image", desc="mean", disable=None if progress else True)
     with bar:
-        options = {"broken": broken, "max_pixels": max_pixels, "threads": threads}
-        for images, labels in pipeline.evaluate(dataset, batch_size, plain, split=split, **options):
+        batches = pipeline.evaluate(
+            dataset, batch_size, plain, split=split, broken=broken, max_pixels=max_pixels, threads=threads
+        )
+        for images, labels in batches:
             images = images.numpy().astype("float64")
             total += images.sum(0)
             squares += np.square(images).sum((0, 1, 2))

@@ -1,1 +1,1 @@
-"""The engine of export: SavedModels for TensorFlow Serving and TFLite files."""
+"""Export for serving: SavedModels and TFLite files."""

@@ -134,7 +134,7 @@ def test_bad_folders(tmp_path):
 def test_arrays():
     images, labels = np.zeros((4, 8, 8, 3), "uint8"), np.arange(4)
     assert sources.from_arrays(images, labels, ("a", "b", "c", "d")).info.splits == {"train": 4}
-    with pytest.raises(ValueError, match="labels of 'arrays' must be from 0 to 2; one is 3"):
+    with pytest.raises(ValueError, match="labels of 'arrays' must be from 0 to 2; got 3"):
         sources.from_arrays(images, labels, ("a", "b", "c"))
     with pytest.raises(ValueError, match=r"images must be uint8\[N,H,W,3\] and labels \[N\]; got float64"):
         sources.from_arrays(images.astype(float), labels, ("a", "b", "c", "d"))
@@ -185,9 +185,9 @@ def test_tensorflow_datasets_of_many_sizes_are_streams(tmp_path, random):
 
 
 def test_unknown_names(tmp_path):
-    with pytest.raises(ValueError, match=r"dataset must be 'digits', .* or a name of tensorflow-datasets; got 'nothi"):
+    with pytest.raises(ValueError, match=r"dataset must be 'digits', .* or a tensorflow-datasets name; got 'nothi"):
         sources.load("nothing")
-    with pytest.raises(ValueError, match=r"dataset 'cifar10' is not prepared in .*; set download, or data_dir"):
+    with pytest.raises(ValueError, match=r"dataset 'cifar10' is not prepared in .*; set download or data_dir"):
         sources.load("cifar10", data_dir=str(tmp_path))
 
 
