@@ -1,4 +1,4 @@
-"""The table against the paper's numbers and published parameter counts."""
+"""Parameters and multiply-adds of the table, compared with the paper and published models."""
 
 import subprocess
 import sys
@@ -51,14 +51,14 @@ def test_v1_5_moves_the_stride_and_keeps_the_parameters(name, golden):
 
 @pytest.mark.parametrize("n", [3, 5, 7, 9, 18, 200])
 def test_cifar_multiply_adds_by_the_formula(n):
-    """Section 4.2 by hand: each stage has 2n layers of 2,359,296 multiply-adds, but its first layer half of it."""
+    """Section 4.2: each stage has 2n layers of 2,359,296 multiply-adds; first layers of later stages have half."""
     layer = 32 * 32 * 9 * 16 * 16
     expected = 32 * 32 * 9 * 3 * 16 + (6 * n * layer - 2 * layer // 2) + 64 * 10
     assert ARCHITECTURES[f"ResNet{6 * n + 2}"].multiply_adds() == expected
 
 
 def test_shortcut_options_of_34_layers():
-    """A adds nothing to the plain net; B three projections with batch norm; C one for each of the 16 blocks."""
+    """A has the parameters of the plain network; B adds three projections, C one for each of the 16 blocks."""
     net = ARCHITECTURES["ResNet34"]
     assert net.parameters(shortcut="A") == net.parameters(shortcut=None) == ARCHITECTURES["PlainNet34"].parameters()
     projections = sum(c * f + 2 * f for c, f in ((64, 128), (128, 256), (256, 512)))

@@ -1,4 +1,4 @@
-"""Blocks against NumPy."""
+"""Blocks compared with a NumPy reference."""
 
 import keras
 import numpy as np
@@ -8,8 +8,8 @@ from keras_resnet.models import blocks
 from tests import numpy_reference as reference
 
 
-def randomise(model, random):
-    """Give batch norm random parameters and statistics, and keep the random kernels."""
+def randomize(model, random):
+    """Randomize the parameters and statistics of batch norm."""
     for layer in model.layers:
         if layer.name.endswith("_bn"):
             gamma, beta, mean = random.normal(size=(3, layer.gamma.shape[0]))
@@ -17,7 +17,7 @@ def randomise(model, random):
 
 
 def unit(model, name, x, training, stride=1, dilation=1):
-    """Convolution and batch norm `name` of a model, in NumPy."""
+    """Compute the convolution and batch norm `name` of a model with NumPy."""
     (kernel,) = model.get_layer(f"{name}_conv").get_weights()
     gamma, beta, mean, variance = model.get_layer(f"{name}_bn").get_weights()
     x = reference.convolution(x, kernel, stride, dilation)
@@ -47,7 +47,7 @@ def test_block_equals_numpy(block, shortcut, stride, options, training, random):
     inputs = keras.Input(images.shape[1:])
     settings = blocks.BlockOptions(block, shortcut, **options)
     model = keras.Model(inputs, blocks.block(inputs, filters, stride, name="b", options=settings))
-    randomise(model, random)
+    randomize(model, random)
 
     x = images.astype("float64")
     if shortcut == "A":
@@ -75,7 +75,7 @@ def test_block_equals_numpy(block, shortcut, stride, options, training, random):
 
 
 def test_stage_can_be_applied_to_regions(random):
-    """conv5_x alone, as a detector runs it on pooled regions."""
+    """A detector applies conv5_x to pooled regions."""
     regions = keras.Input((14, 14, 1024))
     model = keras.Model(regions, blocks.stage(regions, 512, 3, 2, name="conv5"))
     assert model.output_shape == (None, 7, 7, 2048)

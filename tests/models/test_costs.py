@@ -1,4 +1,4 @@
-"""Costs of networks against the paper's numbers and sums by hand."""
+"""Costs of networks, compared with the paper and with manual sums."""
 
 import pytest
 
@@ -6,7 +6,7 @@ import keras_resnet
 from keras_resnet.models import costs
 
 
-def test_costs_are_the_papers():
+def test_costs_of_the_paper():
     table = costs.size_table(costs.networks(["resnet20", "ResNet110"]))
     assert "| ResNet20 | 20 | 32 | 269,722 | 40.6e6 |" in table
     assert "| ResNet110 | 110 | 32 | 1,727,962 | 252.9e6 |" in table
@@ -16,7 +16,7 @@ def test_costs_are_the_papers():
 
 
 def test_stages_add_up():
-    """Each stage by hand for ResNet-18: the products of kernel, channels, filters and map."""
+    """The stages of ResNet-18: products of kernel, channels, filters and output size."""
     (net,) = costs.networks(["ResNet18"])
     table = costs.stage_table([net]).splitlines()
     assert table[2] == "| conv1 | 112 | 7x7, 64, stride 2 (0.01M, 118e6) |"

@@ -1,4 +1,4 @@
-"""The fused batch norm against Keras' own."""
+"""The layers, with batch norm compared with Keras' layer."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 
 
 def pair(random, dtype="float32", channels=5, **options):
-    """Our layer and Keras' with the same weights."""
+    """This package's layer and Keras' with the same weights."""
     layers = [
         kind(momentum=0.8, epsilon=1e-5, dtype=f"mixed_{dtype}" if dtype != "float32" else dtype, **options)
         for kind in (BatchNormalization, keras.layers.BatchNormalization)
@@ -27,7 +27,7 @@ def pair(random, dtype="float32", channels=5, **options):
 
 
 def run(layer, x, upstream, training):
-    """Output, gradients of input, gamma and beta, and moving statistics after one call in a graph."""
+    """Call a layer in a graph and return its output, gradients of input, gamma and beta, and moving statistics."""
 
     @tf.function
     def step(x):
@@ -53,7 +53,7 @@ def test_equals_keras(dtype, training, trainable, random):
     before = theirs.moving_variance.numpy()
     expected = run(theirs, x, upstream, training)
     if training and trainable and not hasattr(keras, "ops"):
-        # Keras 2 keeps the unbiased variance of the batch, our layer that of Keras 3 on both.
+        # Keras 2 stores the unbiased variance of the batch, this package always the biased one, as Keras 3.
         expected[-1] = 0.8 * before + (expected[-1] - 0.8 * before) * (4 * 6 * 7 - 1) / (4 * 6 * 7)
     for name, a, b in zip(names, run(ours, x, upstream, training), expected, strict=True):
         scale = max(1.0, np.abs(b).max())
@@ -74,7 +74,7 @@ def test_moving_variance_is_the_biased_one(random):
     np.testing.assert_allclose(layer.moving_variance, [1.0])
 
 
-def test_one_value_a_channel_is_finite():
+def test_one_value_per_channel_is_finite():
     layer = BatchNormalization()
     y = layer(tf.ones((1, 1, 1, 3)), training=True)
     assert np.isfinite(y).all()
@@ -82,20 +82,20 @@ def test_one_value_a_channel_is_finite():
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 6, 5), (2, 3, 4, 5, 5)])
-def test_other_ranks_take_keras_way(shape, random):
+def test_other_ranks_use_the_base_class(shape, random):
     ours, theirs = BatchNormalization(), keras.layers.BatchNormalization()
     x = random.normal(size=shape).astype("float32")
     np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"axis": 1}])
-def test_other_options_take_keras_way(options, random):
+def test_other_options_use_the_base_class(options, random):
     ours, theirs = BatchNormalization(**options), keras.layers.BatchNormalization(**options)
     x = random.normal(size=(2, 3, 4, 5)).astype("float32")
     np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-6)
 
 
-def test_weight_files_go_both_ways(tmp_path, random):
+def test_weights_files_are_interchangeable_with_keras(tmp_path, random):
     def model(kind):
         inputs = keras.Input((8, 8, 3))
         x = kind(name="norm")(keras.layers.Conv2D(4, 3)(inputs))
@@ -122,7 +122,7 @@ def test_config_round_trip():
 
 
 def kept_means(strategy, images_of):
-    """The moving means of a layer on each replica after one step, on `images_of` the replica's number."""
+    """The moving mean of a layer on each replica after one step with the images `images_of(replica)`."""
     with strategy.scope():
         layer = BatchNormalization(momentum=0.0)
         layer.build((None, None, None, 1))
@@ -138,14 +138,14 @@ def kept_means(strategy, images_of):
 
 
 def test_replicas_keep_one_set_of_statistics(two_replicas):
-    """By hand: replicas that see only 1s and only 3s both end with the mean of their means."""
+    """A replica with only 1s and a replica with only 3s both store the mean, 2."""
     kept = kept_means(two_replicas, lambda number: tf.fill((2, 2, 2, 1), 1.0 + 2.0 * tf.cast(number, tf.float32)))
     assert kept == [2.0, 2.0]
 
 
 def test_a_replica_without_images_keeps_the_statistics(two_replicas):
     kept = kept_means(two_replicas, lambda number: tf.fill((1 - number, 2, 2, 1), 3.0))
-    assert np.mean(kept) == 1.5  # of 3, and of the 0 from the start; Keras 2 takes the mean when it is read
+    assert np.mean(kept) == 1.5  # the mean of 3 and of the initial 0; Keras 2 averages on reading
 
 
 def test_identity_shortcut_by_hand():
@@ -159,7 +159,7 @@ def test_identity_shortcut_by_hand():
 
 
 def test_stochastic_depth_skips_whole_batches(random):
-    """In training all or nothing of the residual, as often as it should; in testing its expectation."""
+    """Training keeps or skips the residual with the given probability; inference uses the expectation."""
     layer = stochastic_depth(0.7)
     shortcut, residual = (random.normal(size=(2, 3, 3, 4)).astype("float32") for _ in range(2))
     np.testing.assert_allclose(layer([shortcut, residual], training=False), shortcut + 0.7 * residual, atol=1e-6)
@@ -167,14 +167,14 @@ def test_stochastic_depth_skips_whole_batches(random):
     kept = 0
     for _ in range(400):
         output = call().numpy()
-        one = np.allclose(output, shortcut + residual, atol=1e-6)
-        assert one or np.array_equal(output, shortcut)
-        kept += one
+        keeps = np.allclose(output, shortcut + residual, atol=1e-6)
+        assert keeps or np.array_equal(output, shortcut)
+        kept += keeps
     assert abs(kept / 400 - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 400)
 
 
-def test_rates_of_stochastic_depth_grow_in_a_line():
-    """Huang et al. (2016), equation 4: of L blocks, the l-th survives with 1 - l / L * rate."""
+def test_stochastic_depth_rates_grow_linearly():
+    """Huang et al. (2016), equation 4: of L blocks, the l-th has the survival probability 1 - l / L * rate."""
     stages = [(8, 2, 1), (16, 2, 2)]
     options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
     model = keras_resnet.ResNet(stages, drop_path_rate=0.4, **options)
@@ -189,7 +189,7 @@ def test_rates_of_stochastic_depth_grow_in_a_line():
 
 
 def test_weights_of_a_network_with_stochastic_depth(tmp_path):
-    """They are those of the network without it."""
+    """They are interchangeable with those of the network without stochastic depth."""
     options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
     model, plain = (keras_resnet.ResNet([(8, 1, 1)], drop_path_rate=rate, **options) for rate in (0.5, 0.0))
     weights.save(model, tmp_path / "a.weights.h5")

@@ -1,4 +1,4 @@
-"""Networks that compute their blocks twice: the same numbers as the others, from less memory."""
+"""Networks that recompute their blocks in training, compared with networks that do not."""
 
 import collections
 
@@ -27,13 +27,13 @@ def network(recompute=True, stages=((16, 2, 1), (32, 1, 2)), **options):
 
 
 def example(model, random):
-    """Images and labels for a network."""
+    """Return images and labels for a network."""
     side = model.input_shape[1] or 16
     return tf.constant(random.normal(size=(8, side, side, 3)), tf.float32), tf.constant(np.arange(8) % 4)
 
 
 def gradients(model, images, labels):
-    """Loss and gradients of one batch."""
+    """Return the loss and gradients of one batch."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, model(images, training=True)))
     return [loss, *tape.gradient(loss, [variable.value for variable in model.trainable_variables])]
@@ -55,7 +55,7 @@ def test_gradients_and_statistics_are_the_same(options, graph, random):
 
 
 def trained(model, random, **options):
-    """The weights after three steps."""
+    """Train a network for three steps and return its weights."""
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy", **options)
     images, labels = example(model, random)
     for _ in range(3):
@@ -71,7 +71,7 @@ def test_training_ends_with_the_same_weights(options):
         np.testing.assert_allclose(a, b, atol=1e-6 if not options else 1e-4)
 
 
-def test_fixed_layers_stay_as_they_are(random):
+def test_frozen_layers_do_not_change(random):
     results = []
     for recompute in (False, True):
         model = network(recompute)
@@ -87,7 +87,7 @@ def test_fixed_layers_stay_as_they_are(random):
 
 
 def test_the_insides_of_blocks_are_computed_twice():
-    """And nothing else: what is not kept follows from what runs again for the gradient."""
+    """Counting operations shows what is recomputed, and so what is not kept in memory."""
     counts = []
     for recompute in (False, True):
         model = network(recompute)
@@ -102,7 +102,7 @@ def test_the_insides_of_blocks_are_computed_twice():
     assert ours["AssignVariableOp"] == plain["AssignVariableOp"] == 2 * 8
 
 
-def test_names_files_and_checkpoints_are_those_of_other_networks(tmp_path, random):
+def test_names_files_and_checkpoints_are_interchangeable(tmp_path, random):
     plain, ours = network(False), network()
     assert [layer.name for layer in ours.layers] == [layer.name for layer in plain.layers]
     assert [v.path for v in ours.variables] == [v.path for v in plain.variables]
@@ -122,21 +122,21 @@ def test_names_files_and_checkpoints_are_those_of_other_networks(tmp_path, rando
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_saved_model_file_trains_on_as_it_was(tmp_path):
+def test_a_saved_model_continues_training(tmp_path):
     model = network()
     trained(model, np.random.default_rng(0))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(again, RecomputingModel)
     images, labels = example(model, np.random.default_rng(0))
-    for one in (model, again):
-        one.train_on_batch(images, labels)
+    for network_to_train in (model, again):
+        network_to_train.train_on_batch(images, labels)
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_random_layers_before_the_network_run_once(random):
-    """Computed again they would give other pixels, and wrong gradients."""
+    """Recomputed, they would return other pixels, and the gradients would be wrong."""
     results = []
     for recompute in (False, True):
         keras.utils.set_random_seed(0)
@@ -149,7 +149,7 @@ def test_random_layers_before_the_network_run_once(random):
 
 
 def test_replicas(two_replicas):
-    """Two replicas with equal images end as one with them."""
+    """Two replicas with the same images have the weights of networks that do not recompute."""
     results = []
     for recompute in (False, True):
         with two_replicas.scope():
@@ -162,7 +162,7 @@ def test_replicas(two_replicas):
         np.testing.assert_allclose(ours, plain, atol=1e-6)
 
 
-def test_groups_grow_with_the_root_of_the_depth():
+def test_groups_grow_with_the_square_root_of_the_depth():
     assert [group_size(blocks) for blocks in (1, 9, 16, 54, 600)] == [1, 1, 1, 3, 9]
     model = network(stages=[(16, 30, 1)])
     front, groups, head = model._parts

@@ -1,4 +1,4 @@
-"""The built networks: names, sizes, parameters, options, gradients, and answers to wrong arguments."""
+"""Built networks: layer names, shapes, parameters, options, gradients and errors."""
 
 import inspect
 
@@ -17,7 +17,7 @@ MEMBERS = [pytest.param(name, marks=pytest.mark.slow) if name == DEEP else name 
 
 
 def small(name, **options):
-    """The network on the smallest images that leave its last stage more than one pixel."""
+    """Build a network for the smallest images with more than one pixel in the last stage."""
     side = 64 if ARCHITECTURES[name].stem == "imagenet" else 16
     return getattr(keras_resnet, name)(input_shape=(side, side, 3), **options)
 
@@ -43,13 +43,13 @@ def test_shortcut_options_have_the_parameters_of_the_table(name, shortcut):
     assert trainable(model) == ARCHITECTURES[name].parameters(shortcut=shortcut)
     projections = [layer.name for layer in model.layers if layer.name.endswith("_0_conv")]
     if name != "ResNet50":
-        # Option B has no projection in conv2_1 of nets with basic blocks: nothing changes there.
+        # In networks with basic blocks, conv2_1 does not change the dimensions and needs no projection by option B.
         assert ("conv2_block1_0_conv" in projections) == (shortcut == "C")
 
 
 @pytest.mark.parametrize("stride_in_1x1", [True, False])
 @pytest.mark.parametrize("name", ["ResNet50", "ResNet18", "ResNet20"])
-def test_every_convolution_has_the_map_size_that_the_table_counts(name, stride_in_1x1):
+def test_every_convolution_has_the_output_size_of_the_table(name, stride_in_1x1):
     model = getattr(keras_resnet, name)(stride_in_1x1=stride_in_1x1)
     convolutions = ARCHITECTURES[name].convolutions(stride_in_1x1=stride_in_1x1)
     for conv in convolutions:
@@ -79,7 +79,7 @@ def test_layer_names_are_those_of_keras_applications():
 
 
 def test_computes_what_keras_applications_computes(random):
-    """With its weights, and the biases that it has and we have not in the moving means."""
+    """With the same weights; the biases of its convolutions are folded into the moving means."""
     theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))
     ours = keras_resnet.ResNet50(input_shape=(64, 64, 3))
     for layer in theirs.layers:
@@ -129,7 +129,7 @@ def test_dilated_nets_compute_the_same_features_more_densely(block, stride_in_1x
     images = random.normal(size=(1, 64, 64, 3)).astype("float32")
     few, many = strided.predict_on_batch(images), dense.predict_on_batch(images)
     assert many.shape[1] == 64 // output_stride
-    # Sums are rounded relative to their terms, and the features reach 50.
+    # Rounding errors are relative to the terms of a sum, and features are up to 50.
     np.testing.assert_allclose(many[:, ::factor, ::factor], few, rtol=0, atol=1e-6 * few.max())
 
 
@@ -141,7 +141,7 @@ def test_mixed_precision_has_a_float32_head(random):
     assert model.predict_on_batch(random.normal(size=(2, 8, 8, 3))).dtype == np.float32
 
 
-def test_the_global_policy_holds_too():
+def test_the_global_policy_is_the_default():
     compat.set_dtype_policy("mixed_bfloat16")
     try:
         assert one_block().get_layer("conv1_conv").compute_dtype == "bfloat16"
@@ -184,8 +184,8 @@ def test_logits_and_probabilities_have_the_same_weights(random):
     np.testing.assert_allclose(probabilities.predict_on_batch(images), expected, atol=1e-6)
 
 
-def test_the_paper_initialisation():
-    """He initialisation: zero mean and variance 2 / fan-in, Gaussian beyond two deviations too."""
+def test_the_initialization_of_the_paper():
+    """He initialization: mean 0, variance 2 / fan_in, and a normal distribution that is not truncated."""
     kernel = keras_resnet.ResNet18().get_layer("conv5_block1_2_conv").kernel.numpy()
     assert abs(kernel.std() / np.sqrt(2 / (9 * 512)) - 1) < 0.01
     assert abs(kernel.mean()) < 1e-4
@@ -205,7 +205,7 @@ def test_signature_is_that_of_keras_applications():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_constructors_have_the_arguments_of_the_builder(name):
-    """With its defaults, but for those that depend on the network."""
+    """The defaults are those of `ResNet`, except for those that depend on the network."""
     net = ARCHITECTURES[name]
     plain = net.shortcut is None
     residual_only = {"shortcut", "zero_init_residual", "zero_channels", "drop_path_rate"}

@@ -1,7 +1,7 @@
-"""The networks in PyTorch, with the names of torchvision (timm's too), of akamaster's CIFAR nets and of Hugging Face.
+"""The networks in PyTorch, with the names of torchvision and timm, of akamaster's CIFAR networks and of Hugging Face.
 
-They are the reference of the weight tests, and a program: `python -m tests.models.torch_nets` compares every depth at
-full width, with timm and transformers themselves where they are installed.
+They are the reference of the weight tests. `python -m tests.models.torch_nets` compares every depth at full width, also
+with the networks of torchvision, timm and transformers if these are installed.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ def conv(channels, filters, kernel, stride=1):
 
 
 class Block(nn.Module):
-    """A block with torchvision's names; `stride_in_1x1` is what v1 and v1.5 differ in."""
+    """A block with torchvision's names; `stride_in_1x1` is True for v1 and False for v1.5."""
 
     def __init__(self, kind, channels, width, stride, stride_in_1x1):
         super().__init__()
@@ -76,7 +76,7 @@ class TorchvisionNet(nn.Module):
 
 
 class CifarBlock(Block):
-    """Option A: every second pixel, and the zero channels half before and half after."""
+    """A basic block with option A: every second pixel, half of the zero channels before and half after."""
 
     def __init__(self, channels, width, stride):
         super().__init__("basic", channels, width, stride, False)
@@ -113,7 +113,7 @@ class AkamasterNet(nn.Module):
 
 
 def hugging_face(state, prefix="resnet."):
-    """A torchvision state by the names of `transformers.ResNetForImageClassification`."""
+    """Rename a torchvision state for `transformers.ResNetForImageClassification`."""
     renamed = {}
     for name, value in state.items():
         layer, part = name.rsplit(".", 1)
@@ -131,8 +131,8 @@ def hugging_face(state, prefix="resnet."):
     return renamed
 
 
-def randomised(net, seed=0):
-    """Give a network random weights and random batch norm statistics of a size that keeps its maps in bounds."""
+def randomized(net, seed=0):
+    """Randomize the weights and batch norm statistics of a network, in ranges that keep its feature maps bounded."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(tensor, low, high):
@@ -154,23 +154,27 @@ def randomised(net, seed=0):
 
 
 def logits(net, images):
-    """What a PyTorch network gives for f32[B,H,W,3]."""
+    """Return the logits of a PyTorch network for f32[B,H,W,3]."""
     with torch.no_grad():
         result = net(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))
     return getattr(result, "logits", result).numpy()
 
 
 def round_trip(constructor, net, state, images, folder, stride_in_1x1=None, back=False, **options):
-    """Load a PyTorch state into our network; return the largest difference of logits, and the largest logit.
+    """Load a PyTorch state into a network of this package and compare their logits.
 
     Args:
-        constructor: of our network.
+        constructor: constructor of the network of this package.
         net: the PyTorch network.
-        state: what is saved of it.
+        state: the state of `net` to save.
         images: f32[B,H,W,3].
-        folder: for the files.
-        stride_in_1x1: where the bottlenecks have their stride.
-        back: whether `net`, emptied, gets its weights back from the safetensors file that we write of ours.
+        folder: folder for the files.
+        stride_in_1x1: whether bottlenecks have their stride in the first 1x1.
+        back: whether to also export to safetensors and load the file into `net`.
+        **options: arguments of `constructor`.
+
+    Returns:
+        The largest difference of logits, and the largest logit.
     """
     theirs = logits(net, images)
     torch.save(state, folder / "a.pth")
@@ -180,31 +184,31 @@ def round_trip(constructor, net, state, images, folder, stride_in_1x1=None, back
     differences = [np.abs(np.asarray(model(images, training=False)) - theirs).max()]
     if back:
         weights.save_safetensors(model, folder / "a.safetensors")
-        randomised(net, seed=1).load_state_dict(load_file(folder / "a.safetensors"))
+        randomized(net, seed=1).load_state_dict(load_file(folder / "a.safetensors"))
         differences.append(np.abs(logits(net, images) - theirs).max())
     return max(differences), np.abs(theirs).max()
 
 
 def cases():
-    """Every depth and format at full width: (what, our constructor, PyTorch network, its state, options)."""
+    """Yield (name, constructor, PyTorch network, state, options) for every depth and format at full width."""
     installed = {name for name in ("torchvision", "timm", "transformers") if importlib.util.find_spec(name)}
     for depth, (kind, blocks) in IMAGENET.items():
         constructor = getattr(keras_resnet, f"ResNet{depth}")
         for version, first in (("v1", True), ("v1.5", False)) if kind == "bottleneck" else (("", None),):
-            net = randomised(TorchvisionNet(kind, blocks, stride_in_1x1=first))
+            net = randomized(TorchvisionNet(kind, blocks, stride_in_1x1=first))
             options = {"stride_in_1x1": first}
             yield f"torchvision {depth} {version}", constructor, net, net.state_dict(), {**options, "back": True}
             yield f"Hugging Face {depth} {version}", constructor, net, hugging_face(net.state_dict()), options
         if "torchvision" in installed:
             import torchvision
 
-            net = randomised(torchvision.models.get_model(f"resnet{depth}"))
-            yield f"torchvision's own {depth}", constructor, net, net.state_dict(), {**options, "back": True}
+            net = randomized(torchvision.models.get_model(f"resnet{depth}"))
+            yield f"torchvision package {depth}", constructor, net, net.state_dict(), {**options, "back": True}
         if "timm" in installed:
             import timm
 
-            net = randomised(timm.create_model(f"resnet{depth}"))
-            yield f"timm's own {depth}", constructor, net, net.state_dict(), {**options, "back": True}
+            net = randomized(timm.create_model(f"resnet{depth}"))
+            yield f"timm package {depth}", constructor, net, net.state_dict(), {**options, "back": True}
         if "transformers" in installed:
             import transformers
 
@@ -212,29 +216,29 @@ def cases():
             config = transformers.ResNetConfig(
                 depths=list(blocks), layer_type=kind, hidden_sizes=widths, num_labels=1000
             )
-            net = randomised(transformers.ResNetForImageClassification(config))
-            yield f"transformers' own {depth}", constructor, net, net.state_dict(), options
+            net = randomized(transformers.ResNetForImageClassification(config))
+            yield f"transformers package {depth}", constructor, net, net.state_dict(), options
     for depth in CIFAR:
-        net = randomised(AkamasterNet((depth - 2) // 6))
+        net = randomized(AkamasterNet((depth - 2) // 6))
         for block in net.modules():
-            if isinstance(block, CifarBlock):  # so that hundreds of blocks do not add up to overflow
+            if isinstance(block, CifarBlock):  # hundreds of blocks would overflow
                 block.bn2.weight.data *= min(1.0, 60 / depth)
         state = {"state_dict": {f"module.{name}": value for name, value in net.state_dict().items()}}
         yield f"akamaster {depth}", getattr(keras_resnet, f"ResNet{depth}"), net, state, {}
 
 
 def main():
-    """Print the largest difference of logits for every depth and format, and fail where it is over 1e-3."""
+    """Print the largest difference of logits for every depth and format; fail if one exceeds 1e-3."""
     images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
     worst = 0.0
-    for what, constructor, net, state, options in cases():
+    for name, constructor, net, state, options in cases():
         with tempfile.TemporaryDirectory() as folder:
-            shown = images[:, :32, :32] if what.startswith("akamaster") else images
+            shown = images[:, :32, :32] if name.startswith("akamaster") else images
             difference, largest = round_trip(constructor, net, state, shown, pathlib.Path(folder), **options)
         worst = max(worst, difference)
-        print(f"{what:24} logits up to {largest:8.2f}, largest difference {difference:.1e}", flush=True)
+        print(f"{name:24} logits up to {largest:8.2f}, largest difference {difference:.1e}", flush=True)
     if worst > 1e-3:
-        sys.exit(f"a difference of {worst:.1e} is over 1e-3")
+        sys.exit(f"the largest difference must be at most 1e-3; got {worst:.1e}")
 
 
 if __name__ == "__main__":

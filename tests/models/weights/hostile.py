@@ -1,7 +1,7 @@
-"""Files that attack whoever loads them, each made by a function of a folder; `CORPUS` has them all.
+"""Malicious weights files, each created by a function; `CORPUS` lists all functions.
 
-What they try is to run code (it would make `folder/executed`), to read `folder/secret.h5`, which holds weights that
-fit, or to take memory and time.
+The files try to run code, which would create `folder/executed`, to read `folder/secret.h5`, which has weights that fit,
+or to exhaust memory and time.
 """
 
 import io
@@ -20,7 +20,7 @@ from keras_resnet.models import weights
 
 
 class Code:
-    """Pickled, it makes a file when it is loaded."""
+    """An object whose pickle creates a folder when it is loaded."""
 
     def __init__(self, folder):
         self.path = str(folder / "executed")
@@ -160,7 +160,7 @@ def bare_pickle_with_code(folder, model):
     return path
 
 
-def zip_that_climbs_out(folder, model):
+def zip_with_outside_path(folder, model):
     import torch
 
     path = folder / "a.pth"
@@ -222,17 +222,17 @@ CORPUS = {
     pickle_with_code: MORE,
     old_pickle_with_code: MORE,
     bare_pickle_with_code: MORE,
-    zip_that_climbs_out: "a member whose path is outside of it",
+    zip_with_outside_path: "a member whose path is outside of it",
     zip_bomb: "compressed members",
     safetensors_shape_bomb: "cannot be read",
     safetensors_that_overlap: "cannot be read",
     tar_with_a_symlink: "not an HDF5, safetensors or PyTorch file",
 }
-"""Function (folder, model) -> path of the file, and what the refusal says."""
+"""Function (folder, model) that creates a file and returns its path -> pattern of the error message."""
 
 
 def secret(folder: pathlib.Path, model) -> None:
-    """Write the file that none of them may get at."""
+    """Write the file that none of the malicious files may read."""
     weights.save(model, folder / "b.weights.h5")
     (folder / "b.weights.h5").rename(folder / "secret.h5")
     (folder / "b.weights.h5.sha256").unlink()

@@ -1,4 +1,4 @@
-"""Weight files load whole or not at all."""
+"""Saving and loading weights files, and models that stay unchanged if a file does not fit."""
 
 import os
 
@@ -32,7 +32,7 @@ def test_files_of_keras_load_too(tmp_path):
 
 
 def test_files_without_names_load_into_their_own_network_only(tmp_path):
-    """Keras 2 numbers layers by their class in `.weights.h5`, and gives no names."""
+    """Keras 2 numbers the layers of each class in `.weights.h5` files, and does not store their names."""
 
     def save(model, path):
         model.save_weights(path)
@@ -51,7 +51,7 @@ def test_files_without_names_load_into_their_own_network_only(tmp_path):
         weights.load(model, path)
 
 
-def test_the_optimizer_state_stays_out(tmp_path):
+def test_the_optimizer_state_is_not_saved(tmp_path):
     model = net()
     model.compile("adam", "mse")
     model.train_on_batch(np.zeros((1, 8, 8, 3)), np.zeros((1, 4)))
@@ -67,7 +67,7 @@ def test_the_optimizer_state_stays_out(tmp_path):
 @pytest.mark.parametrize(
     "other", [{"blocks": 2}, {"shortcut": "B"}, {"classes": 5}, {"block": "bottleneck"}, {"include_top": False}]
 )
-def test_weights_of_another_net_leave_the_model_as_it_was(tmp_path, other):
+def test_weights_of_another_network_do_not_change_the_model(tmp_path, other):
     if "block" in other:
         source = keras_resnet.ResNet([(16, 1, 1), (32, 1, 2)], stem="cifar", input_shape=(8, 8, 3), classes=4)
     else:
@@ -82,8 +82,8 @@ def test_weights_of_another_net_leave_the_model_as_it_was(tmp_path, other):
         np.testing.assert_array_equal(one, two)
 
 
-def test_the_same_numbers_in_other_shapes_are_refused(tmp_path):
-    """A file whose count fits but whose layers do not: half of it could be assigned before the misfit shows."""
+def test_equal_sizes_with_other_shapes_are_rejected(tmp_path):
+    """The total size fits but the shapes do not; some layers could be assigned before the error occurs."""
 
     def model(first, second):
         inputs = keras.Input((first,))
@@ -99,7 +99,7 @@ def test_the_same_numbers_in_other_shapes_are_refused(tmp_path):
 
 
 def test_models_of_other_kinds_load_their_own_files(tmp_path):
-    """Nested layers, and layers with a state, have no names that a table could know."""
+    """The naming conventions do not cover nested layers and layers with other state."""
 
     def model():
         inputs = keras.Input((3,))
@@ -114,7 +114,7 @@ def test_models_of_other_kinds_load_their_own_files(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 100, 5_000])
-def test_damaged_files_are_refused(tmp_path, size):
+def test_damaged_files_are_rejected(tmp_path, size):
     path = tmp_path / "a.weights.h5"
     weights.save(net(), path)
     path.write_bytes(path.read_bytes()[:size])
@@ -122,7 +122,7 @@ def test_damaged_files_are_refused(tmp_path, size):
         weights.load(net(), path)
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.weights.h5"
     model = net()
     weights.save(model, path)

@@ -1,4 +1,4 @@
-"""Weights of other packages give their numbers: every naming against a reference of its own."""
+"""Weights of all naming conventions, compared with the outputs of reference implementations."""
 
 import logging
 
@@ -11,45 +11,24 @@ import keras_resnet
 from keras_resnet.models import weights
 from keras_resnet.models.architectures import IMAGENET
 from keras_resnet.models.weights import convert
-from keras_resnet.models.weights.spec import ArchitectureSpec
 
 torch = pytest.importorskip("torch")
 from tests.models import torch_nets  # noqa: E402
+from tests.models.weights.nets import call, tiny  # noqa: E402
 
 THIN = (8, 8, 16, 16)
 
 
 def thin(depth, **options):
-    """A network with the paper's blocks and few filters."""
+    """A network with the numbers of blocks of the paper and few filters."""
     kind, blocks = IMAGENET[depth]
     stages = [(width, count, 2 if i else 1) for i, (width, count) in enumerate(zip(THIN, blocks, strict=True))]
     return keras_resnet.ResNet(stages, block=kind, classes=5, **options)
 
 
-def tiny(**options):
-    """Three bottlenecks in two stages."""
-    options = {"classifier_activation": None, "input_shape": (64, 64, 3), "classes": 5, **options}
-    return keras_resnet.ResNet([(8, 1, 1), (16, 2, 2)], **options)
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
-
-
-@pytest.fixture(scope="module")
-def small():
-    """`tiny` in PyTorch, v1.5."""
-    return torch_nets.randomised(torch_nets.TorchvisionNet("bottleneck", (1, 2), (8, 16), 5))
-
-
-def call(model, images):
-    return np.asarray(model(images, training=False))
-
-
 @pytest.mark.parametrize(("depth", "stride_in_1x1"), [(18, None), (50, False), (50, True), (152, False)])
 def test_torchvision_and_back(depth, stride_in_1x1, images, tmp_path):
-    net = torch_nets.randomised(torch_nets.TorchvisionNet(*IMAGENET[depth], THIN, 5, stride_in_1x1))
+    net = torch_nets.randomized(torch_nets.TorchvisionNet(*IMAGENET[depth], THIN, 5, stride_in_1x1))
 
     def constructor(**options):
         return thin(depth, **options)
@@ -69,7 +48,7 @@ def test_hugging_face(prefix, images, small, tmp_path):
 
 @pytest.mark.parametrize("wrapper", ["plain", "state_dict", "model", "module."])
 def test_akamaster(wrapper, images, tmp_path):
-    net = torch_nets.randomised(torch_nets.AkamasterNet(1))
+    net = torch_nets.randomized(torch_nets.AkamasterNet(1))
     state = net.state_dict()
     if wrapper == "module.":
         state = {f"module.{name}": value for name, value in state.items()}
@@ -96,7 +75,7 @@ def test_half_precision(half, suffix, small, images, tmp_path):
 
 @pytest.fixture(scope="module")
 def keras_applications():
-    """keras.applications' ResNet-50 with random biases and statistics, and its logits."""
+    """keras.applications' ResNet-50 with random biases and statistics, returning logits."""
     keras.utils.set_random_seed(1)
     net = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=7, classifier_activation=None)
     random = np.random.default_rng(0)
@@ -150,7 +129,7 @@ def test_keras_applications_without_top(keras_applications, images, tmp_path, ca
         weights.load(keras_resnet.ResNet50(classes=3), tmp_path / "notop.h5")
 
 
-def test_v1_5_is_part_of_what_a_file_is(small, tmp_path):
+def test_files_determine_the_position_of_the_stride(small, tmp_path):
     torch.save(small.state_dict(), tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"it has stride_in_1x1 False, .* build the network with stride_in_1x1=False"):
         tiny(weights=tmp_path / "a.pth")
@@ -163,7 +142,7 @@ def test_v1_5_is_part_of_what_a_file_is(small, tmp_path):
         np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
 
 
-def test_other_classes_make_a_new_head(small, images, tmp_path, caplog):
+def test_another_number_of_classes_keeps_the_initial_classifier(small, images, tmp_path, caplog):
     torch.save(small.state_dict(), tmp_path / "a.pth")
     with caplog.at_level(logging.WARNING):
         model = tiny(weights=tmp_path / "a.pth", stride_in_1x1=False, classes=3)
@@ -182,7 +161,7 @@ def test_other_classes_make_a_new_head(small, images, tmp_path, caplog):
         weights.load(model, tmp_path / "a.pth")
 
 
-def test_other_channels_adapt_the_first_convolution(small, images, tmp_path):
+def test_another_number_of_channels_adapts_the_first_convolution(small, images, tmp_path):
     torch.save(small.state_dict(), tmp_path / "a.pth")
     whole, grey, four = (
         tiny(weights=tmp_path / "a.pth", stride_in_1x1=False, input_shape=(64, 64, channels)) for channels in (3, 1, 4)
@@ -202,108 +181,13 @@ def test_any_image_size(small, images, tmp_path):
     )
 
 
-def cifar(**options):
-    stages = [(16, 1, 1), (32, 1, 2)]
-    options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 3, "shortcut": "A", **options}
-    return keras_resnet.ResNet(stages, **options)
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        ({"shortcut": None}, "it has shortcut 'A', the network None; build the network with shortcut='A'"),
-        ({"zero_channels": "after"}, "it has zero_channels 'halves', the network 'after'; build the network with"),
-        ({"shortcut": "B"}, "it has shortcut 'A', the network 'B'"),
-        (
-            {"stem": "imagenet", "input_shape": (32, 32, 3), "shortcut": "B"},
-            "it has stem 'cifar', the network 'imagenet'",
-        ),
-    ],
-)
-def test_networks_of_equal_shapes_are_told_apart(other, message, tmp_path):
-    weights.save(cifar(), tmp_path / "a.weights.h5")
-    with pytest.raises(ValueError, match=message):
-        weights.load(cifar(**other), tmp_path / "a.weights.h5")
-
-
-def test_strides_are_told_apart(tmp_path):
-    one, two = (
-        keras_resnet.ResNet([(16, 1, 1), (16, 1, s)], block="basic", stem="cifar", input_shape=(8, 8, 3), shortcut="A")
-        for s in (1, 2)
-    )
-    weights.save(one, tmp_path / "a.weights.h5")
-    with pytest.raises(ValueError, match=r"it has strides \(1, 1\), the network \(1, 2\)"):
-        weights.load(two, tmp_path / "a.weights.h5")
-
-
-def test_files_without_a_fingerprint_still_load(tmp_path):
-    model = cifar()
-    model.save_weights(tmp_path / "a.weights.h5")
-    for net in (cifar(), cifar(shortcut=None)):
-        weights.load(net, tmp_path / "a.weights.h5")
-        np.testing.assert_array_equal(net.get_weights()[0], model.get_weights()[0])
-    with pytest.raises(
-        ValueError, match="it does not state whether its network has shortcuts; pass the name of the model"
-    ):
-        convert.network(tmp_path / "a.weights.h5")
-
-
-def test_dilated_networks_take_the_same_files(small, tmp_path):
+def test_dilated_networks_load_the_same_files(small, tmp_path):
     torch.save(small.state_dict(), tmp_path / "a.pth")
     for output_stride in (4, 8):
         tiny(weights=tmp_path / "a.pth", stride_in_1x1=False, output_stride=output_stride)
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, ArchitectureSpec("imagenet", "bottleneck", (8, 16), (1, 2), (1, 2), "B", None, True)),
-        ({"shortcut": "C"}, ArchitectureSpec("imagenet", "bottleneck", (8, 16), (1, 2), (1, 2), "C", None, True)),
-        (
-            {"stride_in_1x1": False, "include_top": False},
-            ArchitectureSpec("imagenet", "bottleneck", (8, 16), (1, 2), (1, 2), "B", None, False),
-        ),
-    ],
-)
-def test_fingerprints(options, expected):
-    fingerprint = ArchitectureSpec.of_model(tiny(**options))
-    assert fingerprint == expected
-    assert ArchitectureSpec.from_json(fingerprint.to_json()) == expected
-
-
-def test_a_model_of_another_kind_has_no_fingerprint(tmp_path, small):
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-    assert ArchitectureSpec.of_model(model) is None
-    torch.save(small.state_dict(), tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="the model has layers that the networks of this package do not have"):
-        weights.load(model, tmp_path / "a.pth")
-
-
-def test_convert_there_and_back(small, images, tmp_path):
-    torch.save(small.state_dict(), tmp_path / "a.pth")
-    convert.convert(tmp_path / "a.pth", tmp_path / "b.weights.h5")
-    convert.convert(tmp_path / "b.weights.h5", tmp_path / "c.safetensors")
-    from safetensors.torch import load_file
-
-    state = load_file(tmp_path / "c.safetensors")
-    for name, value in small.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
-            np.testing.assert_array_equal(state[name], value)
-    info = convert.info(tmp_path / "c.safetensors")
-    assert (info.mode, info.image_size, info.resize, len(info.class_names)) == ("torch", 224, 256, 5)
-    model = convert.network(tmp_path / "c.safetensors", classifier_activation=None)
-    np.testing.assert_allclose(call(model, images), torch_nets.logits(small, images), atol=1e-4)
-    for out, message in (
-        ("b.weights.h5", "not exist yet"),
-        ("d.h5", "end in"),
-        ("no/d.weights.h5", "folder"),
-    ):
-        with pytest.raises(ValueError, match=f"out must .*{message}"):
-            convert.convert(tmp_path / "a.pth", tmp_path / out)
-
-
-def test_torch_is_named_where_it_is_missing(small, tmp_path, monkeypatch):
+def test_missing_torch_is_reported(small, tmp_path, monkeypatch):
     torch.save(small.state_dict(), tmp_path / "a.pth")
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(ValueError, match=r"PyTorch files require torch \(pip install 'keras-resnet-zoo\[torch\]'\)"):
@@ -311,7 +195,7 @@ def test_torch_is_named_where_it_is_missing(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("depth", "name"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")])
-def test_cifar_checkpoints_give_what_pytorch_gives(depth, name, real_data):
+def test_cifar_checkpoints_match_pytorch(depth, name, real_data):
     """On 1,000 test images of CIFAR-10."""
     from keras_resnet.classification.pretrained import Pretrained
     from keras_resnet.data import pipeline, sources

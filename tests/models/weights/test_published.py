@@ -1,4 +1,4 @@
-"""Published weights: what the table says, and downloads that are whole or not there."""
+"""The table of published weights, and downloads that are complete or absent."""
 
 import functools
 import hashlib
@@ -21,7 +21,7 @@ from keras_resnet.models.weights import published
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; `/cut/` ends early, `/slow/` never ends."""
+    """Serves a folder under `/good/`; `/cut/` closes the connection early, `/slow/` stalls."""
 
     def do_GET(self):
         if self.path.startswith("/good/"):
@@ -41,7 +41,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server of one file of weights, `net.weights.h5`, and its address."""
+    """The folder and address of a server with one weights file, `net.weights.h5`."""
     folder = tmp_path_factory.mktemp("served")
     weights.save(keras_resnet.ResNet20(), folder / "net.weights.h5")
     http_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=str(folder)))
@@ -100,13 +100,13 @@ def test_the_constructor_downloads_once_and_then_works_offline(server, cache, mo
         ("good", "0" * 8, r"is not the published file \(its digest is not sha256:00000000\); save the file as"),
     ],
 )
-def test_what_is_not_the_file_never_gets_its_name(where, digest, message, server, cache):
+def test_other_files_are_not_saved(where, digest, message, server, cache):
     with pytest.raises(ValueError, match=message):
         published.fetch(entry(server, where, digest))
     assert list(cache.iterdir()) == []
 
 
-def test_without_a_network(cache):
+def test_without_a_connection(cache):
     info = published.ModelInfo(
         "resnet20", "torch", 32, 0, (), weights="named", url="http://127.0.0.1:9/a.th", digest="md5:0"
     )
@@ -117,14 +117,14 @@ def test_without_a_network(cache):
     assert list(cache.iterdir()) == []
 
 
-def test_a_changed_file_in_the_cache_is_refused(server, cache):
+def test_a_changed_file_in_the_cache_is_rejected(server, cache):
     path = published.fetch(entry(server))
     path.write_bytes(path.read_bytes() + b"0")
     with pytest.raises(ValueError, match=r"is not the published file .* remove it to download it again"):
         published.fetch(entry(server))
 
 
-def test_kill_9_in_a_download_leaves_nothing_to_be_trusted(server, cache):
+def test_killing_a_download_leaves_no_complete_file(server, cache):
     script = (
         "import json, sys; from keras_resnet.models.weights import published; "
         "published.fetch(published.ModelInfo.from_dict(json.loads(sys.argv[1])))"
@@ -141,7 +141,7 @@ def test_kill_9_in_a_download_leaves_nothing_to_be_trusted(server, cache):
     assert path.read_bytes() == (server[0] / "net.weights.h5").read_bytes()
 
 
-def test_the_folder_of_the_cache(monkeypatch, tmp_path):
+def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(published.CACHE_VARIABLE, raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -150,7 +150,7 @@ def test_the_folder_of_the_cache(monkeypatch, tmp_path):
     assert published.cache() == tmp_path / "x" / "keras_resnet"
 
 
-def test_digests_and_addresses_are_those_of_keras_applications():
+def test_digests_and_urls_match_keras_applications():
     from keras.src.applications import resnet
 
     for info in published.PUBLISHED:
@@ -159,7 +159,7 @@ def test_digests_and_addresses_are_those_of_keras_applications():
             assert info.url == f"{resnet.BASE_WEIGHTS_PATH}{info.model}_weights_tf_dim_ordering_tf_kernels.h5"
 
 
-def test_every_entry_is_whole():
+def test_every_entry_is_complete():
     assert len({(info.model, info.weights) for info in published.PUBLISHED}) == len(published.PUBLISHED) == 19
     for info in published.PUBLISHED:
         assert info.url.startswith("https://")
@@ -189,7 +189,7 @@ def test_model_info():
     np.testing.assert_allclose(keras_resnet.preprocess_input(x, info.normalization), expected, atol=1e-4)
 
 
-def test_the_table_of_the_docs_is_that_of_the_code():
+def test_the_docs_contain_the_table():
     text = pathlib.Path(__file__).parents[3].joinpath("docs", "weights.md").read_text(encoding="utf-8")
     assert published.table() in text
     assert published.table().count("not verified") == len(published.PUBLISHED) - 2

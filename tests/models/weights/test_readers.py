@@ -1,4 +1,4 @@
-"""Hostile and damaged files are refused at once, with one sentence, and change and run nothing."""
+"""Malicious and damaged files are rejected quickly, with a one-line error and without side effects."""
 
 import json
 import time
@@ -7,23 +7,21 @@ import h5py
 import numpy as np
 import pytest
 
-import keras_resnet
 from keras_resnet.models import weights
 from keras_resnet.models.weights import convert
 from tests.models.weights import hostile
+from tests.models.weights.nets import cifar
 
 pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return keras_resnet.ResNet(
-        [(16, 1, 1), (32, 1, 2)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=3, shortcut="A"
-    )
+    return cifar()
 
 
-def refused(model, path, match=None):
-    """Load `path` and convert it; both must fail with one sentence within two seconds and leave all as it was."""
+def assert_rejected(model, path, match=None):
+    """Check that loading and converting `path` fails within two seconds, with one line and without side effects."""
     before = model.get_weights()
     listing = sorted(entry.name for entry in path.parent.iterdir())
     for attempt in (lambda: weights.load(model, path, adapt=True), lambda: convert.network(path)):
@@ -39,16 +37,16 @@ def refused(model, path, match=None):
 
 
 @pytest.mark.parametrize(("make", "reason"), hostile.CORPUS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_hostile_files(make, reason, model, tmp_path):
+def test_malicious_files(make, reason, model, tmp_path):
     hostile.secret(tmp_path, model)
     path = make(tmp_path, model)
     assert not (tmp_path / "executed").exists()
-    refused(model, path, reason)
+    assert_rejected(model, path, reason)
     assert not (tmp_path / "executed").exists()
 
 
-def test_what_pickles_would_do(tmp_path):
-    """The corpus is dangerous: loaded without care, it runs."""
+def test_malicious_pickles_run_code_when_loaded_unsafely(tmp_path):
+    """Check the corpus itself: loading it unsafely runs its code."""
     import torch
 
     path = hostile.pickle_with_code(tmp_path, None)
@@ -57,7 +55,7 @@ def test_what_pickles_would_do(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".safetensors"])
-def test_every_flip_and_cut_is_refused_by_the_manifest(suffix, model, tmp_path, random):
+def test_the_manifest_detects_flipped_bits_and_truncation(suffix, model, tmp_path, random):
     path = tmp_path / f"a{suffix}"
     (weights.save if suffix == weights.SUFFIX else weights.save_safetensors)(model, path)
     whole = path.read_bytes()
@@ -75,7 +73,7 @@ def test_every_flip_and_cut_is_refused_by_the_manifest(suffix, model, tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ["h5", "pth", "th", "safetensors"])
-def test_cut_files_without_a_manifest(kind, model, tmp_path, random):
+def test_truncated_files_without_a_manifest(kind, model, tmp_path, random):
     import torch
 
     path = tmp_path / f"a.{kind}"
@@ -90,7 +88,7 @@ def test_cut_files_without_a_manifest(kind, model, tmp_path, random):
     whole = path.read_bytes()
     for size in (0, 7, *random.integers(8, len(whole) - 600, size=6)):
         path.write_bytes(whole[:size])
-        refused(model, path)
+        assert_rejected(model, path)
 
 
 def test_files_of_other_networks(model, tmp_path):
@@ -99,21 +97,23 @@ def test_files_of_other_networks(model, tmp_path):
     path = tmp_path / "a.pth"
     vgg = {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}
     torch.save(vgg, path)
-    refused(model, path, "its tensor 'features.0.weight' is not named as in a residual network of keras_resnet, ")
+    assert_rejected(
+        model, path, "its tensor 'features.0.weight' is not named as in a residual network of keras_resnet, "
+    )
     deep_stem = {"conv1.0.weight": torch.zeros(32, 3, 3, 3), "layer1.0.conv1.weight": torch.zeros(8, 16, 3, 3)}
     torch.save(deep_stem, path)
-    refused(model, path, r"its tensor 'conv1\.0\.weight' is not named as in a residual network")
+    assert_rejected(model, path, r"its tensor 'conv1\.0\.weight' is not named as in a residual network")
     torch.save({"conv1.weight": torch.zeros(16, 3, 5, 5)}, path)
-    refused(model, path, r"its first convolution must be 3x3 or 7x7; got a kernel of shape \[5, 5, 3, 16\]")
+    assert_rejected(model, path, r"its first convolution must be 3x3 or 7x7; got a kernel of shape \[5, 5, 3, 16\]")
     torch.save({"conv1.weight": torch.zeros(16, 3, 3, 3, dtype=torch.int8)}, path)
-    refused(model, path, r"has type torch\.int8")
+    assert_rejected(model, path, r"has type torch\.int8")
     torch.save([1, 2], path)
-    refused(model, path, "it has no state_dict")
+    assert_rejected(model, path, "it has no state_dict")
     path.write_text("not weights at all")
-    refused(model, path, "it is not an HDF5, safetensors or PyTorch file")
+    assert_rejected(model, path, "it is not an HDF5, safetensors or PyTorch file")
 
 
-def test_values_that_are_not_finite(model, tmp_path):
+def test_values_must_be_finite(model, tmp_path):
     path = tmp_path / "a.weights.h5"
     model.save_weights(path)
     with h5py.File(path, "r+") as file:
@@ -126,7 +126,7 @@ def test_values_that_are_not_finite(model, tmp_path):
     "notes",
     ["[]", "{", '{"fingerprint": "[]"}', '{"fingerprint": "{\\"strides\\": {}}"}', '{"info": {"mode": "caffe"}}'],
 )
-def test_notes_that_are_not_ours(notes, model, tmp_path):
+def test_invalid_metadata(notes, model, tmp_path):
     path = tmp_path / "a.weights.h5"
     model.save_weights(path)
     with h5py.File(path, "r+") as file:
@@ -136,7 +136,7 @@ def test_notes_that_are_not_ours(notes, model, tmp_path):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_manifest_that_holds_nothing(model, tmp_path):
+def test_an_empty_manifest(model, tmp_path):
     path = tmp_path / "a.weights.h5"
     weights.save(model, path)
     manifest = tmp_path / "a.weights.h5.sha256"
