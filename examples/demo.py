@@ -49,9 +49,9 @@ def compare(name: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> No
 def main(_):
     from keras_resnet.classification import train
     from keras_resnet.data import pipeline, sources
-    from keras_resnet.evaluation import metrics
+    from keras_resnet.evaluation import exported, metrics
     from keras_resnet.ops import image
-    from keras_resnet.serving import report, saved_model, tflite
+    from keras_resnet.serving import saved_model, tflite
 
     workdir = pathlib.Path(FLAGS.workdir)
     if workdir.exists():
@@ -70,9 +70,8 @@ def main(_):
     ours = model.predict(image.normalize(images, run.mean, run.std), batch_size=256, verbose=0)
     version = saved_model.export(run, workdir / "saved_model")
     compare("SavedModel", ours, run_saved_model(version, images), 1e-4)
-    files = tflite.export(run, workdir / "tflite", dataset=dataset, report_split="test")
-    lite = report.interpreter(files / "resnet20_float32.tflite", threads=2)
-    compare("TFLite", ours, np.concatenate([lite(image[None]) for image in images]), 1e-3)
+    folder = tflite.export(run, workdir / "tflite", dataset=dataset, report_split="test")
+    compare("TFLite", ours, exported.tflite(folder / "resnet20_float32.tflite").function(images), 1e-3)
     print((workdir / "tflite" / "report.md").read_text())
     print(f"see {workdir}/: " + ", ".join(sorted(path.name for path in workdir.iterdir())))
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their SHA-256 manifests.
+"""Files and folders that are written whole or not at all, and SHA-256 manifests of files.
 
 A manifest is the file `NAME.sha256` next to `NAME`, in the format of `sha256sum`: HDF5 and safetensors have no
 checksum.
@@ -6,10 +6,14 @@ checksum.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
 
 from keras_resnet.errors import InputError
 
@@ -89,3 +93,123 @@ def publish(partial: str | os.PathLike, path: str | os.PathLike) -> None:
         write(manifest, line + manifest.read_bytes())
     os.replace(partial, path)
     write(manifest, line)
+
+
+PARTIAL = ".partial-keras-resnet-"
+"""Prefix of the names of folders that are being written."""
+
+
+def check_new(out: str | os.PathLike | None) -> None:
+    """Raise `InputError` if `out` exists; None passes."""
+    if out is not None and pathlib.Path(out).exists():
+        raise InputError(f"out must be a folder that does not exist yet; {os.fspath(out)!r} does.")
+
+
+@contextlib.contextmanager
+def new_folder(out: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Create a folder that appears complete or not at all: write into the yielded one, which then gets the name `out`.
+
+    Raises:
+        ValueError: `out` exists or cannot be written, for example on a full disk.
+    """
+    check_new(out)
+    out = pathlib.Path(out).absolute()
+    with staging(out.parent) as folder, _writable(out):
+        yield folder
+        fsync_tree(folder)
+        with locked(out.parent):
+            check_new(out)
+            folder.rename(out)
+            fsync(out.parent)
+
+
+@contextlib.contextmanager
+def staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Create a temporary folder in `parent` to write into; rename it when it is complete, or it is removed.
+
+    A missing `parent` is created, and removed again if nothing was published in it. The folder is locked by this
+    process. The lock ends with the process, and the next call removes the folders that killed processes left behind.
+
+    Raises:
+        ValueError: `parent` cannot be created or written.
+    """
+    parent = parent.absolute()
+    created = [path for path in (parent, *parent.parents) if not path.exists()]
+    folder = lock = None
+    try:
+        with _writable(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            with locked(parent):
+                _remove_leftovers(parent)
+                folder = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+                lock = _lock(folder)
+            folder.chmod(0o755)
+        yield folder
+    finally:
+        if folder and folder.exists():
+            shutil.rmtree(folder)
+        if lock is not None:
+            os.close(lock)
+        for path in created:
+            with contextlib.suppress(OSError):  # not empty: something was published
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Wait until no other process holds the lock of a folder, and hold it."""
+    handle = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def fsync(path: pathlib.Path) -> None:
+    """Wait until a file or a folder's list of files is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def fsync_tree(folder: pathlib.Path) -> None:
+    """Wait until a folder with everything in it is on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        fsync(path)
+
+
+def _lock(folder: pathlib.Path) -> int:
+    """Lock a folder until the returned handle is closed."""
+    import fcntl  # absent on Windows
+
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _remove_leftovers(parent: pathlib.Path) -> None:
+    """Remove the unfinished folders of processes that ended; `parent` is locked."""
+    import fcntl  # absent on Windows
+
+    for folder in parent.glob(f"{PARTIAL}*"):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # its process is running
+        else:
+            shutil.rmtree(folder)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _writable(out: pathlib.Path) -> Iterator[None]:
+    """Report a full disk or a missing permission as an error of the argument `out`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"out must be writable; {str(out)!r} is not: {reason}.") from error

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_resnet import files
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.eval_config import EvalConfig
 from keras_resnet.errors import InputError
@@ -118,7 +119,7 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
         from keras_resnet.distribute import collectives
         from keras_resnet.evaluation import report
 
-        report.check(self.out)
+        files.check_new(self.out)
         with collectives.together(strategy):
             collectives.check_same(strategy, {"arguments": invocation.command}, "the command")
             result = evaluate.evaluate(

@@ -117,8 +117,8 @@ class Dataset:
         examples = self.read(name)
         return examples if stop - start == examples.count else examples.part(start, stop)
 
-    def pick(self, split: str, indices: Sequence[int]) -> Dataset:
-        """Return a data set of one split, "picked", with the examples at these indices of a split, in their order.
+    def pick(self, split: str, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """Return a data set of one split, "picked", with the examples of a split at these indices, in their order.
 
         A split that can only be read in order is read once.
         """

@@ -112,10 +112,10 @@ def export(
         "serving_default": signatures.Endpoint(detect, tf.TensorSpec([None, None, None, 3], tf.uint8, name=name)),
         "serving_bytes": signatures.Endpoint(from_bytes, signatures.IMAGE_BYTES),
     }
-    with publish.staging(base) as folder:
+    with files.staging(base) as folder:
         saved_model.write(model, endpoints, folder)
         saved_model.write_labels(class_names, folder)
-        pixels = warmup.picture(transform.min_size, transform.max_size)
+        pixels = warmup.smooth_image(transform.min_size, transform.max_size)
         contents = np.array([tf.io.encode_png(pixels).numpy()], object)
         requests = {"serving_default": {name: pixels[None]}, "serving_bytes": {"image_bytes": contents}}
         warmup.write(folder, requests)

@@ -10,6 +10,7 @@ import re
 import shutil
 from typing import Any
 
+from keras_resnet import files
 from keras_resnet.detection.config import PRESETS, DetectorConfig
 from keras_resnet.errors import InputError
 from keras_resnet.experiment import tasks
@@ -83,9 +84,8 @@ class Evaluate(DetectFlags):
         run, predict, transform, pyramid = self.open()
 
         from keras_resnet.detection import evaluate, inference  # imports TensorFlow
-        from keras_resnet.evaluation import report
 
-        report.check(self.out)
+        files.check_new(self.out)
         if self.coco:
             evaluate.pycocotools()  # so that a missing package is found before the detector runs
         split, class_names = self.split or run.config.eval_split, run.dataset_info.class_names

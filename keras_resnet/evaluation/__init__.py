@@ -1,1 +1,1 @@
-"""Evaluation: exact errors over a data set by the paper's protocols, and why a network is right or wrong."""
+"""The engine of evaluation: exact errors over a data set by the paper's protocols, ensembles, reports and figures."""

@@ -1,8 +1,9 @@
-"""Batch norm's statistics recomputed over training data, as the authors did for the models they released."""
+"""Batch norm statistics recomputed over training data, as the authors did for their released models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,18 +18,18 @@ def recalibrate_batch_norm(
 ) -> int:
     """Replace the moving statistics of all batch norm layers by the exact ones over training batches.
 
-    Each batch is normalised by its own statistics, as in training; the mean and variance of a layer are those of all
-    its inputs together. At the end every layer has new statistics; if anything fails, every one has its old ones.
+    Each batch is normalized by its own statistics, as in training. The new mean and variance of a layer are those of
+    its inputs over all batches. If anything fails, all layers keep their old statistics.
 
     Args:
         model: a built network, changed in place.
         dataset: batches f32[B,H,W,3], or tuples that begin with them, such as those of
             `keras_resnet.data.pipeline.train`. Batches should be as large as in training.
-        steps: batches to use; None for all, which must then have an end.
+        steps: number of batches; None for all of a finite data set.
         progress: whether to show a progress bar, on a terminal.
 
     Returns:
-        How many images were used.
+        The number of images.
 
     Raises:
         ValueError: the model has no batch norm, or there are no batches.
@@ -44,7 +45,7 @@ def recalibrate_batch_norm(
     done = False
     try:
         for layer in layers:
-            # With these the moving statistics after a batch are the batch's own, whatever they were.
+            # With momentum 0, the moving statistics after a batch are those of the batch.
             layer.momentum, layer.trainable = 0.0, True
             _assign(layer, np.zeros_like(layer.moving_mean.numpy()), np.ones_like(layer.moving_mean.numpy()))
         statistics, count = _pooled(model, layers, dataset, steps, progress)
@@ -58,7 +59,7 @@ def recalibrate_batch_norm(
 
 
 def _batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    """The batch norm layers of a model and of models inside it."""
+    """The batch norm layers of a model and of nested models."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             yield layer
@@ -66,29 +67,36 @@ def _batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization
             yield from _batch_norms(layer)
 
 
-def _assign(layer, mean, variance) -> None:
+def _assign(layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray) -> None:
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
 
 
-def _pooled(model, layers, dataset, steps, progress) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
-    """Mean and variance of each layer's inputs over all batches, and the images of these."""
+def _pooled(
+    model: keras.Model,
+    layers: Sequence[keras.layers.BatchNormalization],
+    dataset: Iterable,
+    steps: int | None,
+    progress: bool,
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+    """Mean and variance of each layer's inputs over all batches, and the number of images."""
 
     @tf.function(reduce_retracing=True)
-    def forward(images):
+    def forward(images: tf.Tensor) -> None:
         model(images, training=True)
 
-    means, squares = ([0.0] * len(layers) for _ in range(2))
+    means: list[Any] = [0.0] * len(layers)
+    squares: list[Any] = [0.0] * len(layers)
     count = 0
     for number, batch in enumerate(tqdm(dataset, desc="batch norm", total=steps, disable=None if progress else True)):
         if number == steps:
             break
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
         forward(images)
-        for place, layer in enumerate(layers):
+        for index, layer in enumerate(layers):
             mean, variance = (v.numpy().astype("float64") for v in (layer.moving_mean, layer.moving_variance))
-            means[place] += len(images) * mean
-            squares[place] += len(images) * (variance + mean**2)
+            means[index] += len(images) * mean
+            squares[index] += len(images) * (variance + mean**2)
         count += len(images)
     if not count:
         raise InputError("dataset must hold at least one batch; got none.")

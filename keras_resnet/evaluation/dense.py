@@ -1,6 +1,9 @@
-"""Fully convolutional form of a classifier: scores at every position of an image of any size (section 3.4)."""
+"""The fully convolutional form of a classifier: scores at every position of an image of any size (section 3.4)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,28 +13,28 @@ from keras_resnet.models.submodels import deep_recursion, submodel
 
 
 class WindowAverage(keras.layers.Layer):
-    """Average pooling with stride 1 whose window is cut to maps that are smaller: [B,H,W,C] -> [B,h,w,C].
+    """Average pooling with stride 1; the window is clipped to smaller maps: [B,H,W,C] -> [B,h,w,C].
 
     Args:
-        window: height and width; h = max(H - window + 1, 1).
+        window: height and width of the window; h = max(H - window + 1, 1).
     """
 
-    def __init__(self, window, **kwargs):
+    def __init__(self, window: tuple[int, int], **kwargs: Any):
         super().__init__(**kwargs)
         self.window = window
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         rows, columns = (self._means(tf.shape(inputs)[axis], self.window[axis - 1], inputs.dtype) for axis in (1, 2))
         return tf.einsum("ph,bhwc,qw->bpqc", rows, inputs, columns)
 
     @staticmethod
-    def _means(size, window, dtype):
-        """The matrix [size - window + 1, size] that averages `window` neighbours."""
+    def _means(size: tf.Tensor, window: int, dtype: Any) -> tf.Tensor:
+        """The matrix [size - window + 1, size] that averages `window` neighbors."""
         window = tf.minimum(window, size)
         ones = tf.linalg.band_part(tf.ones([size - window + 1, size], dtype), 0, window - 1)
         return ones / tf.cast(window, dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         sides = [
             None if side is None else max(side - window + 1, 1)
             for side, window in zip(input_shape[1:3], self.window, strict=True)
@@ -40,21 +43,21 @@ class WindowAverage(keras.layers.Layer):
 
 
 def fully_convolutional(model: keras.Model) -> keras.Model:
-    """Turn a network's head into convolutions, so that it gives scores at every position of larger images.
+    """Turn a network's head into convolutions, so that it computes scores at every position of larger images.
 
-    Global pooling becomes average pooling over as many positions as the network's own input has, and the classifier a
-    1x1 convolution with the same weights. On an image of the network's own size there is one position, and its scores
-    are those of the network.
+    Global pooling becomes average pooling over as many positions as the network has for its own input size, and the
+    classifier a 1x1 convolution with the same weights. An image of the network's own size has one position, with the
+    scores of the network.
 
     Args:
-        model: f32[B,H,W,3] -> f32[B,K] for a fixed H and W, ending in a global average pooling and a dense layer. It is
+        model: f32[B,H,W,3] -> f32[B,K] for a fixed H and W, ending in global average pooling and a dense layer. It is
             not changed; the weights are copied.
 
     Returns:
         f32[B,h,w,3] -> f32[B,p,q,K] for any h and w.
 
     Raises:
-        ValueError: another kind of network.
+        ValueError: the network has another head, or no fixed input size.
     """
     dense = model.layers[-1]
     pool = model.layers[-2] if len(model.layers) > 1 else None

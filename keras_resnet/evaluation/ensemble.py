@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset, Images
-from keras_resnet.data.transforms import EvalTransform, IdentityTransform
+from keras_resnet.data.transforms import EvalTransform, IdentityTransform, Transform
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import protocols, replicas
@@ -123,40 +123,37 @@ def evaluate(
     count = dataset.count(split)
     workers = collectives.count(strategy) if strategy else 1
     context = None
-    if workers > 1:
+    if strategy is not None and workers > 1:
         context = tf.distribute.InputContext(workers, collectives.index(strategy), strategy.num_replicas_in_sync)
+    keep = len(members) > 1
     ensemble = RunningAverage(average)
     results: dict[str, Result] = {}
     classes = None
     total = count * sum(map(len, views))
-    with tqdm(total=total, unit="image", disable=None if progress else True, dynamic_ncols=True) as bar:
+    bar = tqdm(total=total, unit="image", disable=None if progress else True, dynamic_ncols=True)
+
+    def passes(member: Member, transforms: Sequence[Transform]) -> Iterator[Scored]:
+        """Score the data set once for each transform."""
+        function = member.function(protocols.is_dense(transforms[0]))
+        for transform in transforms:
+            bar.set_description(f"{member.name} {protocol}" + (f" {transform.resize}" if len(transforms) > 1 else ""))
+            part = 1 if _sizes_differ(dataset, split, transform) else batch_size // transform.views // workers
+            size = max(part, 1) * workers
+            batches = pipeline.evaluate(dataset, size, transform, split=split, max_pixels=max_pixels, context=context)
+            scored = score(function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits)
+            yield _counted(_of_all_workers(strategy, scored, count) if context else scored, bar)
+
+    with bar:
         for member, transforms in zip(members, views, strict=True):
-            function = member.function(protocols.is_dense(transforms[0]))
-
-            def passes(member=member, transforms=transforms, function=function) -> Iterator[Scored]:
-                for transform in transforms:
-                    scale = f" {transform.resize}" if len(transforms) > 1 else ""
-                    bar.set_description(f"{member.name} {protocol}{scale}")
-                    part = 1 if _sizes_differ(dataset, split, transform) else batch_size // transform.views // workers
-                    size = max(part, 1) * workers
-                    batches = pipeline.evaluate(
-                        dataset, size, transform, split=split, max_pixels=max_pixels, context=context
-                    )
-                    scored = score(
-                        function, _mapped(batches, label_map), average_by=average, from_logits=member.from_logits
-                    )
-                    yield _counted(_of_all_workers(strategy, scored, count) if context else scored, bar)
-
-            keep = len(members) > 1
-            outcomes, log_probabilities = _averaged(passes(), len(transforms), average, keep)
+            outcomes, log_probabilities = _averaged(passes(member, transforms), len(transforms), average, keep)
             if classes not in (None, outcomes.classes):
                 raise InputError(f"networks must have the same classes; {member.name} has {outcomes.classes} scores.")
             classes = outcomes.classes
             results[_unique(member.name, results)] = Result.of(outcomes)
-            if keep:
+            if log_probabilities is not None:
                 ensemble.add(log_probabilities)
                 labels = outcomes.label
-    if len(members) > 1:
+    if keep:
         results[f"ensemble of {len(members)}"] = Result.of(Outcomes.of(labels, ensemble.result()))
     return results
 
@@ -207,7 +204,7 @@ def _counted(scored: Scored, bar: tqdm) -> Scored:
         yield labels, values
 
 
-def _sizes_differ(dataset: Dataset, split: str, transform: EvalTransform | IdentityTransform) -> bool:
+def _sizes_differ(dataset: Dataset, split: str, transform: Transform) -> bool:
     return None in transform.shape and not isinstance(dataset.examples(split), Images)
 
 
@@ -219,11 +216,9 @@ def _unique(name: str, names: Iterable[str]) -> str:
 
 def _check_classes(members: Sequence[Member]) -> None:
     """Raise `InputError` unless all networks whose classes are known have the same ones."""
-    known = [member for member in members if member.class_names is not None]
-    for member in known[1:]:
-        if member.class_names != known[0].class_names:
-            first, second = (
-                f"{network.name} has {len(network.class_names)} ({network.class_names[0]}, ...)"
-                for network in (known[0], member)
-            )
+    known = [(member.name, member.class_names) for member in members if member.class_names is not None]
+    for name, class_names in known[1:]:
+        if class_names != known[0][1]:
+            pair = (known[0], (name, class_names))
+            first, second = (f"{name} has {len(names)} ({names[0]}, ...)" for name, names in pair)
             raise InputError(f"networks of an ensemble must have the same classes; {first}, {second}.")

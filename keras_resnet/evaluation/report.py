@@ -1,4 +1,4 @@
-"""A folder with everything about an evaluation: tables as JSON and Markdown, and pictures of each row."""
+"""Reports of evaluations: a folder with tables in JSON and Markdown, and figures for each row."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import json
 import os
 import pathlib
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from keras_resnet import files
 from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import Transform
-from keras_resnet.errors import InputError
 from keras_resnet.evaluation import figures, metrics
-from keras_resnet.evaluation.metrics import Result
+from keras_resnet.evaluation.metrics import Outcomes, Result
 
 FREQUENT = 10
-"""How many confusions a report names."""
+"""Number of the most frequent confusions in a report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a results table.
+    """One row of a results table.
 
     Attributes:
-        network: its name.
-        views: the protocol, such as "ten_crop".
+        network: name of the network.
+        views: the test protocol, such as "ten_crop".
         result: the numbers.
     """
 
@@ -38,27 +38,31 @@ class Row:
     result: Result
 
 
+def markdown_table(names: Sequence[str], columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table.
+
+    Args:
+        names: headings of the first columns, which hold text.
+        columns: headings of the other columns, whose numbers are aligned to the right.
+        rows: the cells of each row.
+    """
+    rule = "|" + "---|" * len(names) + "---:|" * len(columns)
+    head, *body = (f"| {' | '.join(cells)} |" for cells in ((*names, *columns), *rows))
+    return "\n".join([head, rule, *body])
+
+
 def table(rows: Sequence[Row]) -> str:
-    """Return a Markdown table: errors in percent with their 95 % intervals, loss, calibration error and count."""
-    lines = [
-        "| network | views | top-1 error (%) | 95 % interval | top-5 error (%) | 95 % interval | loss "
-        "| calibration error (%) | images |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Return a Markdown table of errors in percent with 95 % intervals, loss, calibration error and image count."""
+    interval = "95 % interval"
+    columns = ("top-1 error (%)", interval, "top-5 error (%)", interval, "loss", "calibration error (%)", "images")
+    cells = []
     for row in rows:
         result = row.result
-        first, fifth = (f"{low:.2f}-{high:.2f}" for low, high in (result.top1_interval, result.top5_interval))
-        lines.append(
-            f"| {row.network} | {row.views} | {result.top1_error:.2f} | {first} | {result.top5_error:.2f} | {fifth} "
-            f"| {result.loss:.4f} | {result.calibration_error:.2f} | {result.count} |"
-        )
-    return "\n".join(lines)
-
-
-def check(out: str | os.PathLike | None) -> None:
-    """Raise `InputError` where a report's folder exists, before the work is done."""
-    if out is not None and pathlib.Path(out).exists():
-        raise InputError(f"out must be a folder that does not exist yet; {os.fspath(out)!r} does.")
+        top1, top5 = (f"{low:.2f}-{high:.2f}" for low, high in (result.top1_interval, result.top5_interval))
+        errors = (f"{result.top1_error:.2f}", top1, f"{result.top5_error:.2f}", top5)
+        others = (f"{result.loss:.4f}", f"{result.calibration_error:.2f}", str(result.count))
+        cells.append((row.network, row.views, *errors, *others))
+    return markdown_table(("network", "views"), columns, cells)
 
 
 def write(
@@ -67,82 +71,72 @@ def write(
     class_names: Sequence[str],
     dataset: Dataset,
     split: str,
-    view: Transform,
-    facts: dict,
+    transform: Transform,
+    details: Mapping[str, Any],
 ) -> None:
-    """Write `results.json`, `results.md`, and for each row a folder with its pictures and `classes.csv`.
+    """Write `results.json`, `results.md`, and a folder with figures and `classes.csv` for each row.
 
     Args:
-        out: folder to make; it must not exist, and appears when it is complete.
-        rows: of the table.
+        out: folder to create; it must not exist, and appears when it is complete.
+        rows: rows of the table.
         class_names: names of the networks' classes.
-        dataset: where the images came from.
-        split: of the data set.
-        view: what the picture of mistakes shows of each image.
-        facts: what else the JSON file says of the evaluation.
+        dataset: the data set.
+        split: the evaluated split.
+        transform: test transform of the images in the figure of mistakes.
+        details: what else the files state about the evaluation.
 
     Raises:
-        ValueError: `out` exists or cannot be made.
+        ValueError: `out` exists or cannot be written.
     """
-    check(out)
-    out = pathlib.Path(out)
-    partial = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        partial.mkdir(parents=True)
-        (partial / "results.md").write_text(_markdown(rows, class_names, facts), encoding="utf-8")
-        values = {**facts, "results": [_json(row) for row in rows]}
-        (partial / "results.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with files.new_folder(out) as folder:
+        (folder / "results.md").write_text(_markdown(rows, class_names, details), encoding="utf-8")
+        values = {**details, "results": [_json(row) for row in rows]}
+        (folder / "results.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         for row in rows:
-            folder = partial / folder_name(row)
-            folder.mkdir()
+            subfolder = folder / folder_name(row)
+            subfolder.mkdir()
             title = f"{row.network}, {row.views}: top-1 error {row.result.top1_error:.2f} %"
             outcomes = row.result.outcomes
-            _write_classes(folder / "classes.csv", outcomes, class_names)
-            figures.confusion_matrix(outcomes, class_names, folder / "confusion.png", title)
-            figures.reliability(outcomes, folder / "reliability.png", title)
-            figures.mistakes(outcomes, dataset, split, view, class_names, folder / "mistakes.png", title)
-        os.replace(partial, out)
-    except OSError as error:
-        raise InputError(f"out must be a folder that can be made; {str(out)!r} cannot: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            _write_classes(subfolder / "classes.csv", outcomes, class_names)
+            figures.confusion_matrix(outcomes, class_names, subfolder / "confusion.png", title)
+            figures.reliability(outcomes, subfolder / "reliability.png", title)
+            figures.mistakes(outcomes, dataset, split, transform, class_names, subfolder / "mistakes.png", title)
 
 
 def folder_name(row: Row) -> str:
-    """Name of the folder of a row's pictures."""
+    """Return the name of the folder with a row's figures."""
     return re.sub(r"[^\w.-]+", "_", f"{row.network}_{row.views}").strip("_")
 
 
-def _markdown(rows: Sequence[Row], class_names: Sequence[str], facts: dict) -> str:
-    parts = ["# Evaluation", "\n".join(f"- {name}: {value}" for name, value in facts.items()), table(rows)]
+def _markdown(rows: Sequence[Row], class_names: Sequence[str], details: Mapping[str, Any]) -> str:
+    parts = ["# Evaluation", "\n".join(f"- {name}: {value}" for name, value in details.items()), table(rows)]
     for row in rows:
         folder = folder_name(row)
-        pairs = metrics.frequent_confusions(row.result.outcomes, FREQUENT)
+        confusions = metrics.frequent_confusions(row.result.outcomes, FREQUENT)
+        pairs = [f"{class_names[label]} taken for {class_names[other]} ({n})" for label, other, n in confusions]
         parts += [
             f"## {row.network}, {row.views}",
             f"Cohen's kappa {row.result.kappa:.3f}, macro-averaged F1 {row.result.macro_f1:.3f}.",
-            "Most frequent confusions: "
-            + ("; ".join(f"{class_names[a]} taken for {class_names[b]} ({n})" for a, b, n in pairs) or "none")
-            + f". Errors of each class: [classes.csv]({folder}/classes.csv).",
+            f"Most frequent confusions: {'; '.join(pairs) or 'none'}. "
+            f"Errors of each class: [classes.csv]({folder}/classes.csv).",
             "\n".join(f"![{name}]({folder}/{name}.png)" for name in ("confusion", "reliability", "mistakes")),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _json(row: Row) -> dict:
+def _json(row: Row) -> dict[str, Any]:
     counts = metrics.confusion(row.result.outcomes)
-    pairs = np.argwhere(counts)
     return {
         "network": row.network,
         "views": row.views,
         **row.result.numbers(),
         "folder": folder_name(row),
-        # Label, predicted class and how many images, where there are any: a thousand classes have few of a million.
-        "confusion": [[int(label), int(other), int(counts[label, other])] for label, other in pairs],
+        # Only the pairs of label and prediction that occur: of a million pairs of ImageNet's classes, few do.
+        "confusion": [[int(a), int(b), int(counts[a, b])] for a, b in np.argwhere(counts)],
     }
 
 
-def _write_classes(path: pathlib.Path, outcomes, class_names: Sequence[str]) -> None:
+def _write_classes(path: pathlib.Path, outcomes: Outcomes, class_names: Sequence[str]) -> None:
     errors, counts = metrics.class_errors(outcomes)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""From what a network says of pictures to one log-probability for each image and class."""
+"""Scores of a network averaged to one log-probability for each image and class."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from keras_resnet.evaluation.choices import AVERAGES
 
 
 def are_probabilities(scores: np.ndarray) -> bool:
-    """Whether all rows of scores [...,K] are distributions: not negative, with a sum of 1 within 1e-3."""
+    """Return whether all rows of scores [...,K] are distributions: not negative, with a sum of 1 within 1e-3."""
     return bool(np.all(scores >= 0) and np.all(np.abs(scores.sum(-1) - 1) <= 1e-3))
 
 
 def log_probabilities(scores: np.ndarray, from_logits: bool) -> np.ndarray:
-    """Turn logits or probabilities, [...,K], into log-probabilities f64[...,K].
+    """Convert logits or probabilities [...,K] to log-probabilities f64[...,K].
 
     Raises:
-        ValueError: probabilities are expected, and one is negative or above 1.
+        ValueError: a probability is negative or above 1.
     """
     scores = np.asarray(scores, "float64")
     if from_logits:
@@ -34,29 +34,29 @@ def log_probabilities(scores: np.ndarray, from_logits: bool) -> np.ndarray:
 def average(log_probabilities: np.ndarray, axis: int | tuple[int, ...], how: str = "probabilities") -> np.ndarray:
     """Average over views, positions or networks.
 
-    Averaging log-probabilities and taking the softmax again is the same as averaging logits: the two differ by one
-    number for all classes.
+    Averaging log-probabilities and normalizing again equals averaging logits, which differ from them by the same number
+    for all classes.
 
     Args:
         log_probabilities: f64[...,K]; the last axis is that of the classes.
-        axis: what to average over.
+        axis: the axis or axes to average over.
         how: one of `AVERAGES`.
 
     Returns:
-        f64, log-probabilities without these axes.
+        Log-probabilities f64 without these axes.
 
     Raises:
-        ValueError: another `how`.
+        ValueError: unknown `how`.
     """
     check_choice("average", how, AVERAGES)
     if how == "logits":
         return log_softmax(log_probabilities.mean(axis), axis=-1)
     axes = (axis,) if isinstance(axis, int) else axis
-    return logsumexp(log_probabilities, axis) - np.log(np.prod([log_probabilities.shape[each] for each in axes]))
+    return logsumexp(log_probabilities, axis) - np.log(np.prod([log_probabilities.shape[number] for number in axes]))
 
 
 class RunningAverage:
-    """The average of several passes over a data set, in memory for the log-probabilities of one pass, f32[N,K].
+    """The average of several passes over a data set; it takes the memory of one pass, f32[N,K].
 
     Args:
         how: one of `AVERAGES`.
@@ -64,10 +64,11 @@ class RunningAverage:
 
     def __init__(self, how: str = "probabilities"):
         check_choice("average", how, AVERAGES)
-        self.how, self.passes, self.total = how, 0, None
+        self.how, self.passes = how, 0
+        self.total: np.ndarray | None = None
 
     def add(self, log_probabilities: np.ndarray) -> None:
-        """Add a pass, f[N,K]."""
+        """Add the log-probabilities f[N,K] of a pass."""
         values = log_probabilities.astype("float32")
         if self.total is None:
             self.total = values
@@ -78,7 +79,8 @@ class RunningAverage:
         self.passes += 1
 
     def result(self) -> np.ndarray:
-        """Return the log-probabilities f64[N,K]."""
+        """Return the average log-probabilities f64[N,K]."""
+        assert self.total is not None, "no pass was added"
         total = self.total.astype("float64")
         return log_softmax(total / self.passes, axis=-1) if self.how == "logits" else total - np.log(self.passes)
 
@@ -86,20 +88,20 @@ class RunningAverage:
 def score(
     scores: Callable, batches: Iterable, *, average_by: str = "probabilities", from_logits: bool | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ask a function about batches of images.
+    """Score batches of images, averaged over views and positions.
 
     Args:
         scores: f32[B,H,W,3] -> f32[B,K], or f32[B,...,K] with scores for each position; a Keras model or any function.
-        batches: of (f32[B,H,W,3], i32[B]), or (f32[B,V,H,W,3], i32[B]) with V views of each image.
+        batches: batches (f32[B,H,W,3], i32[B]), or (f32[B,V,H,W,3], i32[B]) with V views of each image.
         average_by: what is averaged over views and positions, one of `AVERAGES`.
-        from_logits: whether the scores are logits or probabilities; None to take them for probabilities where all of
-            the first batch are distributions.
+        from_logits: whether the scores are logits or probabilities; None to treat them as probabilities if all of the
+            first batch are distributions.
 
     Yields:
-        For each batch the labels i64[B] and log-probabilities f64[B,K].
+        Labels i64[B] and log-probabilities f64[B,K] of each batch.
 
     Raises:
-        ValueError: labels or scores of another shape, or probabilities outside of [0, 1].
+        ValueError: labels or scores have another shape, or probabilities are outside [0, 1].
     """
     for images, labels in batches:
         labels = np.asarray(labels, "int64")

@@ -1,1 +1,1 @@
-"""Export for serving: SavedModels and TFLite files."""
+"""The engine of export: SavedModels for TensorFlow Serving and TFLite files."""

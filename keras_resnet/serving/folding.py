@@ -1,9 +1,10 @@
-"""Batch norm and normalisation folded into convolutions: the same function with fewer operations."""
+"""Fold batch norm and input normalization into convolutions: the same function with fewer operations."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,17 +18,17 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
-    """Copy a network for inference, each batch norm folded into its convolution (Jacob et al., 2018, section 3.2).
+    """Copy a network for inference, with each batch norm folded into its convolution (Jacob et al., 2018, section 3.2).
 
-    `gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta` is a convolution with a bias; the new kernels are
-    computed in float64. A batch norm that does not follow a convolution of its own stays as it is.
+    `gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta` is a convolution with a bias; its kernel is computed
+    in float64. A batch norm is kept unless it is the only layer that reads the output of a convolution.
 
     Args:
         model: a functional network, f32[B,H,W,C] -> f32[B,K]; it is not changed.
-        dtype: of weights and computation, "float32", "float16" or "bfloat16"; pooling and classifier are in float32.
+        dtype: dtype of weights and computation: "float32", "float16" or "bfloat16"; pooling and classifier are float32.
 
     Returns:
-        A functional network with the same layer names, without those of the batch norms that were folded.
+        A functional network with the same layer names, except the folded batch norms.
 
     Raises:
         ValueError: unknown dtype.
@@ -37,13 +38,13 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
     norms = {norm.name for norm in pairs.values()}
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        own = "float32" if isinstance(layer, (keras.layers.GlobalAveragePooling2D, keras.layers.Dense)) else dtype
-        config = {**layer.get_config(), "dtype": own}
+        is_head = isinstance(layer, (keras.layers.GlobalAveragePooling2D, keras.layers.Dense))
+        config = {**layer.get_config(), "dtype": "float32" if is_head else dtype}
         if layer.name in pairs:
             config["use_bias"] = True
         return type(layer).from_config(config)
 
-    def call(layer: keras.layers.Layer, inputs):
+    def call(layer: keras.layers.Layer, inputs: Any) -> Any:
         return inputs if layer.name in norms else layer(inputs)
 
     folded = _rebuilt(model, copy, call)
@@ -57,7 +58,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 
 
 def _rebuilt(model: keras.Model, copy: Callable, call: Callable) -> keras.Model:
-    """Build a functional network anew of copies of its layers; `call` says what becomes of each copy and its inputs."""
+    """Rebuild a functional network from copies of its layers; `call` applies each copy to its inputs."""
     known = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
@@ -71,7 +72,7 @@ def _rebuilt(model: keras.Model, copy: Callable, call: Callable) -> keras.Model:
 
 
 def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Name of each convolution that only a batch norm reads -> that batch norm."""
+    """Name of each convolution whose output only a batch norm reads -> that batch norm."""
     convolutions = {id(layer.output): layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
     readers = collections.Counter(id(tensor) for layer in model.layers for tensor in compat.flatten(layer.input))
     return {
@@ -83,22 +84,21 @@ def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 def _folded_weights(convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
-    """Kernel and bias of a convolution and its batch norm in one."""
+    """Kernel and bias of a convolution with its batch norm folded into it."""
     kernel, *bias = (np.asarray(weight, np.float64) for weight in convolution.get_weights())
     gamma, beta, mean, variance = (np.asarray(weight, np.float64) for weight in norm.get_weights())
     scale = gamma / np.sqrt(variance + norm.epsilon)
     return [kernel * scale, beta + (sum(bias) - mean) * scale]
 
 
-def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
-    """Copy a network so that it takes pixels, the normalisation folded into its first convolution.
+def fold_normalization(model: keras.Model, mean: Any, std: Any) -> keras.Model:
+    """Copy a network so that it takes pixels, with the normalization folded into its first convolution.
 
-    `(x - mean) / std` is part of a convolution with another kernel and bias. Where that convolution is padded, the
-    normalised image has zeros, which are pixels of the mean's colour; they are rounded to whole numbers here, so that a
-    network in integers has them exactly.
+    Zero padding of a normalized image is padding with the mean color of the pixels; it is rounded to whole numbers,
+    which integer networks represent exactly.
 
     Args:
-        model: a functional network whose first convolution has a bias, such as `fold` makes, f32[N,H,W,C] normalised
+        model: a functional network whose first convolution has a bias, such as `fold` makes, f32[N,H,W,C] normalized
             -> f32[N,K]; it is not changed.
         mean: mean of each channel, in [0, 255].
         std: standard deviation of each channel.
@@ -109,7 +109,7 @@ def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
     mean, std = np.float64(mean), np.float64(std)
     first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
     before = next(layer for layer in model.layers if layer.output is first.input)
-    # Either a layer of its own pads, or the convolution by itself, which then has the stride 1.
+    # Padding is a layer before the convolution, or part of it if its stride is 1.
     pads = isinstance(before, keras.layers.ZeroPadding2D)
     margin = before.padding[0][0] if pads else first.kernel_size[0] // 2
 
@@ -117,7 +117,7 @@ def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
         config = layer.get_config()
         return type(layer).from_config({**config, "padding": "valid"} if layer is first else config)
 
-    def call(layer: keras.layers.Layer, inputs):
+    def call(layer: keras.layers.Layer, inputs: Any) -> Any:
         if pads and layer.name == before.name:
             return inputs
         if layer.name == first.name:
@@ -135,31 +135,34 @@ def fold_normalization(model: keras.Model, mean, std) -> keras.Model:
 
 
 class ColorPadding(keras.layers.Layer):
-    """Pad images with pixels of one colour: f32[B,H,W,C] -> f32[B,H+2m,W+2m,C].
+    """Pad images with pixels of one color: f32[B,H,W,C] -> f32[B,H+2m,W+2m,C].
 
     Args:
-        margin: pixels a side, m.
-        color: C numbers.
+        margin: padding of each side in pixels, m.
+        color: the color, C numbers.
     """
 
-    def __init__(self, margin, color, **kwargs):
+    def __init__(self, margin: int, color: Sequence[float], **kwargs: Any):
         super().__init__(**kwargs)
         self.margin = margin
         self.color = color
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         batch = inputs.shape[0] or tf.shape(inputs)[0]
         height, width = inputs.shape[1:3]
 
-        def border(rows, columns):
-            pixels = tf.constant(np.broadcast_to(np.float32(self.color), [1, rows, columns, len(self.color)]))
+        def border(rows: int, columns: int) -> tf.Tensor:
+            pixels = tf.constant(
+                np.broadcast_to(np.asarray(self.color, "float32"), [1, rows, columns, len(self.color)])
+            )
             return tf.tile(pixels, [batch, 1, 1, 1])
 
-        # By concatenation, which integer networks do without rescaling.
+        # By concatenation, which integer networks compute without rescaling.
         row = border(self.margin, width)
         column = border(height + 2 * self.margin, self.margin)
         return tf.concat([column, tf.concat([row, inputs, row], 1), column], 2)
 
-    def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return (batch, height + 2 * self.margin, width + 2 * self.margin, channels)
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        batch, *sides, channels = input_shape
+        height, width = (None if side is None else side + 2 * self.margin for side in sides)
+        return (batch, height, width, channels)

@@ -1,8 +1,8 @@
-"""What a TFLite file says of itself: input, output, labels and preprocessing, as TFLite Metadata lays them down.
+"""Metadata of TFLite files: input, output, labels and preprocessing, in the format of TFLite Metadata.
 
-The buffer `TFLITE_METADATA` of the file describes its tensors; the files it names are appended as a ZIP archive, so
-that `unzip model.tflite` takes them out: `labels.txt`, one class a line, and `preprocessing.json`, how the evaluation
-of the network makes the input of a photo, which the schema has no field for.
+The buffer `TFLITE_METADATA` of the file describes its tensors. The files that it names are appended as a ZIP archive,
+which `unzip model.tflite` extracts: `labels.txt`, one class a line, and `preprocessing.json`, which says how a photo
+becomes the input; the schema has no field for that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import flatbuffers
 from flatbuffers import number_types
@@ -23,22 +24,22 @@ LABELS, PREPROCESSING = "labels.txt", "preprocessing.json"
 _LABELS_OF_AXIS, _RGB, _FEATURE_PROPERTIES, _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS = 2, 1, 1, 2, 1
 
 
-def add(content: bytes, name: str, description: str, class_names: Sequence[str], view: EvalTransform) -> bytes:
+def add(content: bytes, name: str, description: str, class_names: Sequence[str], transform: EvalTransform) -> bytes:
     """Return a TFLite file with metadata.
 
     Args:
         content: the file, with one input `images` and one output `probabilities`.
-        name: of the network.
-        description: one sentence.
+        name: name of the network.
+        description: one sentence about it.
         class_names: names of the classes.
-        view: what the network sees of a photo.
+        transform: the test transform of photos.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = list(_describe(name, description, view.size))
+    buffer.data = list(_describe(name, description, transform.size))
     entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -47,28 +48,28 @@ def add(content: bytes, name: str, description: str, class_names: Sequence[str],
     with zipfile.ZipFile(file, "a") as archive:
         # `ZipInfo` has a fixed date: the same network gives the same file.
         archive.writestr(zipfile.ZipInfo(LABELS), "".join(f"{label}\n" for label in class_names))
-        archive.writestr(zipfile.ZipInfo(PREPROCESSING), json.dumps(preprocessing(view), indent=2) + "\n")
+        archive.writestr(zipfile.ZipInfo(PREPROCESSING), json.dumps(preprocessing(transform), indent=2) + "\n")
     return file.getvalue()
 
 
-def preprocessing(view: EvalTransform) -> dict:
-    """How a photo becomes the input `images`, as JSON's types."""
+def preprocessing(transform: EvalTransform) -> dict[str, Any]:
+    """Return how a photo becomes the input `images`, in JSON's types."""
     return {
         "color": "RGB, values from 0 to 255; normalisation is part of the network",
-        "resize_shorter_side": view.resize or None,
+        "resize_shorter_side": transform.resize or None,
         "resize_method": "bilinear, antialiased",
-        "center_crop": list(view.size),
-        "exif_orientation": "applied" if view.exif else "ignored",
+        "center_crop": list(transform.size),
+        "exif_orientation": "applied" if transform.exif else "ignored",
     }
 
 
 def _describe(name: str, description: str, size: Sequence[int]) -> bytes:
-    """The buffer `TFLITE_METADATA`."""
+    """Return the buffer `TFLITE_METADATA`."""
     builder = flatbuffers.Builder()
     height, width = size
     side = _table(builder, (number_types.Uint32Flags, width), (number_types.Uint32Flags, height))
     image = _content(builder, _IMAGE_PROPERTIES, _table(builder, (number_types.Int8Flags, _RGB), side))
-    # The input is pixels: nothing is left to subtract or to divide by.
+    # The input is pixels: the network normalizes them itself.
     options = _table(builder, _floats(builder, [0.0]), _floats(builder, [1.0]))
     unit = _table(builder, (number_types.Uint8Flags, _NORMALIZATION_OPTIONS), options)
     stats = _table(builder, _floats(builder, [255.0]), _floats(builder, [0.0]))
@@ -120,8 +121,8 @@ def _describe(name: str, description: str, size: Sequence[int]) -> bytes:
     return bytes(builder.Output())
 
 
-def _table(builder: flatbuffers.Builder, *fields) -> int:
-    """A table: each field an offset, a (type, number) or None, in the order of the schema."""
+def _table(builder: flatbuffers.Builder, *fields: tuple[Any, int] | int | None) -> int:
+    """Add a table: each field is an offset, a (type, number) or None, in the order of the schema."""
     builder.StartObject(len(fields))
     for slot, field in enumerate(fields):
         if isinstance(field, tuple):
@@ -136,7 +137,7 @@ def _content(builder: flatbuffers.Builder, kind: int, properties: int) -> int:
 
 
 def _offsets(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
-    """A vector of tables."""
+    """Add a vector of tables."""
     builder.StartVector(4, len(offsets), 4)
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)
@@ -144,7 +145,7 @@ def _offsets(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
 
 
 def _floats(builder: flatbuffers.Builder, values: Sequence[float]) -> int:
-    """A vector of numbers."""
+    """Add a vector of numbers."""
     builder.StartVector(4, len(values), 4)
     for value in reversed(values):
         builder.PrependFloat32(value)

@@ -1,4 +1,4 @@
-"""The signatures of every exported model: the same names and meanings whatever the network.
+"""The signatures of exported models; their names and meanings are the same for every network.
 
 serving_default   image_bytes string[N]   -> probabilities f32[N,K], classes string[N,k], scores f32[N,k]
 images            images u8[N,H,W,3]      -> the same
@@ -32,7 +32,7 @@ IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 
 def endpoints(
     model: keras.Model,
-    view: EvalTransform,
+    transform: EvalTransform,
     class_names: Sequence[str],
     *,
     top: int = 5,
@@ -41,18 +41,18 @@ def endpoints(
     """Return the functions behind the signatures of this module.
 
     Args:
-        model: f32[N,H,W,3] normalised -> f32[N,K] probabilities; its last layer is the classifier on pooled features.
-        view: how the evaluation pipeline shows an image to the network.
+        model: f32[N,H,W,3] normalized -> probabilities f32[N,K]; its last layer is the classifier of pooled features.
+        transform: the test transform of photos.
         class_names: names of the K classes.
-        top: how many of the best classes `classes` and `scores` have; all of them where there are fewer.
-        max_pixels: images whose header promises more pixels are refused before they are decoded.
+        top: length of the outputs `classes` and `scores`, which list the best classes; at most K.
+        max_pixels: images whose header declares more pixels are rejected before they are decoded.
 
     Returns:
-        Name -> endpoint. An image that cannot be decoded, or is too large, is an `InvalidArgumentError` for the whole
-        batch that names the cause.
+        Name -> endpoint. An image that cannot be decoded or is too large fails the whole batch with an
+        `InvalidArgumentError` that names the cause.
 
     Raises:
-        ValueError: `class_names` are not as many as the network's classes, or `top` is below 1.
+        ValueError: the number of `class_names` is not that of the network's classes, or `top` is below 1.
     """
     classes = model.output_shape[-1]
     if len(class_names) != classes:
@@ -63,29 +63,30 @@ def endpoints(
     classifier = model.layers[-1]
     backbone = submodel(model, classifier.input)
 
-    def decode(image_bytes):
-        def one(contents):
-            return view.decode(contents, max_pixels)
+    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
+            lambda contents: transform.decode(contents, max_pixels),
+            _not_empty(image_bytes),
+            fn_output_signature=tf.TensorSpec([*transform.size, 3], tf.float32),
+        )
 
-        return tf.map_fn(one, _some(image_bytes), fn_output_signature=tf.TensorSpec([*view.size, 3], tf.float32))
+    def features(pixels: tf.Tensor) -> tf.Tensor:
+        return backbone(transform.batch(pixels), training=False)
 
-    def features(pixels):
-        return backbone(view.batch(pixels), training=False)
-
-    def classify(pixels):
+    def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.cast(classifier(features(pixels)), tf.float32)
         scores, best = tf.math.top_k(probabilities, count)
         return {"probabilities": probabilities, "classes": tf.gather(names, best), "scores": scores}
 
     return {
         "serving_default": Endpoint(lambda image_bytes: classify(decode(image_bytes)), IMAGE_BYTES),
-        "images": Endpoint(lambda images: classify(view.crop(_some(images))), IMAGES),
+        "images": Endpoint(lambda images: classify(transform.crop(_not_empty(images))), IMAGES),
         "features": Endpoint(lambda image_bytes: {"features": features(decode(image_bytes))}, IMAGE_BYTES),
     }
 
 
-def _some(images: tf.Tensor) -> tf.Tensor:
-    """The same images, where there are any: of an empty batch the convolutions would say something else."""
+def _not_empty(images: tf.Tensor) -> tf.Tensor:
+    """The same images; an empty batch fails with a clear message instead of one of the convolutions."""
     message = "the batch must have at least one image, of at least one pixel; its shape is"
     with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, [message, tf.shape(images)])]):
         return tf.identity(images)

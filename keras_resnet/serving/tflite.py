@@ -1,12 +1,12 @@
-"""TFLite files for phones and small machines: built-in operators only, normalisation inside, checked on a data set.
+"""TFLite files for phones and embedded devices: built-in operators, normalization included, compared on a data set.
 
     out/resnet20_float32.tflite   weights and computation in float32
     out/resnet20_float16.tflite   weights in float16: half the size
     out/resnet20_dynamic.tflite   weights in int8, activations in float32 ("dynamic range")
-    out/resnet20_int8.tflite      all in int8, calibrated on training images; input and output are uint8
+    out/resnet20_int8.tflite      weights and activations in int8, calibrated on training images; uint8 input and output
     out/report.md, report.json, report.png
 
-Each takes `images` u8[1,H,W,3], RGB at the network's size, or another number of them, and gives `probabilities` [1,K].
+Each maps `images` u8[B,H,W,3], RGB at the network's size, to `probabilities` [B,K]; B is 1 by default.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ import pathlib
 import tempfile
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet import files
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset, Stream
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import class_names
 from keras_resnet.ops import image
-from keras_resnet.serving import folding, metadata, publish, report, saved_model
+from keras_resnet.serving import folding, metadata, report, saved_model
 from keras_resnet.serving.signatures import Endpoint
+from keras_resnet.serving.source import ServableClassifier
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 
 FEWEST_CALIBRATION_IMAGES = 20
-"""With fewer, the ranges of activations are those of chance."""
+"""With fewer images, the ranges of activations are unreliable."""
 
 
 def export(
-    source,
+    source: ServableClassifier,
     out: str | os.PathLike,
     *,
     variants: Sequence[str] = VARIANTS,
@@ -50,24 +53,24 @@ def export(
     batch_size: int | None = 1,
     threads: int = 2,
 ) -> pathlib.Path:
-    """Write TFLite files of a trained network and a report of what each variant costs and gives.
+    """Write TFLite files of a trained network, and a report of accuracy, size and latency compared with the network.
 
-    The folder appears by one rename, when all files are in it.
+    The folder appears by one rename, when it is complete.
 
     Args:
-        source: a trained network; see `classification.run.TrainedClassifier`.
-        out: folder to make; it must not exist.
-        variants: which of `VARIANTS`.
-        dataset: for calibration and report; not needed for other variants than int8 without a report.
-        calibration_split: the images that int8 takes the ranges of activations from.
-        calibration_images: how many of them, spread evenly over the split; at least 20.
-        report_split: the images of the report; None for no report.
-        report_images: how many of them, spread evenly over the split; 0 for all.
+        source: the trained network, such as a `ClassifierRun`.
+        out: folder to create; it must not exist.
+        variants: some of `VARIANTS`.
+        dataset: images for calibration and report; required for int8 and for a report.
+        calibration_split: split on whose images int8 is calibrated.
+        calibration_images: number of them, spread evenly over the split; at least 20.
+        report_split: split of the report's images; None for no report.
+        report_images: number of them, spread evenly over the split; 0 for all.
         batch_size: images in a call; None for any number, with which interpreters may be slower.
         threads: threads of the interpreter in the report.
 
     Returns:
-        The folder.
+        The folder `out`.
 
     Raises:
         ValueError: the source has no weights, `out` exists or cannot be written, too few images, or an argument is
@@ -76,7 +79,7 @@ def export(
     if importlib.util.find_spec("ai_edge_litert") is None:
         raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
     out = pathlib.Path(out).absolute()
-    publish.check_new(out)
+    files.check_new(out)
     for variant in variants:
         check_choice("variants", variant, VARIANTS)
     if not variants:
@@ -85,37 +88,35 @@ def export(
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
     if dataset is None and ("int8" in variants or report_split):
         raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
-    view = EvalTransform.unnormalized(source.photo_transform())
+    transform = EvalTransform.unnormalized(source.photo_transform())
     calibration = None
-    if "int8" in variants:
-        calibration = _calibration(dataset, calibration_split, calibration_images, view)
+    if dataset is not None and "int8" in variants:
+        calibration = _calibration(dataset, calibration_split, calibration_images, transform)
     images = outputs = None
-    if report_split:
+    if dataset is not None and report_split:
         images = sample(dataset, report_split, report_images)
         outputs = class_names.label_map(images.info.class_names, source.dataset_info.class_names)
 
-    name, model = source.config.model, source.load()
+    name, info, model = source.config.model, source.dataset_info, source.load()
     folded = folding.fold(model)
-    with publish.staging(out.parent) as folder:
-        for variant in variants:
+    with files.new_folder(out) as folder:
+        paths = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
+        for variant, path in paths.items():
             content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
-            text = f"{name} for {source.dataset_info.name}, {len(source.dataset_info.class_names)} classes, {variant}"
-            content = metadata.add(content, name, text, source.dataset_info.class_names, view)
-            saved_model.write_file(folder / f"{name}_{variant}.tflite", content)
+            description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
+            path.write_bytes(metadata.add(content, name, description, info.class_names, transform))
         if images:
-            files = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
             rows = report.measure(
-                model, source.mean, source.std, files, images, view, threads, outputs, batch_size or 1
+                model, source.mean, source.std, paths, images, transform, threads, outputs, batch_size or 1
             )
             report.write(rows, folder, f"{name} on {images.info.name} {report_split}", threads)
-        publish.move(folder, out)
     return out
 
 
 def convert(
     model: keras.Model,
-    mean,
-    std,
+    mean: Any,
+    std: Any,
     variant: str,
     calibration: Sequence[np.ndarray] | None = None,
     batch_size: int | None = 1,
@@ -123,29 +124,29 @@ def convert(
     """Convert a network to a TFLite file.
 
     Args:
-        model: f32[N,H,W,3] normalised -> f32[N,K] probabilities; best with batch norms folded.
-        mean: of each channel or pixel, in [0, 255].
-        std: of each channel.
+        model: f32[N,H,W,3] normalized -> probabilities f32[N,K]; fold its batch norms first for speed.
+        mean: mean of each channel or pixel, in [0, 255].
+        std: standard deviation of each channel.
         variant: one of `VARIANTS`.
-        calibration: for int8, images f32[1,H,W,3] in [0, 255].
+        calibration: images f32[1,H,W,3] in [0, 255] for int8.
         batch_size: images in a call; None for any number.
 
     Returns:
-        The file: `images` u8[N,H,W,3] -> `probabilities` f32[N,K], or u8[N,K] in steps of 1/256 for int8.
+        The file's content: `images` u8[N,H,W,3] -> `probabilities` f32[N,K], or u8[N,K] in steps of 1/256 for int8.
     """
-    # The integer converter makes the uint8 input itself, from the ranges that it saw.
+    # For int8 the converter creates the uint8 input itself, from the calibrated ranges.
     dtype = tf.float32 if variant == "int8" else tf.uint8
     spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], dtype, name="images")
     folded = variant == "int8" and np.ndim(mean) == 1
     if folded:
         model = folding.fold_normalization(model, mean, std)
 
-    def predict(images):
+    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels = images if folded else image.normalize(images, mean, std)
         return {"probabilities": model(pixels, training=False)}
 
     with tempfile.TemporaryDirectory() as folder:
-        # By way of a SavedModel: from a concrete function, the converter silently leaves the weights of Keras 3 out.
+        # Converted from a SavedModel: from a concrete function, the converter silently omits the weights of Keras 3.
         saved_model.write(model, {"serving_default": Endpoint(predict, spec)}, pathlib.Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -157,40 +158,41 @@ def convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.uint8
             count = batch_size or 1
-            converter.representative_dataset = lambda: ({"images": np.repeat(one, count, 0)} for one in calibration)
+            samples = [{"images": np.repeat(pixels, count, 0)} for pixels in calibration or ()]
+            converter.representative_dataset = lambda: iter(samples)
         with warnings.catch_warnings():
-            # The converter itself calls the interpreter that it says is deprecated.
+            # The converter calls the interpreter that it reports as deprecated.
             warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
             return converter.convert()
 
 
 def sample(dataset: Dataset, split: str, count: int) -> Dataset:
-    """Return a data set of `count` examples spread evenly over a split, or the first ones of a stream; 0 for all.
+    """Return a data set of `count` examples spread evenly over a split, or of the first ones of a stream; 0 for all.
 
-    Its only split is "picked".
+    Its only split is named "picked".
 
     Raises:
-        ValueError: no such split, or more examples than it has.
+        ValueError: there is no such split, or it has fewer examples.
     """
     available = dataset.count(split)
     if not 0 <= count <= available:
         raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
     index = np.arange(count or available)
-    # tensorflow-datasets shuffles what it prepares, and a stream can only be read from its beginning.
+    # A stream can only be read from its beginning; tensorflow-datasets has shuffled its examples.
     ordered = isinstance(dataset.examples(split), Stream)
     return dataset.pick(split, index if ordered else index * available // len(index))
 
 
-def _calibration(dataset: Dataset, split: str, count: int, view: EvalTransform) -> list[np.ndarray]:
-    """Images f32[1,H,W,3] in [0, 255] through the evaluation pipeline."""
+def _calibration(dataset: Dataset, split: str, count: int, transform: EvalTransform) -> list[np.ndarray]:
+    """Images f32[1,H,W,3] in [0, 255] of the evaluation pipeline."""
     available = dataset.count(split)
     if not FEWEST_CALIBRATION_IMAGES <= count <= available:
         raise InputError(
             f"calibration_images must be from {FEWEST_CALIBRATION_IMAGES} to the {available} images of {split!r}; "
             f"got {count}."
         )
-    batches = pipeline.evaluate(sample(dataset, split, count), 1, view, split="picked")
+    batches = pipeline.evaluate(sample(dataset, split, count), 1, transform, split="picked")
     images = [np.array(batch[0]) for batch in batches]
-    # Two pixels give the input the whole range, so that its uint8 values are the pixels themselves.
+    # Two pixels extend the input's range to [0, 255], so that its uint8 values are the pixels themselves.
     images[0][0, 0, :2] = [[0], [255]]
     return images

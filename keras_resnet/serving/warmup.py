@@ -1,7 +1,7 @@
-"""Warm-up requests: TF Serving sends them to a version before the first client does.
+"""Warm-up requests, which TensorFlow Serving sends to a version before the first client does.
 
-They are a TFRecord file of `tensorflow.serving.PredictionLog`. One that TF Serving cannot read or that fails keeps the
-whole version from loading, so they are replayed before a version is published.
+They are a TFRecord file of `tensorflow.serving.PredictionLog` messages. If one cannot be read or fails, TensorFlow
+Serving does not load the version, so they are replayed before a version is published.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 import tensorflow as tf
 
 FILE = "assets.extra/tf_serving_warmup_requests"
-"""Where TF Serving looks for them in a version."""
+"""Path of the requests in a version."""
 
 Requests = Mapping[str, Mapping[str, np.ndarray]]
 """Signature -> input -> array."""
 
 
-def picture(height: int, width: int) -> np.ndarray:
-    """A smooth picture to ask about, u8[height,width,3]."""
+def smooth_image(height: int, width: int) -> np.ndarray:
+    """Return a smooth image for requests, u8[height,width,3]."""
     rows, columns = np.mgrid[0:height, 0:width]
     return np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 256], -1).astype("uint8")
 
 
 def write(folder: pathlib.Path, requests: Requests) -> None:
-    """Write one record for each signature into a SavedModel's folder."""
+    """Write one record for each signature to a SavedModel's folder."""
     path = folder / FILE
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -37,10 +37,10 @@ def write(folder: pathlib.Path, requests: Requests) -> None:
 
 
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
-    """A serialized `PredictionLog` of one request.
+    """Return a serialized `PredictionLog` of one request.
 
-    Its messages come with the package tensorflow-serving-api, which needs the large build of TensorFlow; the five
-    fields that are used here are written out instead: `PredictionLog.predict_log` (6), `PredictLog.request` (1),
+    The package tensorflow-serving-api has these messages but requires the full build of TensorFlow, so the five fields
+    in use are encoded here: `PredictionLog.predict_log` (6), `PredictLog.request` (1),
     `PredictRequest.model_spec` (1) with `ModelSpec.signature_name` (3), and `PredictRequest.inputs` (2), a map.
     """
     request = _field(1, _field(3, signature.encode()))
@@ -51,7 +51,7 @@ def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of a protocol buffer whose value is a string or a message."""
+    """Encode a field of a protocol buffer whose value is a string or a message."""
     length, size = b"", len(content)
     while size > 127:
         length += bytes([size & 127 | 128])
@@ -60,23 +60,23 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def replay(folder: pathlib.Path, requests: Requests) -> dict[str, dict[str, np.ndarray]]:
-    """Send requests to a SavedModel through the loader that TF Serving uses, without the network's Python code.
+    """Send requests to a SavedModel with the loader that TensorFlow Serving uses, without the network's Python code.
 
     Returns:
         Signature -> output -> array.
 
     Raises:
-        tf.errors.OpError: it cannot be loaded, or a request fails.
+        tf.errors.OpError: the SavedModel cannot be loaded, or a request fails.
     """
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        with _without_warnings():  # that this loader is old, which is why it is used: it is that of TF Serving
+        with _without_warnings():  # about this loader's age; TensorFlow Serving uses it
             signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(folder)).signature_def
         answers = {}
         for name, inputs in requests.items():
             signature = signatures[name]
-            fed = {signature.inputs[key].name: value for key, value in inputs.items()}
-            fetched = {key: tensor.name for key, tensor in signature.outputs.items()}
-            answers[name] = session.run(fetched, fed)
+            feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+            fetches = {key: tensor.name for key, tensor in signature.outputs.items()}
+            answers[name] = session.run(fetches, feeds)
     return answers
 
 

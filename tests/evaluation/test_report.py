@@ -26,8 +26,8 @@ def test_pictures_at_indices(random, tmp_path, kind):
     }[kind]
     dataset = Dataset(DatasetInfo("some", ("a",), None, {"test": 6}), {"test": examples}.__getitem__)
     view = EvalTransform((9, 9), (100.0,) * 3, (10.0,) * 3)
-    np.testing.assert_array_equal(figures.pictures(dataset, "test", [4, 1, 5], view), images[[4, 1, 5]])
-    assert figures.pictures(dataset, "test", [], view).shape == (0, 9, 9, 3)
+    np.testing.assert_array_equal(figures.read_images(dataset, "test", [4, 1, 5], view), images[[4, 1, 5]])
+    assert figures.read_images(dataset, "test", [], view).shape == (0, 9, 9, 3)
 
 
 def test_table():

@@ -11,12 +11,13 @@ import time
 
 import pytest
 
+from keras_resnet import files
 from keras_resnet.serving import publish
 from tests.serving.soak_exports import soak
 
 
 def version(base: pathlib.Path, number=None) -> pathlib.Path:
-    with publish.staging(base) as folder:
+    with files.staging(base) as folder:
         (folder / "variables").mkdir()
         (folder / "variables" / "data").write_bytes(os.urandom(1000))
         (folder / "saved_model.pb").write_bytes(b"graph")
@@ -63,11 +64,11 @@ def test_existing_versions_and_wrong_folders_are_refused(tmp_path):
 
 def test_a_failure_leaves_nothing(tmp_path):
     base = tmp_path / "a" / "b"
-    with pytest.raises(RuntimeError), publish.staging(base) as folder:  # noqa: PT012
+    with pytest.raises(RuntimeError), files.staging(base) as folder:  # noqa: PT012
         (folder / "half").write_text("written")
         raise RuntimeError
     assert names(tmp_path) == []
-    with pytest.raises(ValueError, match=r"out must be a place that can be written; '/proc/none/m' cannot"):
+    with pytest.raises(ValueError, match=r"out must be writable; '/proc/none/m' is not"):
         version(pathlib.Path("/proc/none/m"))
 
 
@@ -98,7 +99,7 @@ def test_the_manifest_is_that_of_sha256sum(tmp_path):
 
 
 def _hold(base, started):
-    with publish.staging(base) as folder:
+    with files.staging(base) as folder:
         (folder / "half").write_text("written")
         started.set()
         time.sleep(60)
@@ -165,5 +166,5 @@ def test_a_full_disk(format, digits_run, tmp_path):
     result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=environment)
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
-    assert "keras-resnet export: out must be a place that can be written" in result.stderr
+    assert "keras-resnet export: out must be writable" in result.stderr
     assert names(tmp_path) == []

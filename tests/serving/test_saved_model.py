@@ -101,7 +101,7 @@ def test_what_would_not_serve_is_not_published(tmp_path):
     source.model.get_layer("predictions").bias.assign([np.nan, 0, 0])
     with pytest.raises(ValueError, match="must give the same finite probabilities after the export"):
         saved_model.export(source, tmp_path / "m")
-    with pytest.raises(ValueError, match="dtype must be 'float32' where batch norms are not folded"):
+    with pytest.raises(ValueError, match="dtype must be 'float32' if batch norm is not folded"):
         saved_model.export(source, tmp_path / "m", fold=False, dtype="float16")
     with pytest.raises(ValueError, match="dtype must be one of"):
         saved_model.export(source, tmp_path / "m", dtype="int4")

@@ -51,8 +51,8 @@ def test_what_is_written(exported):
 def test_probabilities_are_those_of_the_network(exported, run, name, bound):
     images = sources.load("digits").examples("test").images[:30]
     expected = run.load().predict_on_batch(run.eval_transform().batch(images))
-    lite = report.interpreter(variant(exported, name), 1)
-    found = np.concatenate([lite(image[None]) for image in images])
+    lite = exported_networks.tflite(variant(exported, name), 1)
+    found = np.concatenate([lite.function(image[None]) for image in images])
     assert np.abs(found - expected).max() < bound
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.85
 
@@ -110,7 +110,7 @@ def test_a_data_set_with_some_of_the_classes(run, tmp_path):
 
 def test_ties_of_integer_networks_are_no_hits():
     scores = np.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]], "float32")
-    row = report._row("int8", scores, scores, np.array([6]), 1, [1.0])
+    row = report.Row.of("int8", scores, scores, np.array([6]), 1, [1.0])
     assert (row.top1_error, row.top5_error) == (100, 100)
 
 
@@ -182,8 +182,8 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
     images = random.integers(0, 256, (40, 8, 8, 3)).astype("uint8")
     dataset = sources.from_arrays(images, np.zeros(40, "int32"), source.dataset_info.class_names)
     out = tflite.export(source, tmp_path / "out", variants=["int8"], dataset=dataset, calibration_images=40)
-    lite = report.interpreter(out / "tiny_int8.tflite", 1)
-    found = np.concatenate([lite(image[None]) for image in images])
+    lite = exported_networks.tflite(out / "tiny_int8.tflite", 1)
+    found = np.concatenate([lite.function(image[None]) for image in images])
     assert np.abs(found - net.predict_on_batch(source.photo_transform().batch(images))).max() < 0.1
 
 
@@ -231,7 +231,7 @@ def test_how_a_photo_is_made_an_input(tmp_path):
 
     from examples.tflite_predict import load_photo
 
-    pixels = warmup.picture(40, 60)
+    pixels = warmup.smooth_image(40, 60)
     photo = tmp_path / "photo.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
