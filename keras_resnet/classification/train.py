@@ -95,7 +95,7 @@ def fit(model: keras.Model, dataset: Dataset, config: ClassifierConfig, workdir:
             written.
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT was received; a checkpoint of the current step is saved.
-        errors.PeerLost: another worker ended or is silent.
+        errors.PeerLost: another worker ended or does not answer.
     """
     strategy = model.distribute_strategy
     with _scope(strategy, config):

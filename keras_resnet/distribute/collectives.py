@@ -161,7 +161,7 @@ def together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Replace the error of a collective operation that breaks off by `PeerLost`.
 
     Raises:
-        errors.PeerLost: another worker ended or is silent.
+        errors.PeerLost: another worker ended or does not answer.
     """
     try:
         yield

@@ -13,8 +13,8 @@ compiles the model in the scope of the strategy, and calls `fit`:
         return run
 
 `batches` is a function of `start_step` and `context`: the endless batches from a step on, of which each worker gets its
-part. They should be a pure function of seed and step, so that a resumed run ends with the weights of an uninterrupted
-one.
+part. They should be a pure function of seed and step, so that a resumed run ends with the same weights as an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def scope(strategy: tf.distribute.Strategy, config: BaseConfig, accumulate: int 
 
     Raises:
         ValueError: workers have different configurations or versions, or the batch cannot be divided among replicas.
-        errors.PeerLost: another worker ended or is silent.
+        errors.PeerLost: another worker ended or does not answer.
     """
     with collectives.together(strategy), strategy.scope():
         collectives.check_same(strategy, versions() | dataclasses.asdict(config), "config")
@@ -298,7 +298,7 @@ def fit(
         ValueError: the folder cannot be written, or its checkpoint does not fit the model.
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT was received; a checkpoint of the current step is saved.
-        errors.PeerLost: another worker ended or is silent.
+        errors.PeerLost: another worker ended or does not answer.
     """
     strategy = model.distribute_strategy
     log = log or headline(model, run, accumulate=accumulate)
@@ -306,13 +306,13 @@ def fit(
     tests = tests if isinstance(tests, EvalBatches) else EvalBatches(tests)
     collectives.chief_first(strategy, run.create)
     rules = {**(stateful or {}), **({"average": average} if average else {})}
-    with _worker_folder(strategy, run) as own:
-        saver = Checkpoints(model, own.checkpoints, run.config.checkpoint_steps, accumulate=accumulate, **rules)
-        recorders: list[keras.callbacks.Callback] = [MetricsLog(own.metrics), TensorBoardLog(own.tensorboard)]
+    with _worker_folder(strategy, run) as written:
+        saver = Checkpoints(model, written.checkpoints, run.config.checkpoint_steps, accumulate=accumulate, **rules)
+        recorders: list[keras.callbacks.Callback] = [MetricsLog(written.metrics), TensorBoardLog(written.tensorboard)]
         if monitor:
             lines = lines or {monitor.removeprefix("val_"): "training", monitor: "test"}
-            recorders.append(Curves(own.metrics, own.curves, lines, label))
-            recorders.append(BestWeights(own.weights, saver.best, average, info, monitor))
+            recorders.append(Curves(written.metrics, written.curves, lines, label))
+            recorders.append(BestWeights(written.weights, saver.best, average, info, monitor))
         _fit(
             model,
             run,
@@ -332,7 +332,7 @@ def fit(
             log,
         )
         if not monitor:
-            weights.save(model, own.weights, info)
+            weights.save(model, written.weights, info)
 
 
 class _CheckFinite(keras.callbacks.Callback):

@@ -30,7 +30,7 @@ from tests.runs import assert_equal, newest_step, variables_of  # noqa: E402
 
 
 class Trial:
-    """A training run in a process of its own, in one folder.
+    """A training run in a separate process and a folder.
 
     Args:
         folder: of the run and its config.
@@ -44,7 +44,7 @@ class Trial:
         (self.folder / "config.json").write_text(config.to_json())
 
     def start(self):
-        """Start or restart the run and wait until it has gone on by a checkpoint."""
+        """Start or restart the run and wait until it has saved a checkpoint."""
         before = newest_step(self.run)
         command = [sys.executable, small_runs.__file__, str(self.folder / "config.json"), str(self.run)]
         self.process = subprocess.Popen(

@@ -1,9 +1,8 @@
-"""Runs: evaluated when they should be, resumed bit by bit, unharmed by kills, signals, full disks and NaN."""
+"""Training of classifiers: when runs are evaluated, and that they resume bit by bit after kills, signals and NaN."""
 
 import dataclasses
 import os
 import random as python_random
-import resource
 import signal
 import subprocess
 import sys
@@ -101,7 +100,7 @@ def test_a_signal_outside_of_a_step(moment, undisturbed, tmp_path, monkeypatch):
 
 
 def test_a_batch_in_parts_is_the_same_batch(tmp_path, monkeypatch):
-    """Without batch norm, four parts of four images make the step of one batch of sixteen."""
+    """Without batch norm, four micro-batches of four images make the same step as a batch of sixteen."""
 
     def linear(input_shape, classes, **options):
         layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(classes, name="predictions")]
@@ -116,8 +115,8 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path, monkeypatch):
     np.testing.assert_allclose(*(model.get_weights()[0] for model in models), atol=1e-6)
 
 
-def test_an_own_network_and_own_images(tmp_path, random):
-    """The library's way: any Keras model that gives logits, and images in memory."""
+def test_fit_with_another_network_and_images_in_memory(tmp_path, random):
+    """`fit` trains any Keras model that returns logits, on any data set."""
     labels = random.integers(0, 3, 90)
     images = (40 * labels[:, None, None, None] + random.integers(0, 40, (90, 8, 8, 3))).astype("uint8")
     dataset = sources.from_arrays(images, labels.astype("int32"), ("dark", "grey", "light"))
@@ -183,8 +182,8 @@ def test_not_a_number_is_not_among_the_best_weights(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "checkpoints", "tensorboard"}
 
 
-def test_a_corrected_command_goes_through(tmp_path):
-    """What is wrong is found before images are read for their mean, and nothing is left."""
+def test_a_corrected_command_runs(tmp_path):
+    """Invalid arguments are found before statistics of the images are computed, and nothing is written."""
     photos(tmp_path / "photos", 20, side=12)
     wrong = dataclasses.replace(CONFIG, dataset=f"folder:{tmp_path}/photos", image_size=8, steps=2, eval_steps=2)
     wrong = dataclasses.replace(wrong, decay_steps=(), warmup_steps=0, mixup=0.0)
@@ -203,12 +202,12 @@ def test_a_corrected_command_goes_through(tmp_path):
             train.train(config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
     assert train.train(right, tmp_path / "run").weights.exists()
-    # Where images come from, and how fast, is no part of a run.
+    # The source of the images and the speed of reading them do not belong to the configuration of the run.
     again = dataclasses.replace(right, threads=2, download=True, data_dir=str(tmp_path))
     (tmp_path / "run/.weights-left-by-a-kill").mkdir()
     assert train.train(again, tmp_path / "run").config == again
     assert not list((tmp_path / "run").glob(".*"))
-    with pytest.raises(errors.InputError, match="cache '' there, 'memory' here"):  # which has another order
+    with pytest.raises(errors.InputError, match="cache '' there, 'memory' here"):  # the order differs
         train.train(dataclasses.replace(right, cache="memory"), tmp_path / "run")
 
 
@@ -239,7 +238,6 @@ def test_the_presets_are_of_these_kinds():
 @pytest.mark.parametrize("name", KINDS.values())
 def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monkeypatch):
     """A one-block network on random images through the code path of a preset: two steps, then two more."""
-
     preset = PRESETS[name]
     config = on_small_images(
         preset,
@@ -267,45 +265,11 @@ def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monke
     assert run.load().output_shape == (None, 4)
 
 
-def test_a_checkpoint_of_another_network(tmp_path, undisturbed):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    model.compile("sgd", "mse")
-    saver = checkpoints.Checkpoints(model, undisturbed.checkpoints, 1)
-    with pytest.raises(ValueError, match=r"checkpoint '.*ckpt-12' does not fit this run"):
-        saver.restore()
-
-
-def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
-    """A limit on the size of files stands for a full disk: the kernel refuses the write in the middle of a save."""
-    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(2000)])
-    model.compile("sgd", "mse")
-    saver = checkpoints.Checkpoints(model, tmp_path, 1)
-    saver.save()
-    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        for step in range(1, 21):
-            model.optimizer.iterations.assign(step)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 + 70_000 * step, before[1]))
-            with pytest.raises(
-                ValueError, match=f"the checkpoint of step {step} cannot be written to .* older ones are"
-            ):
-                saver.save()
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-            assert all((tmp_path / name).read_bytes() == contents for name, contents in kept.items())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert saver.restore() == 0
-    assert {path.name for path in tmp_path.iterdir()} == set(kept)
-
-
 @pytest.mark.slow
 def test_kill_9_at_random_moments(tmp_path):
-    """Killed soon after its first save, four times: each start goes on, and the end is that of an undisturbed run.
+    """Killed soon after a save, four times: each start resumes, and the end is that of an uninterrupted run.
 
-    It saves at each step, so that many kills come inside of a save.
+    It saves at each step, so that many kills interrupt a save.
     """
     config = dataclasses.replace(CONFIG, steps=60, checkpoint_steps=1, eval_steps=20)
     (tmp_path / "config.json").write_text(config.to_json())

@@ -54,7 +54,7 @@ class Pair:
         ]
 
     def start(self):
-        """Start both and wait until they have gone on by a checkpoint."""
+        """Start both and wait until they have saved a checkpoint."""
         before = newest_step(self.run)
         self.logs = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
         addresses = [f"localhost:{port}" for port in launch.free_ports(2)]
@@ -78,7 +78,7 @@ class Pair:
 
 
 def kills(folder, times, data_dir):
-    """Kill -9 one of them, in turns: the other must end by itself within 90 s; both then go on."""
+    """Kill -9 one of them, in turns: the other must exit within 90 s; both are then restarted."""
     steps = 60 * times + 40
     pair, ended, seconds, steps_seen = Pair(folder / "killed", steps, 10), 0, [], []
     for number in range(times):
@@ -160,7 +160,7 @@ def curves(folder, times, data_dir):
         losses[count].append([record["loss"] for record in records])
     one, two = (np.array(losses[count]) for count in losses)
     difference = two.mean(0) - one.mean(0)
-    # Two means of so many runs each differ by chance; three such deviations are noise.
+    # The means over seeds differ by chance; up to three standard deviations of their difference are noise.
     noise = 3 * np.sqrt((one.var(0, ddof=1) + two.var(0, ddof=1)) / times)
     return {
         "seeds": times,

@@ -1,4 +1,4 @@
-"""Two workers on this machine: what they train, save, say and find, beside one device."""
+"""Two workers on this machine train, stop, resume and evaluate like one device."""
 
 import json
 import sys

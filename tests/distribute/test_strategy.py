@@ -1,4 +1,4 @@
-"""Strategies: what the environment becomes, replicas beside one device, and steps that a TPU could run."""
+"""Strategies from flags and environment, replicas compared with one device, and steps that a TPU could run."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ def one_device(one_block_resnet20, tmp_path_factory):
 
 
 def test_two_replicas_are_one_device(one_device, two_replicas, tmp_path, capsys):
-    """Synchronised batch norm, 20 steps in float32; 50 images to evaluate on do not fill a batch."""
+    """Synchronized batch norm, 20 steps in float32; 50 images to evaluate on do not fill a batch."""
     run = train.train(SAME, tmp_path, two_replicas)
     assert "float32 on 2 replicas (CPU), 8 of the 16 images of a batch on each; the learning rate is" in (
         capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_another_strategy_resumes_a_run(one_device, two_replicas, tmp_path):
 
 
 def test_replicas_end_with_the_same_variables(two_replicas, tmp_path):
-    """Without synchronised batch norm each has statistics of its own images; all keep the mean."""
+    """Without synchronized batch norm each replica has statistics of its images; all keep the mean."""
     with two_replicas.scope():
         keras.utils.set_random_seed(0)
         model = one_block(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
@@ -119,7 +119,7 @@ def test_gradients_are_summed_before_an_optimizer_looks_at_them(kind, two_replic
         np.testing.assert_allclose(two, one, atol=1e-6)
 
 
-def test_what_does_not_suit_replicas(two_replicas, tmp_path):
+def test_invalid_arguments_for_replicas(two_replicas, tmp_path):
     with pytest.raises(InputError, match="batch_size must be a multiple of the 2 replicas; got 15"):
         train.train(dataclasses.replace(CONFIG, batch_size=15), tmp_path / "run", two_replicas)
     with pytest.raises(InputError, match="accumulate must be 1 on several replicas; got 4: use more replicas"):
@@ -127,7 +127,7 @@ def test_what_does_not_suit_replicas(two_replicas, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_what_the_flag_becomes(monkeypatch):
+def test_strategies_of_flags(monkeypatch):
     assert strategy.make() is tf.distribute.get_strategy()
     assert strategy.make("one") is tf.distribute.get_strategy()
     assert strategy.make(replicas=2).num_replicas_in_sync == 2
@@ -282,9 +282,9 @@ def test_workers_that_cannot_be_reached(monkeypatch):
 
 
 def preset_run(name):
-    """A preset on small random images, its options untouched, with the facts of its data set."""
+    """A preset on small random images, its options untouched."""
     config = on_small_images(PRESETS[name], eval_split="test[:50]")
-    return ClassifierRun("unused", config, sources.load(config.dataset).dataset_info)
+    return ClassifierRun("unused", config, sources.load(config.dataset).info)
 
 
 @pytest.mark.parametrize("name", KINDS.values())

@@ -1,7 +1,4 @@
-"""What each of two workers does in `test_workers.py` and `soak_workers.py`: scenes of training, one after the other.
-
-python -m keras_resnet.launch is not needed: the tests start it by `keras_resnet.launch.run`.
-"""
+"""What each of two workers does in `test_collectives.py`, which starts them by `distribute.launch.run`."""
 
 import contextlib
 import dataclasses

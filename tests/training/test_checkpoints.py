@@ -1,0 +1,45 @@
+"""Checkpoints of other networks, and on a full disk; `classification/test_train.py` resumes runs from them."""
+
+import resource
+import signal
+
+import keras
+import pytest
+
+from keras_resnet.training.checkpoints import Checkpoints
+
+
+def saver_of(features, units, folder):
+    """Return the `Checkpoints` of a compiled linear model."""
+    model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(units)])
+    model.compile("sgd", "mse")
+    return Checkpoints(model, folder, 1)
+
+
+def test_a_checkpoint_of_another_network(tmp_path):
+    saver_of(4, 3, tmp_path).save()
+    with pytest.raises(ValueError, match=r"checkpoint '.*ckpt-0' does not fit this run"):
+        saver_of(4, 5, tmp_path).restore()
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+    """A limit on the size of files simulates a full disk: the kernel refuses to write in the middle of a save."""
+    saver = saver_of(200, 2000, tmp_path)
+    saver.save()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for step in range(1, 21):
+            saver.optimizer.iterations.assign(step)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 + 70_000 * step, before[1]))
+            message = f"the checkpoint of step {step} cannot be written to .*, older ones are kept: "
+            with pytest.raises(ValueError, match=message):
+                saver.save()
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert all((tmp_path / name).read_bytes() == contents for name, contents in kept.items())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert saver.restore() == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
