@@ -120,19 +120,3 @@ def real_data():
     if not DATA.is_dir():
         pytest.skip(f"needs the real data of KERAS_RESNET_TEST_DATA; {DATA} is absent")
     return DATA
-
-
-@pytest.fixture(scope="session")
-def trained_detector():
-    """A small detector after 200 steps on 16 synthetic pictures."""
-    import keras
-    import tensorflow as tf
-
-    from tests.detection.scenes import scenes, tiny
-
-    keras.utils.set_random_seed(0)
-    model = tiny()
-    model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
-    batches = tf.data.Dataset.from_tensor_slices(scenes(16, 0)).repeat().batch(8)
-    model.fit(batches, steps_per_epoch=200, verbose=0, shuffle=False)
-    return model

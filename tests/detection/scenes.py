@@ -1,4 +1,4 @@
-"""Synthetic pictures with boxes: red and blue rectangles on noise; and a detector small enough for tests."""
+"""Synthetic images with boxes, red and blue rectangles on noise, and a detector that is small enough for tests."""
 
 import numpy as np
 
@@ -30,18 +30,18 @@ def tiny(**options):
 
 
 def scenes(count, seed, size=(128, 128), most=3):
-    """Inputs of a detector in training, `count` pictures with 1 to `most` rectangles each."""
+    """Return the inputs of a training step: `count` images with 1 to `most` rectangles each."""
     random = np.random.default_rng(seed)
     images = random.normal(0, 0.2, (count, *size, 3)).astype("float32")
     boxes, labels = np.zeros((count, 4, 4), "float32"), np.zeros((count, 4), "int32")
-    for picture in range(count):
+    for image in range(count):
         for number in range(random.integers(1, most + 1)):
             height, width = random.integers(24, 64, 2)
             top, left = random.integers(0, size[0] - height), random.integers(0, size[1] - width)
             label = random.integers(1, 3)
-            images[picture, top : top + height, left : left + width] = [[2, -1, -1], [-1, -1, 2]][label - 1]
-            boxes[picture, number] = top, left, top + height, left + width
-            labels[picture, number] = label
+            images[image, top : top + height, left : left + width] = [[2, -1, -1], [-1, -1, 2]][label - 1]
+            boxes[image, number] = top, left, top + height, left + width
+            labels[image, number] = label
     return {
         "images": images,
         "image_size": np.full((count, 2), size, "float32"),
@@ -53,5 +53,12 @@ def scenes(count, seed, size=(128, 128), most=3):
 
 
 def shown(inputs):
-    """What of a training batch is shown in testing."""
+    """Return the part of a training batch that the detector gets in testing."""
     return {name: inputs[name] for name in ("images", "image_size")}
+
+
+def assert_same(first, second, tolerance=1e-4):
+    """Assert that two outputs of a detector are the same."""
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], atol=tolerance, rtol=tolerance, err_msg=name)

@@ -68,7 +68,7 @@ def test_more_places_than_boxes():
 def test_every_candidate_is_chosen_equally_often():
     label = tf.zeros([2000, 10], tf.int32)
     seeds = tf.stack([tf.range(2000), tf.zeros([2000], tf.int32)], -1)
-    _, negative = sample(label, 2, 4, seeds)
+    _, negative = tf.function(sample)(label, 2, 4, seeds)
     share = np.asarray(negative).mean(0)
     # Six standard deviations of a mean of 2,000 draws with probability 0.4.
     np.testing.assert_allclose(share, 0.4, atol=6 * np.sqrt(0.4 * 0.6 / 2000))

@@ -1,0 +1,59 @@
+"""Shared by the tests of detection: a tiny backbone, a data set, and a trained run."""
+
+import pathlib
+
+import pytest
+
+from tests.detection.runs import config, write_scenes
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    """Make `scenes.TINY` a backbone that configurations can name."""
+    from keras_resnet.detection.faster_rcnn import BACKBONES
+    from tests.detection.scenes import TINY
+
+    monkeypatch.setitem(BACKBONES, "tiny", TINY)
+
+
+@pytest.fixture
+def data(tmp_path, tiny_backbone) -> pathlib.Path:
+    """A data set of six images that the test may change."""
+    return write_scenes(tmp_path / "voc")
+
+
+@pytest.fixture(scope="session")
+def session_run(tmp_path_factory) -> pathlib.Path:
+    """The folder of a run of four steps, trained by the command; its data set is next to it in `voc`."""
+    from keras_resnet.cli import main as cli
+    from keras_resnet.detection.faster_rcnn import BACKBONES
+    from tests.detection.scenes import TINY
+
+    root = tmp_path_factory.mktemp("detection")
+    (root / "config.json").write_text(config(write_scenes(root / "voc")).to_json())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", TINY)
+        assert cli.main(["train", f"--config={root / 'config.json'}", f"--workdir={root / 'run'}"]) == 0
+    return root / "run"
+
+
+@pytest.fixture
+def trained_run(session_run, tiny_backbone) -> pathlib.Path:
+    """The folder of a trained run, which tests share and must not change."""
+    return session_run
+
+
+@pytest.fixture(scope="session")
+def trained_detector():
+    """A small detector after 200 steps on 16 synthetic images."""
+    import keras
+    import tensorflow as tf
+
+    from tests.detection.scenes import scenes, tiny
+
+    keras.utils.set_random_seed(0)
+    model = tiny()
+    model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
+    batches = tf.data.Dataset.from_tensor_slices(scenes(16, 0)).repeat().batch(4)
+    model.fit(batches, steps_per_epoch=200, verbose=0, shuffle=False)
+    return model

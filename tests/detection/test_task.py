@@ -1,0 +1,90 @@
+"""The commands of detection: evaluate, predict and export a run, and errors."""
+
+import json
+import re
+import shutil
+
+import pytest
+from PIL import Image
+
+from keras_resnet.cli import main as cli
+from keras_resnet.detection.data import sources
+from keras_resnet.detection.run import DetectorRun
+from keras_resnet.models import weights
+from tests.detection.runs import config
+
+
+def test_evaluate(trained_run, tmp_path, capsys):
+    arguments = ["evaluate", f"--workdir={trained_run}", "--split=train[:3]"]
+    assert cli.main([*arguments, "--refine", "--score_thresh=0.0"]) == 0
+    output = capsys.readouterr().out
+    assert "| red |" in output
+    assert "| mean |" in output
+    record = json.loads((trained_run / "evaluation_train_3" / "results.json").read_text())
+    assert (record["images"], record["score_thresh"]) == (3, 0.0)
+    assert len(list((trained_run / "evaluation_train_3/pictures").iterdir())) == 3
+    assert cli.main([*arguments, f"--out={tmp_path}"]) == 1
+    assert "out must be a folder that does not exist yet" in capsys.readouterr().err
+
+
+def test_predict(trained_run, tmp_path, capsys):
+    photo = trained_run.parent / "voc/JPEGImages/p0.jpg"
+    arguments = ["predict", f"--workdir={trained_run}", f"--out={tmp_path}"]
+    options = ["--scales=64,96", f"--ensemble={trained_run}", "--show=0.0", "--score_thresh=0.0"]
+    assert cli.main([*arguments, *options, str(photo)]) == 0
+    assert Image.open(tmp_path / "p0_boxes.png").size == (96, 64)
+    assert re.search(r"(red|blue) 0\.\d+: left", capsys.readouterr().out)
+    portrait = tmp_path / "other/p0.jpg"
+    portrait.parent.mkdir()
+    Image.open(photo).resize((48, 64)).save(portrait)
+    shutil.copy(photo, portrait.with_name("p0_2.jpg"))
+    assert cli.main([*arguments, str(photo), str(portrait), str(portrait.with_name("p0_2.jpg"))]) == 0
+    assert Image.open(tmp_path / "p0_boxes.png").size == (96, 64)
+    assert Image.open(tmp_path / "p0_2_boxes.png").size == (48, 64)
+    assert (tmp_path / "p0_2_2_boxes.png").exists()
+
+
+def test_export(trained_run, tmp_path, capsys):
+    out = tmp_path / "model.tflite"
+    arguments = ["export", f"--workdir={trained_run}", f"--out={out}", "--format=tflite"]
+    assert cli.main([*arguments, "--style=tf_od"]) == 1
+    assert "style is a flag of --format=saved_model, not of --format=tflite" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
+    assert out.stat().st_size > 100_000
+
+
+def test_average_precision_of_a_class_without_boxes_is_null(data, tmp_path):
+    (data / "ImageSets/Main/one.txt").write_text("p0\n")
+    (data / "Annotations/p0.xml").write_text(
+        "<annotation><object><name>red</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+        "</object></annotation>"
+    )
+    run = DetectorRun(tmp_path / "run", config(data), sources.load(f"folder:{data}").info)
+    run.create()
+    weights.save(run.build(), run.weights)
+    assert cli.main(["evaluate", f"--workdir={run.path}", "--split=one"]) == 0
+    record = json.loads((run.path / "evaluation_one/results.json").read_text(), parse_constant=pytest.fail)
+    assert record["ap50"] == {"blue": None, "red": 0.0}
+
+
+def test_a_damaged_image_is_named(data, tmp_path, capsys):
+    path = data / "JPEGImages/p1.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    file = tmp_path / "config.json"
+    file.write_text(config(data).to_json())
+    assert cli.main(["train", f"--config={file}", f"--workdir={tmp_path / 'run'}"]) == 1
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith(f"keras-resnet train: image {path} is missing, damaged, too large or no")
+
+
+def test_mistakes(data, tmp_path, capsys):
+    def error(verb, *arguments):
+        assert cli.run(verb, [*arguments, "--task=detection"]) == 1
+        return capsys.readouterr().err
+
+    assert "preset must be one of" in error("train", "--preset=x", f"--workdir={tmp_path}")
+    assert "workdir must be given" in error("train", "--preset=bccd_resnet50")
+    assert "anchor_scales must be a list of numbers" in error("train", "--anchor_scales=a", "--workdir=x")
+    assert "got '/nowhere'" in error("train", "--data=/nowhere", f"--workdir={tmp_path / 'run'}")
+    assert "config.json' cannot be read" in error("evaluate", f"--workdir={tmp_path}")
+    assert not (tmp_path / "run").exists()
