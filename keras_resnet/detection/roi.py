@@ -65,7 +65,7 @@ def _window_maxima(features: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
 
 
 def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> tf.Tensor:
-    """Max-pool the features of regions on a grid, quantised as in Fast R-CNN's code (section 2.1).
+    """Max-pool the features of regions on a grid, quantized as in Fast R-CNN's code (section 2.1).
 
     Regions are clipped to the map and their borders are rounded to cells, half up. Bins of a region that does not
     divide evenly overlap by a cell; empty bins are 0. Each maximum is taken over four overlapping windows of

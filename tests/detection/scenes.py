@@ -5,6 +5,8 @@ import numpy as np
 from keras_resnet.detection.faster_rcnn import faster_rcnn
 from keras_resnet.models.architectures import Architecture, Stage
 
+# At least 16 filters: with 8, the weight gradient of a strided 1x1 convolution (`Conv2DBackpropFilter`) on maps of 8x12
+# cells corrupts the heap in TensorFlow 2.21 with oneDNN on AVX-512.
 STAGES = (Stage(16, 1, 1), Stage(32, 1, 2), Stage(64, 1, 2), Stage(64, 1, 2))
 TINY = Architecture("Tiny", 10, "imagenet", "basic", STAGES, "B", 128, 2)
 OPTIONS = {

@@ -1,4 +1,4 @@
-"""Anchors: Detectron2's published numbers, and the laws of their shapes."""
+"""Anchors: Detectron2's published numbers, areas, ratios and order."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from keras_resnet.detection.anchors import cell_anchors, grid_anchors
 
 def test_numbers_of_detectron2():
     cell = cell_anchors((32, 64), (0.25, 1, 4))
-    # As left, top, right, bottom there.
+    # Detectron2 has left, top, right, bottom.
     assert cell[0].tolist() == [-8, -32, 8, 32]
     assert cell[1].tolist() == [-16, -16, 16, 16]
     assert cell[5].tolist() == [-64, -16, 64, 16]
     corner = np.asarray(grid_anchors(1, 2, 4, cell, offset=0.0))
     assert corner[[0, 6]].tolist() == [[-8, -32, 8, 32], [-8, -28, 8, 36]]
-    centred = np.asarray(grid_anchors(1, 2, 4, cell))
-    assert centred[0].tolist() == [-6, -30, 10, 34]
+    centered = np.asarray(grid_anchors(1, 2, 4, cell))
+    assert centered[0].tolist() == [-6, -30, 10, 34]
 
 
 def test_areas_and_ratios():
@@ -29,5 +29,5 @@ def test_the_paper_counts_21546_of_them():
 
 
 def test_cells_run_row_by_row():
-    found = np.asarray(grid_anchors(2, 3, 16, np.zeros((1, 4), "float32")))
-    assert found[:, :2].tolist() == [[8, 8], [8, 24], [8, 40], [24, 8], [24, 24], [24, 40]]
+    grid = np.asarray(grid_anchors(2, 3, 16, np.zeros((1, 4), "float32")))
+    assert grid[:, :2].tolist() == [[8, 8], [8, 24], [8, 40], [24, 8], [24, 24], [24, 40]]

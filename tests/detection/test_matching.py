@@ -34,11 +34,11 @@ def test_padding_and_crowds_match_nothing():
 
 def test_ranks_are_a_permutation_with_candidates_first(random):
     candidates = random.random((3, 40)) < 0.5
-    found = np.asarray(ranks(tf.constant(candidates), tf.constant([[1, 2], [1, 3], [1, 2]])))
-    for rank, chosen in zip(found, candidates, strict=True):
+    rank_of_each = np.asarray(ranks(tf.constant(candidates), tf.constant([[1, 2], [1, 3], [1, 2]])))
+    for rank, chosen in zip(rank_of_each, candidates, strict=True):
         assert sorted(rank) == list(range(40))
         assert max(rank[chosen]) < chosen.sum()
-    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(rank_of_each[0], rank_of_each[1])
 
 
 @pytest.mark.parametrize(

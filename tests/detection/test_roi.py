@@ -57,7 +57,7 @@ BOXES = np.array(
         [0, 0, 1, 1],  # one pixel
         [160, 230, 176, 240],  # at the border
         [8, 24, 24, 40],  # halves
-        [-50, -70, 30, 500],  # reaching out
+        [-50, -70, 30, 500],  # across the border
         [300, 300, 400, 400],  # outside
     ],
     "float32",
@@ -72,22 +72,22 @@ def maps(random):
 @pytest.mark.parametrize("size", [2, 7, 14])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_max_pool_is_exact(maps, size, compiled):
-    found = tf.function(roi.max_pool, jit_compile=compiled)(
+    pooled = tf.function(roi.max_pool, jit_compile=compiled)(
         tf.constant(maps), tf.constant(np.stack([BOXES, BOXES[::-1]])), size, 16
     )
     for image, chosen in enumerate((BOXES, BOXES[::-1])):
         for number, box in enumerate(chosen):
-            np.testing.assert_array_equal(found[image, number], max_pool_by_loops(maps[image], box, size, 16))
+            np.testing.assert_array_equal(pooled[image, number], max_pool_by_loops(maps[image], box, size, 16))
 
 
-def test_max_pool_of_a_map_whose_size_the_graph_does_not_know(maps):
+def test_max_pool_of_a_map_of_unknown_size(maps):
     pool = tf.function(lambda maps, box: roi.max_pool(maps, box, 7, 16))
     pool = pool.get_concrete_function(tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, 4]))
-    found = pool(tf.constant(maps[:1]), tf.constant(BOXES[None]))
-    np.testing.assert_array_equal(found, roi.max_pool(tf.constant(maps[:1]), tf.constant(BOXES[None]), 7, 16))
+    pooled = pool(tf.constant(maps[:1]), tf.constant(BOXES[None]))
+    np.testing.assert_array_equal(pooled, roi.max_pool(tf.constant(maps[:1]), tf.constant(BOXES[None]), 7, 16))
 
 
-def test_max_pool_refuses_maps_that_its_tables_do_not_reach(random):
+def test_max_pool_refuses_regions_that_exceed_its_tables(random):
     pool = tf.function(lambda maps, box: roi.max_pool(maps, box, 14, 16))
     pool = pool.get_concrete_function(tf.TensorSpec([None, None, None, 1]), tf.TensorSpec([None, None, 4]))
     for cells in (98, 130):
@@ -104,11 +104,11 @@ def test_max_pool_refuses_maps_that_its_tables_do_not_reach(random):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_align_is_exact(maps, samples, compiled):
     pool = tf.function(lambda maps, box: roi.align(maps, box, 7, 16, samples), jit_compile=compiled)
-    found = pool(tf.constant(maps), tf.constant(np.stack([BOXES, BOXES[::-1]])))
+    pooled = pool(tf.constant(maps), tf.constant(np.stack([BOXES, BOXES[::-1]])))
     for image, chosen in enumerate((BOXES, BOXES[::-1])):
         for number, box in enumerate(chosen):
             expected = align_by_loops(maps[image], box, 7, 16, samples)
-            np.testing.assert_allclose(found[image, number], expected, atol=2e-5)
+            np.testing.assert_allclose(pooled[image, number], expected, atol=2e-5)
 
 
 def test_align_is_detectron2s_example():
