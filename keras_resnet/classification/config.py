@@ -151,6 +151,7 @@ class ClassifierConfig(BaseConfig):
     )
     rand_augment: float = option(0.0, "Magnitude of RandAugment.", "augmentation", minimum=0, maximum=1)
     rand_augment_ops: int = option(2, "RandAugment operations per image.", "augmentation", minimum=1)
+    trivial_augment: bool = option(False, "TrivialAugment: one random operation per image.", "augmentation")
     random_erase_prob: float = option(
         0.0, "Probability of random erasing of each image.", "augmentation", minimum=0, maximum=1
     )

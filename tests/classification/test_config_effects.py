@@ -205,6 +205,7 @@ FLIPS = {
     "pca_noise": (batches, {"pca_noise": 0.1}),
     "rand_augment": (batches, {"rand_augment": 0.5}),
     "rand_augment_ops": (batches, {"rand_augment_ops": 1}, {"rand_augment": 0.5}),
+    "trivial_augment": (batches, {"trivial_augment": True}),
     "random_erase_prob": (batches, {"random_erase_prob": 1.0}),
     "mixup": (batches, {"mixup": 0.2}),
     "cutmix": (batches, {"cutmix": 1.0}),
