@@ -21,6 +21,15 @@ from keras_resnet.serving import metadata, report, tflite, warmup
 from tests.serving.sources import Source, settle
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_timing():
+    """Time each network for moments only: the tests do not compare times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "ROUNDS", 2)
+        patch.setattr(report, "ROUND_SECONDS", 0.01)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(digits_run):
     return ClassifierRun.open(digits_run)
