@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 import os
 
@@ -26,3 +26,26 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(broken, tmp_path, monkey
         files.write(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    with files.new_folder(tmp_path / "parent" / "out") as folder:
+        (folder / "file").write_text("content")
+        assert not (tmp_path / "parent" / "out").exists()
+    assert (tmp_path / "parent" / "out" / "file").read_text() == "content"
+    assert os.listdir(tmp_path / "parent") == ["out"]
+    with pytest.raises(ValueError, match="out must be a folder that does not exist yet"), files.new_folder(tmp_path):
+        pytest.fail("an existing folder was accepted")
+
+
+def test_a_failure_leaves_no_folder(tmp_path):
+    def fill(error):
+        with files.new_folder(tmp_path / "parent" / "out") as folder:
+            (folder / "file").write_text("content")
+            raise error
+
+    with pytest.raises(ValueError, match=r"out must be writable; '.*/parent/out' is not: No space left on device\."):
+        fill(OSError(28, "No space left on device"))
+    with pytest.raises(RuntimeError):
+        fill(RuntimeError())
+    assert os.listdir(tmp_path) == []

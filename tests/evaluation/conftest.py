@@ -1,4 +1,4 @@
-"""A run that was never trained, small and quick to load, and its exports."""
+"""Runs with random weights, small and quick to load."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Recomputed statistics against plain NumPy."""
+"""Recomputed statistics compared with NumPy."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def test_statistics_are_those_of_the_inputs(model, random, wrong):
     convolved = np.concatenate([keras.Model(model.input, first.input)(batch) for batch in batches])
     np.testing.assert_allclose(first.moving_mean, convolved.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(first.moving_variance, convolved.var((0, 1, 2)), rtol=1e-3)
-    # Deeper layers see what batch norm by each batch's own statistics makes of theirs.
+    # Deeper layers get inputs that were normalized by the statistics of each batch.
     last = norms(model)[-1]
     inner = keras.Model(model.input, last.input)
     deep = np.concatenate([inner(batch, training=True) for batch in batches])

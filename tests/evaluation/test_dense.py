@@ -1,4 +1,4 @@
-"""The fully convolutional form against the network itself."""
+"""The fully convolutional form compared with the network itself."""
 
 import keras
 import numpy as np
@@ -59,7 +59,7 @@ def test_window_average(random, size, expected):
     np.testing.assert_allclose(layer(maps), by_hand, atol=1e-6)
 
 
-def test_other_networks_are_refused():
+def test_other_networks_are_rejected():
     inputs = keras.Input((8, 8, 3))
     flat = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)), name="flat")
     with pytest.raises(ValueError, match="flat ends in Flatten and Dense"):

@@ -1,4 +1,4 @@
-"""Protocols and ensembles over data sets against averages made by hand in NumPy."""
+"""Protocols and ensembles over data sets compared with averages in NumPy."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_count_and_error_at_any_batch_size_and_on_two_replicas(
 
 
 def test_ten_crops_are_ten_evaluations(run, dataset):
-    """Each crop cut by hand, given to the network by itself, and averaged in NumPy."""
+    """Crops cut by hand, evaluated one at a time and averaged in NumPy."""
     images, labels = (array[:20] for array in (dataset.examples("test").images, dataset.examples("test").labels))
     small = sources.from_arrays(np.repeat(np.repeat(images, 2, 1), 2, 2), labels, run.dataset_info.class_names)
     (result,) = evaluate([member(run, resize=32)], small, split="train", protocol="ten_crop", batch_size=64).values()
@@ -90,16 +90,16 @@ def test_multi_scale_is_the_average_of_scales(run, dataset, mirror):
     dense = fully_convolutional(run.load())
     scales = []
     for scale in (32, 40):
-        view = DenseTransform(run.image_size, run.mean, run.std, scale)
-        ((pictures, _),) = pipeline.evaluate(small, 6, view, split="train")
-        sides = [pictures[:, 0], pictures[:, 0, :, ::-1]] if mirror else [pictures[:, 0]]
+        transform = DenseTransform(run.image_size, run.mean, run.std, scale)
+        ((views, _),) = pipeline.evaluate(small, 6, transform, split="train")
+        sides = [views[:, 0], views[:, 0, :, ::-1]] if mirror else [views[:, 0]]
         scales.append(np.mean([dense(side).numpy().mean((1, 2)) for side in sides], 0))
     expected = np.mean(scales, 0)[np.arange(6), labels]
     np.testing.assert_allclose(np.exp(result.outcomes.log_probability), expected, atol=1e-5)
 
 
-def test_a_function_that_knows_nothing(dataset, labels):
-    """Any function is evaluated; this one always says class 2."""
+def test_any_function(dataset, labels):
+    """Any function can be evaluated; this one always predicts class 2."""
     batches = pipeline.evaluate(dataset, 100, EvalTransform((16, 16), (0.0,) * 3, (1.0,) * 3))
     result = metrics.evaluate(lambda images: np.eye(7)[np.full(len(images), 2)], batches)
     assert result.top1_error == 100 * np.mean(labels != 2)

@@ -1,4 +1,4 @@
-"""Numbers of a result against numbers worked by hand and scikit-learn."""
+"""Metrics compared with values worked out by hand and with scikit-learn."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_errors_by_hand():
 
 
 def test_equal_scores_are_ordered_as_argmax_does():
-    """A network that says the same of every class is as bad as chance, not perfect."""
+    """A network with the same score for every class is as bad as chance, not perfect."""
     result = metrics.evaluate(lambda x: np.zeros((len(x), 10)), [(np.zeros((10, 1)), np.arange(10))])
     assert (result.top1_error, result.top5_error) == (90.0, 50.0)
 
@@ -70,8 +70,8 @@ def test_wilson_interval_by_hand():
 
 def test_calibration_by_hand():
     def outcome(confidence, right):
-        one = np.array([0])
-        return Outcomes(3, one, one, np.array([0 if right else 1]), np.array([confidence]), np.log([confidence]))
+        label = np.array([0])
+        return Outcomes(3, label, label, np.array([0 if right else 1]), np.array([confidence]), np.log([confidence]))
 
     outcomes = Outcomes.joined([outcome(0.95, True), outcome(0.95, False), outcome(0.40, True), outcome(1.0, True)])
     # Bin (14/15, 1]: three images, confidence 0.96667, accuracy 0.66667; bin (5/15, 6/15]: one, 0.40 and 1.
@@ -81,7 +81,7 @@ def test_calibration_by_hand():
     assert Result.of(outcomes).calibration_error == pytest.approx(100 * (3 * 0.3 + 1 * 0.6) / 4)
 
 
-def test_confident_mistakes_come_surest_first():
+def test_confident_mistakes_are_sorted_by_confidence():
     labels = np.array([0, 1, 0, 0])
     log_probabilities = np.log([[0.4, 0.6], [0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
     outcomes = Outcomes.of(labels, log_probabilities)

@@ -1,4 +1,4 @@
-"""Tables and the pictures of mistakes."""
+"""Tables and figures of reports."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from keras_resnet.evaluation import figures, metrics, report
 
 
 @pytest.mark.parametrize("kind", ["images", "files", "stream"])
-def test_pictures_at_indices(random, tmp_path, kind):
-    """In the order of the indices, whatever the form of the data set, and not normalised."""
+def test_images_at_indices(random, tmp_path, kind):
+    """In the order of the indices for every kind of data set, and not normalized."""
     images = random.integers(0, 256, (6, 9, 9, 3)).astype("uint8")
     labels = np.zeros(6, "int64")
-    contents = [tf.io.encode_png(one).numpy() for one in images]
+    contents = [tf.io.encode_png(image).numpy() for image in images]
     paths = [str(tmp_path / f"{number}.png") for number in range(6)]
     for path, content in zip(paths, contents, strict=True):
         tf.io.write_file(path, content)
@@ -25,9 +25,9 @@ def test_pictures_at_indices(random, tmp_path, kind):
         "stream": Stream("test", records, 6),
     }[kind]
     dataset = Dataset(DatasetInfo("some", ("a",), None, {"test": 6}), {"test": examples}.__getitem__)
-    view = EvalTransform((9, 9), (100.0,) * 3, (10.0,) * 3)
-    np.testing.assert_array_equal(figures.read_images(dataset, "test", [4, 1, 5], view), images[[4, 1, 5]])
-    assert figures.read_images(dataset, "test", [], view).shape == (0, 9, 9, 3)
+    transform = EvalTransform((9, 9), (100.0,) * 3, (10.0,) * 3)
+    np.testing.assert_array_equal(figures.read_images(dataset, "test", [4, 1, 5], transform), images[[4, 1, 5]])
+    assert figures.read_images(dataset, "test", [], transform).shape == (0, 9, 9, 3)
 
 
 def test_table():
@@ -40,7 +40,7 @@ def test_table():
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
 
 
-def test_a_perfect_network_has_pictures(tmp_path):
+def test_figures_of_a_perfect_network(tmp_path):
     """No mistakes, one bin, classes without images."""
     log_probabilities = np.log(np.eye(50)[[3, 7]] * 0.9 + 0.002)
     outcomes = metrics.Outcomes.of(np.array([3, 7]), log_probabilities)
@@ -49,6 +49,6 @@ def test_a_perfect_network_has_pictures(tmp_path):
     dataset = Dataset(DatasetInfo("some", names, (8, 8), {"test": 2}), {"test": images}.__getitem__)
     figures.confusion_matrix(outcomes, names, tmp_path / "confusion.png")
     figures.reliability(outcomes, tmp_path / "reliability.png")
-    view = EvalTransform((8, 8), (0.0,) * 3, (1.0,) * 3)
-    figures.mistakes(outcomes, dataset, "test", view, names, tmp_path / "mistakes.png")
+    transform = EvalTransform((8, 8), (0.0,) * 3, (1.0,) * 3)
+    figures.mistakes(outcomes, dataset, "test", transform, names, tmp_path / "mistakes.png")
     assert {path.name for path in tmp_path.iterdir()} == {"confusion.png", "reliability.png", "mistakes.png"}

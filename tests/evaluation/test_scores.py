@@ -25,27 +25,27 @@ def test_averages(random):
 def test_running_average(random, how):
     passes = log_probabilities(3 * random.normal(size=(3, 7, 6)), from_logits=True)
     running = RunningAverage(how)
-    for one in passes:
-        running.add(one)
+    for values in passes:
+        running.add(values)
     np.testing.assert_allclose(running.result(), average(passes, 0, how), atol=1e-6)
 
 
 def test_views_and_positions_are_averaged(random):
     """Two views of each of three images, and scores at 2x4 positions of each view."""
     images, tables = np.arange(6).reshape(3, 2, 1, 1, 1), random.normal(size=(6, 2, 4, 5))
-    seen = []
+    shapes = []
 
-    def scores(pictures):
-        seen.append(pictures.shape)
-        return tables[pictures[:, 0, 0, 0]]
+    def scores(views):
+        shapes.append(views.shape)
+        return tables[views[:, 0, 0, 0]]
 
     ((_, values),) = score(scores, [(images, np.array([0, 1, 2]))])
-    assert seen == [(6, 1, 1, 1)]
+    assert shapes == [(6, 1, 1, 1)]
     expected = softmax(tables).reshape(3, 16, 5).mean(1)
     np.testing.assert_allclose(np.exp(values), expected, atol=1e-12)
 
 
-def test_probabilities_that_are_none():
+def test_invalid_probabilities():
     good, bad = np.array([[0.5, 0.5]]), np.array([[-3.0, 4.0]])
     batches = [(good, np.array([0])), (bad, np.array([0]))]
     with pytest.raises(ValueError, match="scores must be from 0 to 1 for probabilities; they reach -3"):

@@ -1,4 +1,4 @@
-"""One published network for all tests of a module that only read it."""
+"""Published networks that tests only read, shared by all modules."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def served(published):
 
 @pytest.fixture(scope="package")
 def digits_run(tmp_path_factory):
-    """The folder of a run on the digits that has weights, without the training."""
+    """The folder of a run on the digits with weights, without training."""
     from keras_resnet.classification.config import PRESETS
     from keras_resnet.classification.run import ClassifierRun
     from keras_resnet.data import sources

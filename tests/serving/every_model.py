@@ -20,7 +20,7 @@ BATCHES = (1, 2, 7)
 
 
 def names_and_shapes(model: Model) -> dict:
-    """The signatures of a SavedModel as JSON's types; K, k and D stand for what differs between networks."""
+    """The signatures of a SavedModel as JSON's types; K, k and D replace the sizes that differ between networks."""
     letters = {"probabilities": "K", "classes": "k", "scores": "k", "features": "D"}
     return {
         name: {
@@ -35,15 +35,15 @@ def names_and_shapes(model: Model) -> dict:
 
 def differences(source: Source, path: pathlib.Path, seed: int = 0) -> dict[str, float]:
     """Largest difference of each signature's output from the Keras model's, over batches of 1, 2 and 7 images."""
-    model, served, view = source.load(), Model(path), source.photo_transform()
+    model, served, transform = source.load(), Model(path), source.photo_transform()
     random = np.random.default_rng(seed)
     features = pooled(model)
-    height, width = view.size
+    height, width = transform.size
     worst = dict.fromkeys(("serving_default", "images", "features"), 0.0)
     for count in BATCHES:
         images = np.stack([smooth(random, height, width) for _ in range(count)])
         files = np.array([encoded(image) for image in images], object)
-        inputs = view.batch(view.crop(images)).numpy()
+        inputs = transform.batch(transform.crop(images)).numpy()
         expected = model.predict_on_batch(inputs)
         for name, value in (("serving_default", {"image_bytes": files}), ("images", {"images": images})):
             answer = served.run(name, value)
@@ -51,19 +51,19 @@ def differences(source: Source, path: pathlib.Path, seed: int = 0) -> dict[str, 
             order = np.argsort(-answer["probabilities"], axis=1, kind="stable")[:, : answer["scores"].shape[1]]
             assert np.array_equal(answer["scores"], np.take_along_axis(answer["probabilities"], order, 1))
             assert answer["classes"].tolist() == [[f"class {at}".encode() for at in row] for row in order]
-        assert count < 7 or expected.std(axis=0).max() > 1e-3, "the images must not be all alike to the network"
+        assert count < 7 or expected.std(axis=0).max() > 1e-3, "the network must tell the images apart"
         # Relative to their size: features have no fixed scale, as probabilities have.
-        own = features.predict_on_batch(inputs)
-        difference = np.abs(served.run("features", {"image_bytes": files})["features"] - own).max()
-        worst["features"] = max(worst["features"], difference / np.abs(own).max())
+        reference = features.predict_on_batch(inputs)
+        difference = np.abs(served.run("features", {"image_bytes": files})["features"] - reference).max()
+        worst["features"] = max(worst["features"], difference / np.abs(reference).max())
     return worst
 
 
 def openvino_difference(source: Source, folder: pathlib.Path, seed: int = 0) -> float:
     """Largest difference of OpenVINO's probabilities from the Keras model's, for the network of the signature `images`.
 
-    OpenVINO reads the default signature only, so `images` is written as that one. It lacks the operation that resizes;
-    images of the network's own size, which that leaves as they are, make do without it.
+    OpenVINO reads the default signature only, so `images` is written as the default one. OpenVINO lacks the operation
+    that resizes, which is left out: the images have the network's own size.
     """
     import openvino
     from openvino import opset13
@@ -71,9 +71,9 @@ def openvino_difference(source: Source, folder: pathlib.Path, seed: int = 0) -> 
 
     from keras_resnet.serving import folding, saved_model, signatures
 
-    model, view = source.load(), source.photo_transform()
+    model, transform = source.load(), source.photo_transform()
     served = folding.fold(model)
-    endpoint = signatures.endpoints(served, view, source.dataset_info.class_names)["images"]
+    endpoint = signatures.endpoints(served, transform, source.dataset_info.class_names)["images"]
     saved_model.write(served, {"serving_default": endpoint}, folder)
 
     def no_resizing(node):
@@ -83,9 +83,9 @@ def openvino_difference(source: Source, folder: pathlib.Path, seed: int = 0) -> 
     network = openvino.convert_model(str(folder), extension=[extension])
     compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     random = np.random.default_rng(seed)
-    images = np.stack([smooth(random, *view.size) for _ in range(2)])
-    found = compiled(images)[compiled.output("probabilities")]
-    return float(np.abs(found - model.predict_on_batch(view.batch(images))).max())
+    images = np.stack([smooth(random, *transform.size) for _ in range(2)])
+    probabilities = compiled(images)[compiled.output("probabilities")]
+    return float(np.abs(probabilities - model.predict_on_batch(transform.batch(images))).max())
 
 
 def main() -> int:
@@ -100,11 +100,11 @@ def main() -> int:
     for name in arguments.models.split(","):
         source = Source(settle(getattr(keras_resnet, name)()))
         with tempfile.TemporaryDirectory() as folder:
-            found = differences(source, saved_model.export(source, pathlib.Path(folder, "m")))
+            worst = differences(source, saved_model.export(source, pathlib.Path(folder, "m")))
             if arguments.openvino:
-                found["OpenVINO"] = openvino_difference(source, pathlib.Path(folder, "openvino"))
-        failed += int(max(found.values()) > 1e-5)
-        print(f"{name}: " + ", ".join(f"{key} {value:.1e}" for key, value in found.items()), flush=True)
+                worst["OpenVINO"] = openvino_difference(source, pathlib.Path(folder, "openvino"))
+        failed += int(max(worst.values()) > 1e-5)
+        print(f"{name}: " + ", ".join(f"{key} {value:.1e}" for key, value in worst.items()), flush=True)
     return failed
 
 

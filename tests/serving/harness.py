@@ -2,9 +2,9 @@
 
     python -m tests.serving.harness --base=models/resnet20 --rest_port=8501 --grpc_port=8500
 
-It is a stand-in of this project's tests for TensorFlow Serving, no replacement: it loads versions with the call that TF
+It stands in for TensorFlow Serving in tests and does not replace it: it loads versions with the call that TensorFlow
 Serving uses (`LoadSavedModel` with the tag `serve`), polls the base path, loads a new version before it drops the old
-one, and follows TF Serving's rules for requests (row and column format, b64, equal batch sizes, status codes).
+one, and follows TensorFlow Serving's rules for requests (row and column format, b64, equal batch sizes, status codes).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _STRING_BYTES = 24
 
 
 class ServingError(Exception):
-    """An error of TensorFlow or of a request: a code of `TF_Code` and what it says."""
+    """An error of TensorFlow or of a request: a code of `TF_Code` and a message."""
 
     def __init__(self, code: int, message: str):
         super().__init__(message)
@@ -100,7 +100,7 @@ class _Status:
             raise ServingError(code, message)
 
 
-# Protocol buffers, as much of their wire format as is needed here.
+# The part of the wire format of protocol buffers that is used here.
 
 
 def fields(message: bytes):
@@ -174,7 +174,7 @@ def tensor_to_proto(array: np.ndarray) -> bytes:
     head = _field(1, number) + _field(2, b"".join(_field(2, _field(1, side)) for side in array.shape))
     if array.dtype == object:
         return head + b"".join(_field(8, value) for value in array.ravel())
-    # As TF Serving answers: in the field of the type, not in `tensor_content`.
+    # Like TensorFlow Serving, in the field of the type and not in `tensor_content`.
     return head + _field(5 if array.dtype == np.float32 else 4, np.ascontiguousarray(array).tobytes())
 
 
@@ -282,11 +282,11 @@ def _to_array(pointer: int) -> np.ndarray:
     return array
 
 
-# Serving: versions, and requests as TF Serving understands them.
+# Serving: versions, and requests by the rules of TensorFlow Serving.
 
 
 class Versions:
-    """Watches a base path and holds its newest version, loaded before the one before it is dropped."""
+    """Watches a base path and holds its newest version, which is loaded before the previous one is dropped."""
 
     def __init__(self, base, poll_seconds: float = 0.2):
         self.base = pathlib.Path(base)
@@ -468,7 +468,7 @@ def _handler(versions: Versions):
 
 
 def serve_rest(versions: Versions, port: int) -> int:
-    """Answer REST requests in threads of their own; return the port."""
+    """Answer REST requests in new threads; return the port."""
 
     class Server(http.server.ThreadingHTTPServer):
         request_queue_size = 128

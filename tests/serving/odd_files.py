@@ -1,4 +1,4 @@
-"""Odd image files, each with what must become of it: "read" or "refused", as the table in docs/data.md says."""
+"""Unusual image files, each with its outcome, "read" or "refused", as in the table of docs/data.md."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Exports that are killed: whatever integer folder is ever seen must be complete.
+"""Killed exports: every integer folder that becomes visible must be complete.
 
     python -m tests.serving.soak_exports --exports=100 --kills=50
 
-A worker process exports again and again; half of its exports end with SIGKILL at a random moment. A watcher looks at
-the folder every millisecond, checks each new version against its manifest at once, and loads it with the C API of
-TensorFlow.
+A worker process exports repeatedly; some of its exports end with SIGKILL at a random moment. A watcher polls the folder
+every millisecond, compares each new version with its manifest at once, and loads it with the C API of TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import time
 
 
 class Watcher:
-    """Looks at a folder every millisecond and checks each new integer folder at first sight."""
+    """Polls a folder every millisecond and checks each new integer folder at once."""
 
     def __init__(self, base: pathlib.Path):
         from keras_resnet.serving import publish
@@ -49,7 +48,7 @@ class Watcher:
 
 
 def soak(exports: int, kills: int, seed: int = 0) -> dict[str, object]:
-    """Run the exports; return what was seen."""
+    """Run the exports; return the counts of outcomes."""
     draw = random.Random(seed)
     killed = set(draw.sample(range(1, exports), kills))
     done = ended = leftovers = 0

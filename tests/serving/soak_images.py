@@ -72,9 +72,9 @@ def resident() -> float:
 
 
 def soak(model: Model, images: int, seed: int = 0) -> dict[str, object]:
-    """Send mutated images, one a request; return what came back."""
+    """Send mutated images, one a request; return the counts of outcomes."""
     random = np.random.default_rng(seed)
-    files, counts, said = originals(random), collections.Counter(), collections.Counter()
+    files, counts, messages = originals(random), collections.Counter(), collections.Counter()
     for contents in files:
         model.run("serving_default", {"image_bytes": np.array([contents], object)})
     before = resident()
@@ -85,12 +85,12 @@ def soak(model: Model, images: int, seed: int = 0) -> dict[str, object]:
             counts["answered" if np.isfinite(answer).all() else "not finite"] += 1
         except ServingError as error:
             counts["refused" if error.code == INVALID_ARGUMENT else f"code {error.code}: {error}"] += 1
-            said[str(error).split("\n")[0].split("[Op")[0][:60]] += 1
-    return {**counts, "growth MB": round(resident() - before, 1), "said most often": said.most_common(8)}
+            messages[str(error).split("\n")[0].split("[Op")[0][:60]] += 1
+    return {**counts, "growth MB": round(resident() - before, 1), "most frequent messages": messages.most_common(8)}
 
 
 def refuse_bomb(model: Model) -> dict[str, float]:
-    """Send the PNG of 10,000 x 10,000 pixels; return milliseconds (the median of nine) and MB that it cost."""
+    """Send the PNG of 10,000 x 10,000 pixels; return the median time of nine requests in ms, and the memory in MB."""
     contents = {"image_bytes": np.array([bomb()], object)}
     before, times = resident(), []
     for _ in range(9):
@@ -131,7 +131,7 @@ def main() -> int:
         result = soak(model, arguments.images, arguments.seed)
     for name, value in result.items():
         print(f"{name}: {value}")
-    return 0 if set(result) == {"answered", "refused", "growth MB", "said most often"} else 1
+    return 0 if set(result) == {"answered", "refused", "growth MB", "most frequent messages"} else 1
 
 
 if __name__ == "__main__":

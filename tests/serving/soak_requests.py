@@ -1,10 +1,10 @@
-"""Clients that never stop while versions are published: every answer must be that of a published version.
+"""Clients that send requests while versions are published: every answer must be that of a published version.
 
     python -m tests.serving.soak_requests --clients=8 --requests=10000 --versions=10
 
 A process without Keras serves a ResNet-20 (tests/serving/harness.py, which is this project's own; where
 `tensorflow_model_server` is on the PATH, --server=tensorflow_model_server runs that). Another process publishes new
-versions with other weights. Each client process sends requests one after the other over one connection.
+versions with other weights. Each client process sends its requests over one connection.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOLERANCE = 1e-5
 
 
 def soak(clients: int, requests: int, versions: int, server: str = "harness", model: str = "resnet20") -> dict:
-    """Run server, publisher and clients; return what was seen."""
+    """Run server, publisher and clients; return their counts."""
     import psutil
 
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def _serve(server: str, base: pathlib.Path) -> tuple[int, subprocess.Popen]:
     else:
         command = [shutil.which(server), f"--rest_api_port={port}", f"--model_name={NAME}", f"--model_base_path={base}"]
         command += ["--port=0", "--file_system_poll_wait_seconds=1"]
-    # Without it, glibc's allocator keeps what the many threads of a version that is gone left behind: 1.5 % a version.
+    # Without it, glibc's allocator keeps memory of the many threads of a dropped version: 1.5 % a version.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
     return port, subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
 
@@ -115,14 +115,14 @@ def _progress(root: pathlib.Path, number: int) -> int:
 
 
 def publish(folder: str, versions: str, requests: str, model: str) -> None:
-    """Publish versions, evenly over the time of the clients; the right answers of each are there before it is."""
+    """Publish versions, evenly over the time of the clients; the expected answers of each are written before it."""
     import keras_resnet
     from keras_resnet.serving import saved_model
     from tests.serving.sources import Source, encoded, settle, smooth
 
     root, generator = pathlib.Path(folder), np.random.default_rng(0)
     images = np.stack([smooth(generator, 32, 32) for _ in range(IMAGES)])
-    (root / "files.json").write_text(json.dumps([base64.b64encode(encoded(one)).decode() for one in images]))
+    (root / "files.json").write_text(json.dumps([base64.b64encode(encoded(image)).decode() for image in images]))
     if model == "tiny":
         options = {"block": "basic", "stem": "cifar", "input_shape": (32, 32, 3), "classes": 10}
         net = keras_resnet.ResNet([(8, 1, 2)], **options)
@@ -140,7 +140,7 @@ def publish(folder: str, versions: str, requests: str, model: str) -> None:
 
 
 def client(folder: str, port: str, requests: str, versions: str, number: str) -> None:
-    """Send requests, at least so many and until the last version answers, and compare each answer."""
+    """Send at least `requests` requests, until the last version answers, and compare each answer."""
     root, draw = pathlib.Path(folder), random.Random(int(number))
     files = json.loads((root / "files.json").read_text())
     expected, result = {}, {"answers": 0, "failed": 0, "wrong": 0, "backwards": 0, "versions": []}
@@ -148,7 +148,7 @@ def client(folder: str, port: str, requests: str, versions: str, number: str) ->
     with open(root / f"progress{number}", "ab", buffering=0) as progress:
         count, newest, patience = 0, root / NAME / versions, 5000
         while count < int(requests) or (last < int(versions) and patience):
-            # After the last version was published, the server has that many requests to take it up.
+            # After the last version was published, the server has that many requests to load it.
             patience -= newest.is_dir() and count >= int(requests)
             chosen = draw.sample(range(IMAGES), 1 if count % 10 else 3)
             body = json.dumps({"instances": [{"b64": files[at]} for at in chosen]})
@@ -164,12 +164,12 @@ def client(folder: str, port: str, requests: str, versions: str, number: str) ->
             result["answers"] += 1
             for path in root.glob("expected*.npy") if count % 50 == 0 else ():
                 expected.setdefault(int(path.stem.removeprefix("expected")), np.load(path))
-            answer = np.array([one["probabilities"] for one in content["predictions"]])
+            answer = np.array([row["probabilities"] for row in content["predictions"]])
             version = int(response.headers["X-Version"] or 0)
             if version and version not in expected:
                 expected[version] = np.load(root / f"expected{version}.npy")
             candidates = [version] if version else sorted(expected)
-            equal = [one for one in candidates if np.abs(expected[one][chosen] - answer).max() <= TOLERANCE]
+            equal = [number for number in candidates if np.abs(expected[number][chosen] - answer).max() <= TOLERANCE]
             if not equal:
                 result["wrong"] += 1
                 continue

@@ -1,4 +1,4 @@
-"""A trained network for tests, without a training: random weights, and batch statistics that belong to them."""
+"""A stand-in for a trained network: random weights, and the batch statistics that fit them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
 
 @dataclasses.dataclass
 class Source:
-    """What the exporters want of a trained network; `model` is loaded as it is."""
+    """A `ServableClassifier` of a given model."""
 
     model: keras.Model
     resize: int = 0
@@ -44,31 +44,31 @@ class Source:
 
 
 def settle(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Give a network random weights everywhere, such that its activations and probabilities are of a usual size.
+    """Give a network random weights with which its activations and probabilities have a usual magnitude.
 
-    The moving statistics are those of a batch of pictures: with others, activations of deep networks grow without
-    bounds. The classifier is scaled so that its scores differ by a few units: neither all alike nor all but one zero.
+    The moving statistics are those of a batch of images: with others, activations of deep networks grow without bounds.
+    The classifier is scaled so that its scores differ by a few units.
     """
     random = np.random.default_rng(seed)
     height, width = model.input_shape[1:3]
-    pictures = np.stack([smooth(random, height, width) for _ in range(8)])
-    inputs = (pictures - np.float32(MEAN)) / np.float32(STD)
+    images = np.stack([smooth(random, height, width) for _ in range(8)])
+    inputs = (images - np.float32(MEAN)) / np.float32(STD)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    # Deep networks of random layers see all images alike, and what is left of the differences is rounding. Trained ones
-    # have small residuals. Plain ones are made of layers here that hand on their input, changed a little.
+    # Deep networks of random layers map all images to nearly the same output. Trained ones have small residuals, so the
+    # residuals are scaled down; the layers of plain networks are the identity with a small change.
     residuals = {id(layer.input[1]) for layer in model.layers if isinstance(layer, keras.layers.Add)}
     small = 0.3 * min(1.0, np.sqrt(16 / max(len(residuals), 1)))
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     little = 0.2 * min(1.0, 16 / len(convolutions))
     for layer in convolutions:
         kernel = random.normal(size=layer.kernel.shape) * np.sqrt(2 / np.prod(layer.kernel.shape[:3]))
-        handed_on = not residuals and layer.name != "conv1_conv"
-        layer.kernel.assign(little * kernel + identity(kernel.shape) if handed_on else kernel)
+        near_identity = not residuals and layer.name != "conv1_conv"
+        layer.kernel.assign(little * kernel + identity(kernel.shape) if near_identity else kernel)
     for norm in norms:
         count = norm.gamma.shape[0]
         scale = small if id(norm.output) in residuals else 1.0
         norm.gamma.assign(random.uniform(0.5, 1.5, count) * scale)
-        # Of what a plain network hands on, the nonlinearity lets most pass.
+        # In a plain network, the bias lets most values pass the nonlinearity.
         norm.beta.assign(random.uniform(-0.5, 0.5, count) * scale + (0.0 if residuals else 1.5))
         norm.momentum, momentum = 0.0, norm.momentum
     model(inputs, training=True)
@@ -92,7 +92,7 @@ def identity(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def pooled(model: keras.Model) -> keras.Model:
-    """The part of a network that gives what its classifier sees."""
+    """The part of a network before its classifier."""
     return submodel(model, model.layers[-1].input)
 
 
@@ -106,7 +106,7 @@ def encoded(image: np.ndarray, format: str = "PNG", **options) -> bytes:
 
 
 def smooth(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A picture u8[H,W,3] that is smooth, as photos are."""
+    """A smooth random image u8[H,W,3]."""
     from PIL import Image
 
     small = random.integers(0, 256, (4, 4, 3)).astype("uint8")

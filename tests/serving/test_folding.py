@@ -1,4 +1,4 @@
-"""Folding: the same function with fewer operations."""
+"""Folding keeps the function of a network."""
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ def test_a_worked_example():
     np.testing.assert_allclose(bias, [3.5], rtol=1e-6)
 
 
-def test_a_convolution_that_others_read_keeps_its_batch_norm(random):
+def test_a_convolution_with_several_readers_keeps_its_batch_norm(random):
     inputs = keras.Input((4, 4, 2))
     shared = keras.layers.Conv2D(2, 3, padding="same", use_bias=False)(inputs)
     net = keras.Model(inputs, keras.layers.Add()([shared, keras.layers.BatchNormalization(name="n")(shared)]))
@@ -57,7 +57,7 @@ def test_a_convolution_that_others_read_keeps_its_batch_norm(random):
     np.testing.assert_allclose(folded(images), net(images), atol=1e-6)
 
 
-def test_a_network_deeper_than_pythons_recursion():
+def test_a_network_deeper_than_pythons_recursion_limit():
     net = keras_resnet.ResNet([(16, 40, 1)] * 3, block="basic", stem="cifar", input_shape=(8, 8, 3), classes=2)
     assert sum("_bn" in layer.name for layer in folding.fold(net).layers) == 0
 
@@ -76,7 +76,7 @@ def test_half_precision_weights(dtype, random):
 
 
 @pytest.mark.parametrize(("stem", "side"), [("cifar", 8), ("imagenet", 32)])
-def test_normalisation_folds_into_the_first_convolution(stem, side, random):
+def test_normalization_folds_into_the_first_convolution(stem, side, random):
     net = settle(keras_resnet.ResNet([(4, 1, 1)], block="basic", stem=stem, input_shape=(side, side, 3), classes=3))
     folded = folding.fold_normalization(folding.fold(net), MEAN, STD)
     images = random.integers(0, 256, (4, side, side, 3)).astype("float32")

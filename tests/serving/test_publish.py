@@ -1,4 +1,4 @@
-"""Publishing: whole or not at all."""
+"""Publishing versions: complete or not at all."""
 
 import multiprocessing
 import os
@@ -38,14 +38,14 @@ def test_versions_count_up(tmp_path):
     publish.verify(base / "1")
 
 
-def test_what_counts_as_a_version(tmp_path):
+def test_which_names_are_versions(tmp_path):
     for name in ("00000123", "7", "-3", ".tmp-9", "8.denied", "nine", "1_0"):
         (tmp_path / name).mkdir()
     assert publish.version_numbers(tmp_path) == {123, 7, -3}
     assert version(tmp_path).name == "124"
 
 
-def test_existing_versions_and_wrong_folders_are_refused(tmp_path):
+def test_existing_versions_and_wrong_folders_are_rejected(tmp_path):
     base = tmp_path / "m"
     first = version(base)
     (base / "0005").mkdir()
@@ -73,7 +73,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "missing", "added"])
-def test_the_manifest_tells_every_change(tmp_path, damage):
+def test_the_manifest_detects_every_change(tmp_path, damage):
     path = version(tmp_path)
     data = path / "variables" / "data"
     content = bytearray(data.read_bytes())
@@ -105,7 +105,7 @@ def _hold(base, started):
         time.sleep(60)
 
 
-def test_leftovers_of_killed_exports_go_and_those_of_living_ones_stay(tmp_path):
+def test_leftovers_of_killed_exports_are_removed_and_those_of_running_ones_kept(tmp_path):
     context = multiprocessing.get_context("spawn")
     holders = []
     for _ in range(2):
@@ -124,7 +124,7 @@ def test_leftovers_of_killed_exports_go_and_those_of_living_ones_stay(tmp_path):
     assert names(tmp_path) == ["1", "2"]
 
 
-def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
+def test_simultaneous_exports_get_different_numbers(tmp_path):
     threads = [threading.Thread(target=version, args=(tmp_path,)) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -137,11 +137,11 @@ def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
 
 @pytest.mark.slow
 def test_exports_that_are_killed():
-    """A sample of what `python -m tests.serving.soak_exports` does at length."""
+    """A short run of `python -m tests.serving.soak_exports`."""
     result = soak(exports=3, kills=1)
     assert result["violations"] == []
     assert result["exports that ended"] == 2
-    # One that is killed may be after its rename.
+    # An export may be killed after its rename.
     assert 2 <= result["versions seen"] <= 3
     assert result["such folders at the end"] <= 1
 

@@ -1,4 +1,4 @@
-"""What a published version holds, and what is refused before it is published."""
+"""The content of a published version, and what is rejected before it is published."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ def tiny(**options):
     return settle(keras_resnet.ResNet([(4, 1, 1)], **settings))
 
 
-def test_what_is_in_a_version(published, source):
+def test_the_files_of_a_version(published, source):
     publish.verify(published)
     names = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
     assert names == {
@@ -96,7 +96,7 @@ def test_a_mean_of_each_pixel_and_a_network_that_is_not_square(tmp_path):
     np.testing.assert_allclose(served.run("images", {"images": images})["probabilities"], expected, atol=1e-5)
 
 
-def test_what_would_not_serve_is_not_published(tmp_path):
+def test_a_broken_network_is_not_published(tmp_path):
     source = Source(tiny())
     source.model.get_layer("predictions").bias.assign([np.nan, 0, 0])
     with pytest.raises(ValueError, match="must give the same finite probabilities after the export"):
@@ -109,7 +109,7 @@ def test_what_would_not_serve_is_not_published(tmp_path):
 
 
 def test_the_recipe_that_fails_in_tf_serving_fails_in_the_replay(tmp_path):
-    """So the check before publishing is one: `tf.saved_model.save` of a Keras 3 network loads in Python only."""
+    """The replay detects what TensorFlow Serving cannot load: `tf.saved_model.save` of a Keras 3 network."""
     net = tiny()
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], name="inputs")])
@@ -124,8 +124,8 @@ def test_the_recipe_that_fails_in_tf_serving_fails_in_the_replay(tmp_path):
         warmup.replay(tmp_path / "m", inputs)
 
 
-def test_weights_that_nobody_trained_here(digits_run, tmp_path):
-    """The export verb takes a weights file as well as a run."""
+def test_a_weights_file(digits_run, tmp_path):
+    """The export command takes a weights file as well as a run."""
     weights = tmp_path / "digits.weights.h5"
     assert cli.run("convert", [str(digits_run), str(weights)]) == 0
     assert cli.run("export", [f"--weights={weights}", f"--out={tmp_path}/m", "--top=2"]) == 0

@@ -51,20 +51,20 @@ PIXELS = [[[1, 2, 3]] * 40] * 40
 
 
 def requests(contents):
-    """(body, status): what TF Serving's REST API takes and refuses."""
-    one, two = map(b64, contents)
-    named = [{"image_bytes": one}, {"image_bytes": two}]
+    """(body, status): requests that TensorFlow Serving's REST API accepts and rejects."""
+    first, second = map(b64, contents)
+    named = [{"image_bytes": first}, {"image_bytes": second}]
     images = {"signature_name": "images"}
     features = {"signature_name": "features"}
     return [
-        ({"instances": [one]}, 200),
-        ({"instances": [one, two]}, 200),
+        ({"instances": [first]}, 200),
+        ({"instances": [first, second]}, 200),
         ({"instances": named}, 200),
-        ({"inputs": [one, two]}, 200),
-        ({"inputs": {"image_bytes": [one, two]}}, 200),
-        ({"signature_name": "serving_default", "instances": [one]}, 200),
-        ({**features, "instances": [one, two]}, 200),
-        ({**features, "inputs": {"image_bytes": [one]}}, 200),
+        ({"inputs": [first, second]}, 200),
+        ({"inputs": {"image_bytes": [first, second]}}, 200),
+        ({"signature_name": "serving_default", "instances": [first]}, 200),
+        ({**features, "instances": [first, second]}, 200),
+        ({**features, "inputs": {"image_bytes": [first]}}, 200),
         ({**images, "instances": [PIXELS]}, 200),
         ({**images, "instances": [{"images": PIXELS}, {"images": PIXELS}]}, 200),
         ({**images, "inputs": [PIXELS]}, 200),
@@ -73,24 +73,24 @@ def requests(contents):
         (b"{", 400),
         (b"[1]", 400),
         ({}, 400),
-        ({"instances": [one], "inputs": [one]}, 400),
+        ({"instances": [first], "inputs": [first]}, 400),
         ({"instances": []}, 400),
-        ({"instances": one}, 400),
-        ({"instances": [one, {"image_bytes": two}]}, 400),
-        ({"instances": [{"image": one}]}, 400),
-        ({"instances": [{"image_bytes": one, "more": 1}]}, 400),
-        ({"inputs": {"image": [one]}}, 400),
-        ({"inputs": {"image_bytes": [one], "more": [1]}}, 400),
-        ({"inputs": one}, 400),
-        ({"instances": [[one]]}, 400),
+        ({"instances": first}, 400),
+        ({"instances": [first, {"image_bytes": second}]}, 400),
+        ({"instances": [{"image": first}]}, 400),
+        ({"instances": [{"image_bytes": first, "more": 1}]}, 400),
+        ({"inputs": {"image": [first]}}, 400),
+        ({"inputs": {"image_bytes": [first], "more": [1]}}, 400),
+        ({"inputs": first}, 400),
+        ({"instances": [[first]]}, 400),
         ({"instances": ["text"]}, 400),
         ({"instances": [1]}, 400),
         ({"instances": [None]}, 400),
         ({"instances": [{"b64": "not base64!"}]}, 400),
         ({"instances": [b64(b"")]}, 400),
-        ({"instances": [one, b64(b"no image")]}, 400),
-        ({"signature_name": "classify", "instances": [one]}, 400),
-        ({**images, "instances": [one]}, 400),
+        ({"instances": [first, b64(b"no image")]}, 400),
+        ({"signature_name": "classify", "instances": [first]}, 400),
+        ({**images, "instances": [first]}, 400),
         ({**images, "instances": PIXELS}, 400),
         ({**images, "instances": [[[1, 2, 3]]]}, 400),
         ({**images, "instances": [[[[1, 2]]]]}, 400),
@@ -104,22 +104,24 @@ def test_bodies_and_status_codes(server, contents):
     table = requests(contents)
     assert len(table) == 40
     for body, status in table:
-        found, answer = post(server, body)
-        assert found == status, (body, answer)
+        code, answer = post(server, body)
+        assert code == status, (body, answer)
         assert ("error" in answer) == (status != 200)
 
 
 def test_answers(server, contents, source):
-    _, rows = post(server, {"instances": [b64(one) for one in contents]})
-    _, columns = post(server, {"inputs": [b64(one) for one in contents]})
+    _, rows = post(server, {"instances": [b64(content) for content in contents]})
+    _, columns = post(server, {"inputs": [b64(content) for content in contents]})
     assert columns["outputs"]["classes"] == [row["classes"] for row in rows["predictions"]]
-    view = source.photo_transform()
-    expected = source.model.predict_on_batch(view.batch(np.stack([view.decode(one) for one in contents])))
+    transform = source.photo_transform()
+    expected = source.model.predict_on_batch(
+        transform.batch(np.stack([transform.decode(content) for content in contents]))
+    )
     np.testing.assert_allclose(columns["outputs"]["probabilities"], expected, atol=1e-5)
     assert columns["outputs"]["classes"][0][0] == f"class {expected[0].argmax()}"
 
 
-def test_versions_and_models_that_are_not_there(server, contents):
+def test_missing_versions_and_models(server, contents):
     body = {"instances": [b64(contents[0])]}
     assert post(server, body, "/v1/models/bottle/versions/1:predict")[0] == 200
     assert post(server, body, "/v1/models/bottle/versions/2:predict")[0] == 404
@@ -134,8 +136,10 @@ def test_the_example_client(server, contents, source, way, tmp_path):
     place = f"http://127.0.0.1:{server['rest_port']}" if way == "rest" else f"127.0.0.1:{server['grpc_port']}"
     command = [sys.executable, "examples/serving_client.py", f"--{way}={place}", "--model=bottle"]
     result = subprocess.run([*command, *photos], capture_output=True, text=True)
-    view = source.photo_transform()
-    expected = source.model.predict_on_batch(view.batch(np.stack([view.decode(one) for one in contents])))
+    transform = source.photo_transform()
+    expected = source.model.predict_on_batch(
+        transform.batch(np.stack([transform.decode(content) for content in contents]))
+    )
     lines = result.stdout.splitlines()
     assert len(lines) == 2, result.stderr
     for line, photo, scores in zip(lines, photos, expected, strict=True):
@@ -148,7 +152,7 @@ def test_the_example_client(server, contents, source, way, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_the_client_says_when_there_is_no_server(tmp_path):
+def test_the_client_reports_a_missing_server(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     for way in ("--rest=http://127.0.0.1:1", "--grpc=127.0.0.1:1"):
         command = [sys.executable, "examples/serving_client.py", way, "--model=m", f"{tmp_path}/a.png"]
@@ -166,7 +170,7 @@ def test_the_client_says_when_there_is_no_server(tmp_path):
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "is not TensorFlow Serving"),
     ],
 )
-def test_the_client_says_when_something_else_answers(answer, message, tmp_path):
+def test_the_client_reports_another_server(answer, message, tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -193,7 +197,7 @@ def test_the_client_says_when_something_else_answers(answer, message, tmp_path):
 
 @pytest.mark.slow
 def test_versions_change_under_load():
-    """A sample of what `python -m tests.serving.soak_requests` does at length."""
+    """A short run of `python -m tests.serving.soak_requests`."""
     result = soak(clients=2, requests=50, versions=2, model="tiny")
     assert (result["failed"], result["wrong"], result["went back to an older version"]) == (0, 0, 0)
     assert result["answers"] >= 100

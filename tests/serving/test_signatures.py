@@ -32,20 +32,20 @@ def answer(model, contents, signature="serving_default"):
 
 @pytest.fixture(scope="module")
 def twenty_others():
-    """Networks built before change the counters that Keras makes names with."""
+    """Networks built earlier change the counters from which Keras makes names."""
     options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 2}
     return [keras_resnet.ResNet([(2, 1, 1)], name=f"other{number}", **options) for number in range(20)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_signature_of_each_family_gives_the_answers_of_the_network(family, twenty_others, tmp_path):
+def test_the_signatures_of_each_family_compute_the_network(family, twenty_others, tmp_path):
     net = keras_resnet.ResNet([(16, 1, 1), (24, 1, 2)], stem="cifar", input_shape=(8, 8, 3), **FAMILIES[family])
     source = Source(settle(net))
     path = saved_model.export(source, tmp_path / "m")
     assert names_and_shapes(Model(path)) == GOLDEN
-    found = differences(source, path)
-    assert found.keys() == GOLDEN.keys()
-    assert max(found.values()) <= 1e-5
+    worst = differences(source, path)
+    assert worst.keys() == GOLDEN.keys()
+    assert max(worst.values()) <= 1e-5
     pytest.importorskip("openvino")
     assert openvino_difference(source, tmp_path / "openvino") <= 1e-4
 
@@ -64,26 +64,26 @@ def test_row_by_row(served, random):
 
 
 def pipeline_pixels(source, files, tmp_path):
-    """What the evaluation pipeline makes of files: name -> f32[H,W,3] normalised, for those that it can read."""
+    """The files that the evaluation pipeline reads: name -> f32[H,W,3] normalized."""
     paths = [tmp_path / f"{number}" for number in range(len(files))]
     for path, (contents, _) in zip(paths, files.values(), strict=True):
         path.write_bytes(contents)
     examples = Files(np.array(list(map(str, paths))), np.zeros(len(paths), "int32"))
-    facts = source.dataset_info
-    facts.splits["test"] = len(paths)
+    info = source.dataset_info
+    info.splits["test"] = len(paths)
     broken = pipeline.BrokenFiles(len(paths), 1.0)
     batches = pipeline.evaluate(
-        Dataset(facts, lambda split: examples), 4, source.photo_transform(), with_index=True, broken=broken
+        Dataset(info, lambda split: examples), 4, source.photo_transform(), with_index=True, broken=broken
     )
-    names = list(files)
-    return {
-        names[at]: one for pixels, _, index in batches for one, at in zip(pixels.numpy(), index.numpy(), strict=True)
-    }
+    names, result = list(files), {}
+    for images, _, indices in batches:
+        result.update({names[index]: pixels for index, pixels in zip(indices.numpy(), images.numpy(), strict=True)})
+    return result
 
 
 @pytest.mark.parametrize("exif", [False, True])
 def test_pixels_are_those_of_the_evaluation_pipeline(exif, random, tmp_path):
-    """For odd files too: a network whose features are its input is exported, so that the pixels can be seen."""
+    """Also for unusual files. The features of the exported network are its input, so they show the pixels."""
     inputs = keras.Input((32, 32, 3))
     net = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)), name="eye")
     source = Source(net, resize=36, exif=exif)
@@ -104,7 +104,7 @@ def test_pixels_are_those_of_the_evaluation_pipeline(exif, random, tmp_path):
     assert np.array_equal(*oriented) is not exif
 
 
-def test_photos_of_the_networks_own_size_are_taken_as_they_are(source, random):
+def test_photos_of_the_size_of_the_network_are_not_changed(source, random):
     same = Source(source.model)
     images = random.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
     np.testing.assert_array_equal(same.photo_transform().crop(images), images)
@@ -127,21 +127,21 @@ def test_a_bad_image_is_an_invalid_argument_that_names_the_cause(served, content
 
 
 @pytest.mark.parametrize("shape", [(0, 32, 32, 3), (1, 0, 5, 3)])
-def test_empty_batches_are_refused_with_a_sentence(served, shape):
+def test_empty_batches_are_rejected_with_a_clear_message(served, shape):
     with pytest.raises(ServingError, match="must have at least one image, of at least one pixel"):
         served.run("images", {"images": np.zeros(shape, "uint8")})
 
 
-def test_the_bomb_costs_next_to_nothing(served):
+def test_a_decompression_bomb_takes_little_time_and_memory(served):
     cost = soak_images.refuse_bomb(served)
     assert cost["ms"] < 50
     assert cost["MB"] < 20
 
 
 def test_damaged_images(served):
-    """A sample of what `python -m tests.serving.soak_images` does at length."""
+    """A short run of `python -m tests.serving.soak_images`."""
     result = soak_images.soak(served, 1000)
-    assert set(result) == {"answered", "refused", "growth MB", "said most often"}
+    assert set(result) == {"answered", "refused", "growth MB", "most frequent messages"}
     assert result["answered"] + result["refused"] == 1000
     assert min(result["answered"], result["refused"]) > 100
 
@@ -152,11 +152,11 @@ def test_one_pixel_high_images(served, random):
 
 
 def test_mistakes(source):
-    view, names = source.photo_transform(), source.dataset_info.class_names
+    transform, names = source.photo_transform(), source.dataset_info.class_names
     with pytest.raises(ValueError, match="class_names must be the names of the 7 classes; got 6"):
-        signatures.endpoints(source.model, view, names[:6])
+        signatures.endpoints(source.model, transform, names[:6])
     with pytest.raises(ValueError, match="top must be at least 1; got 0"):
-        signatures.endpoints(source.model, view, names, top=0)
+        signatures.endpoints(source.model, transform, names, top=0)
 
 
 def test_keras_own_export_has_stable_names_too(source, tmp_path):

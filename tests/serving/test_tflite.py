@@ -50,7 +50,7 @@ def rows(exported):
     return {row["variant"]: row for row in json.loads((exported / "report.json").read_text())}
 
 
-def test_what_is_written(exported):
+def test_the_files(exported):
     files = {path.name for path in exported.iterdir()}
     assert files == {f"resnet20_{name}.tflite" for name in tflite.VARIANTS} | {"report.md", "report.json", "report.png"}
     assert [path.name for path in exported.parent.iterdir()] == ["out"]
@@ -61,9 +61,9 @@ def test_probabilities_are_those_of_the_network(exported, run, name, bound):
     images = sources.load("digits").examples("test").images[:30]
     expected = run.load().predict_on_batch(run.eval_transform().batch(images))
     lite = exported_networks.tflite(variant(exported, name), 1)
-    found = np.concatenate([lite.function(image[None]) for image in images])
-    assert np.abs(found - expected).max() < bound
-    assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.85
+    probabilities = np.concatenate([lite.function(image[None]) for image in images])
+    assert np.abs(probabilities - expected).max() < bound
+    assert np.mean(probabilities.argmax(1) == expected.argmax(1)) >= 0.85
 
 
 @pytest.mark.parametrize("name", tflite.VARIANTS)
@@ -117,7 +117,7 @@ def test_a_data_set_with_some_of_the_classes(run, tmp_path):
     assert [row["top1_error"] for row in rows(out).values()] == pytest.approx([expected, expected], abs=0.5)
 
 
-def test_ties_of_integer_networks_are_no_hits():
+def test_ties_of_integer_networks_are_errors():
     scores = np.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]], "float32")
     row = report.Row.of("int8", scores, scores, np.array([6]), 1, [1.0])
     assert (row.top1_error, row.top5_error) == (100, 100)
@@ -181,8 +181,8 @@ def test_a_fixed_batch(run, tmp_path):
     # The last of three parts is not whole.
     images = dataset.examples("test").images[:20]
     expected = run.load().predict_on_batch(run.eval_transform().batch(images))
-    found = exported_networks.tflite(variant(out, "float32"))
-    np.testing.assert_allclose(found.function(images), expected, atol=1e-4)
+    network = exported_networks.tflite(variant(out, "float32"))
+    np.testing.assert_allclose(network.function(images), expected, atol=1e-4)
 
 
 def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
@@ -192,8 +192,8 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
     dataset = sources.from_arrays(images, np.zeros(40, "int32"), source.dataset_info.class_names)
     out = tflite.export(source, tmp_path / "out", variants=["int8"], dataset=dataset, calibration_images=40)
     lite = exported_networks.tflite(out / "tiny_int8.tflite", 1)
-    found = np.concatenate([lite.function(image[None]) for image in images])
-    assert np.abs(found - net.predict_on_batch(source.photo_transform().batch(images))).max() < 0.1
+    probabilities = np.concatenate([lite.function(image[None]) for image in images])
+    assert np.abs(probabilities - net.predict_on_batch(source.photo_transform().batch(images))).max() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_output_is_refused(run, tmp_path):
+def test_an_existing_output_is_rejected(run, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ValueError, match=r"out must be a folder that does not exist yet"):
         tflite.export(run, tmp_path / "out", variants=["float32"])
@@ -235,7 +235,7 @@ def test_samples_are_spread_evenly():
     assert tflite.sample(digits, "test", 0).count("picked") == 599
 
 
-def test_how_a_photo_is_made_an_input(tmp_path):
+def test_preprocessing_json_describes_the_test_transform(tmp_path):
     from PIL import Image
 
     from examples.tflite_predict import load_photo
@@ -243,7 +243,7 @@ def test_how_a_photo_is_made_an_input(tmp_path):
     pixels = warmup.smooth_image(40, 60)
     photo = tmp_path / "photo.jpg"
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     Image.fromarray(pixels).save(photo, quality=100, subsampling=0, exif=exif)
     for view in (
         EvalTransform((32, 32), (0.0,) * 3, (1.0,) * 3, 36, True),
