@@ -27,16 +27,23 @@ BANNED = {
 }
 """Pattern -> what to write instead."""
 
+EXPORTED = "normalisation is part of the network"
+"""Text in the metadata of exported files, which stays as it is."""
+
 FILES = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
     + [*(ROOT / "docs").rglob("*.md")]
-    + [path for folder in ("examples", "export", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    + [
+        path
+        for folder in ("keras_resnet", "examples", "export", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
 )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_banned_phrases(path):
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace(EXPORTED, "")
     hits = [
         f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]!r}: {replacement}"
         for pattern, replacement in BANNED.items()

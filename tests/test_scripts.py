@@ -180,7 +180,7 @@ def test_train_evaluate_predict_export(installed, tmp_path):
     photo = tmp_path / "a photo.png"
     Image.fromarray(np.zeros((50, 40, 3), "uint8")).save(photo)
     assert f"{photo}: " in keras_resnet("predict", f"--workdir={run_dir}", photo)
-    assert "is not a JPEG" in keras_resnet("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
+    assert "is not a readable JPEG" in keras_resnet("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
     assert "no image file" in keras_resnet("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
 
     arguments = [ROOT / "export/to_saved_model.py", f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
@@ -302,7 +302,7 @@ def test_help():
 def test_degradation(tmp_path):
     arguments = ["--steps=2", "--depth=20", "--batch_size=16", f"--workdir={tmp_path}/runs"]
     output = run("examples/degradation.py", *arguments)
-    assert "plainnet20: 19 layers of 3x3" in output
+    assert "plainnet20: 19 3x3 layers" in output
     files = {path.name for path in (tmp_path / "runs").iterdir()}
     assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
 

@@ -73,7 +73,7 @@ def images(folder: str | os.PathLike, split: str) -> tuple[np.ndarray, np.ndarra
         split: a key of `SPLITS`.
 
     Returns:
-        u8[N,H,W] grey images and u8[N] labels.
+        u8[N,H,W] gray images and u8[N] labels.
 
     Raises:
         ValueError: a file is missing or broken, or the two have wrong dimensions or different numbers of examples.

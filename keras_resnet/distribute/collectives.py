@@ -91,7 +91,7 @@ class Agreement:
     """The maximum of a small number over all workers, by an all-reduce.
 
     Args:
-        strategy: strategy of the run; a single worker communicates with nobody.
+        strategy: strategy of the run; a single worker does not communicate.
         maximum: largest possible number; the smallest is 0.
     """
 
