@@ -116,16 +116,7 @@ def shortcut(x: Any, filters: int, stride: int, *, name: str, options: BlockOpti
 def basic(x: Any, filters: int, stride: int, dilations: tuple[int, int], *, name: str, options: BlockOptions) -> Any:
     """Apply the basic residual function up to its last batch norm: two 3x3 convolutions (Figure 5, left).
 
-    Args:
-        x: f32[B,H,W,C].
-        filters: number of filters of both convolutions.
-        stride: stride of the first convolution.
-        dilations: dilation of each convolution.
-        name: prefix of the layer names.
-        options: options of the network.
-
-    Returns:
-        f32[B,ceil(H/stride),ceil(W/stride),filters].
+    The arguments are those of `block`; the first convolution has the stride.
     """
     gamma = "zeros" if options.zero_init_residual else "ones"
     x = conv_bn(x, filters, 3, name=f"{name}_1", options=options, stride=stride, dilation=dilations[0])
@@ -138,16 +129,7 @@ def bottleneck(
 ) -> Any:
     """Apply the bottleneck residual function up to its last batch norm: 1x1, 3x3, 1x1 (Figure 5, right).
 
-    Args:
-        x: f32[B,H,W,C].
-        filters: number of filters of the first two convolutions; the last has four times as many.
-        stride: stride of the first or second convolution, see `BlockOptions.stride_in_1x1`.
-        dilations: dilation of the 3x3 convolution if it has the stride, and if it follows the stride.
-        name: prefix of the layer names.
-        options: options of the network.
-
-    Returns:
-        f32[B,ceil(H/stride),ceil(W/stride),4 * filters].
+    The arguments are those of `block`; the last convolution has four times as many filters as the others.
     """
     gamma = "zeros" if options.zero_init_residual else "ones"
     first, second = (stride, 1) if options.stride_in_1x1 else (1, stride)

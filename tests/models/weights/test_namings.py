@@ -163,11 +163,11 @@ def test_another_number_of_classes_keeps_the_initial_classifier(small, images, t
 
 def test_another_number_of_channels_adapts_the_first_convolution(small, images, tmp_path):
     torch.save(small.state_dict(), tmp_path / "a.pth")
-    whole, grey, four = (
+    whole, gray, four = (
         tiny(weights=tmp_path / "a.pth", stride_in_1x1=False, input_shape=(64, 64, channels)) for channels in (3, 1, 4)
     )
     one = images[..., :1]
-    np.testing.assert_allclose(call(grey, one), call(whole, np.repeat(one, 3, -1)), atol=1e-4)
+    np.testing.assert_allclose(call(gray, one), call(whole, np.repeat(one, 3, -1)), atol=1e-4)
     kernel = whole.get_layer("conv1_conv").get_weights()[0]
     adapted = four.get_layer("conv1_conv").get_weights()[0]
     np.testing.assert_allclose(adapted, 0.75 * kernel[:, :, [0, 1, 2, 0]], rtol=1e-6)
