@@ -30,6 +30,7 @@ BANNED = {
 EXPORTED = "normalisation is part of the network"
 """Text in the metadata of exported files, which stays as it is."""
 
+PACKAGES = ("keras_resnet", "examples", "export", "benchmarks")
 FILES = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
     + [*(ROOT / "docs").rglob("*.md")]
