@@ -16,13 +16,15 @@ import numpy as np
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet import compat, training
+from keras_resnet import compat
+from keras_resnet.classification import train
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.models import weights
 from keras_resnet.serving import saved_model
 from keras_resnet.training import optimizers
 from tests.detection import scenes
+from tests.networks import one_block
 
 SIDE, CLASSES = 64, 10
 FAMILIES = ("ResNet20", "PlainNet20", "ResNet18", "ResNet50")
@@ -63,9 +65,7 @@ def logits(model: keras.Model) -> np.ndarray:
 
 def ten_steps(name: str) -> list[np.ndarray]:
     """The weights of a network of one block after ten steps on fixed data."""
-    model = keras_resnet.ResNet(
-        [(8, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=4, classifier_activation=None
-    )
+    model = one_block(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
     randomise(model)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.05, 0.005])
     optimizer = optimizers.make(name, rate, weight_decay=0.01, decay_norm=False, clip_norm=5.0)
@@ -90,7 +90,7 @@ def write(folder: pathlib.Path) -> None:
     np.savez(folder / "detector.npz", *_of_layers(detector))
     for name in OPTIMIZERS:
         np.savez(folder / f"{name}.npz", *ten_steps(name))
-    run = training.train(CONFIG, folder / "run")
+    run = train.train(CONFIG, folder / "run")
     version = saved_model.export(run, folder / "exported")
     function = tf.saved_model.load(str(version)).signatures["images"]
     answer = function(images=tf.constant(_pictures()))
@@ -128,8 +128,8 @@ def check(folder: pathlib.Path) -> dict[str, float]:
     best = run.load()
     found["run"] = _difference([np.asarray(best(images(best), training=False))], [_from_checkpoint(run)])
     further = dataclasses.replace(CONFIG, init_weights=str(folder / "run"), new_head=False, learning_rate=0.0)
-    went_on = training.train(further, folder / f"went_on_keras{keras.__version__}").load()
-    found["run gone on from"] = _difference(went_on.get_weights()[-2:], best.get_weights()[-2:])
+    resumed = train.train(further, folder / f"resumed_keras{keras.__version__}").load()
+    found["resumed run"] = _difference(resumed.get_weights()[-2:], best.get_weights()[-2:])
     return found
 
 

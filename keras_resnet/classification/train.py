@@ -239,7 +239,7 @@ def _compile(model: keras.Model, config: ClassifierConfig) -> Rate:
     return rate
 
 
-def _rate_callbacks(config: ClassifierConfig, rate: Rate) -> dict[str, keras.callbacks.Callback]:
+def _rate_callbacks(config: ClassifierConfig, rate: Any) -> dict[str, keras.callbacks.Callback]:
     """Return the callbacks that change the learning rate, by their names in checkpoints."""
     callbacks: dict[str, keras.callbacks.Callback] = {}
     if config.warmup_error:

@@ -30,7 +30,8 @@ class Decay(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, rate: Rate, decay: float):
-        self.rate, self.decay = rate, decay
+        self.rate: Any = rate
+        self.decay = decay
 
     def __call__(self, step: Any) -> Any:
         return self.decay * (self.rate(step) if callable(self.rate) else self.rate)
@@ -60,10 +61,10 @@ class CoupledSGD(keras.optimizers.legacy.SGD):
     def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
         if not any(part in var.name for part in self.excluded):
             grad = grad + self.l2 * var
-        return super()._resource_apply_dense(grad, var, apply_state=apply_state)
+        return super()._resource_apply_dense(grad, var, apply_state=apply_state)  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "l2": self.l2, "excluded": self.excluded}
+        return {**super().get_config(), "l2": self.l2, "excluded": self.excluded}  # type: ignore[misc]
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def decoupled(kind: type) -> type:
         of the names of variables that do not decay.
     """
 
-    class Decoupled(kind):  # type: ignore[misc, valid-type]
+    class Decoupled(kind):
         def __init__(self, *args: Any, decoupled: Any = 0.0, excluded: Sequence[str] = (), **kwargs: Any):
             super().__init__(*args, **kwargs)
             self.decoupled, self.excluded = decoupled, tuple(excluded)
@@ -206,7 +207,7 @@ def _by_class(
     name: str, rate: Rate, momentum: float, decay: float, excluded: Sequence[str], options: dict[str, Any]
 ) -> Any:
     """Make an optimizer by the name of its class in `tfa.optimizers`."""
-    kind = getattr(tfa.optimizers, name, None)
+    kind: Any = getattr(tfa.optimizers, name, None)
     if not (inspect.isclass(kind) and issubclass(kind, keras.optimizers.legacy.Optimizer)):
         raise InputError(f"optimizer must name a class of tfa.optimizers after 'tfa:'; got {name!r}.")
     known = inspect.signature(kind).parameters
@@ -221,7 +222,7 @@ def _by_class(
             raise InputError(f"decay_norm must be True with tfa:{name}, which decays all variables; got False.")
         given |= {"exclude_from_weight_decay": list(excluded)} if excluded else {}
     elif decay:
-        kind = decoupled(kind)
+        kind = decoupled(kind)  # type: ignore[arg-type]
         given |= {"decoupled": Decay(rate, decay), "excluded": excluded}
     return kind(**given, **options)
 

@@ -43,7 +43,7 @@ def find(source: str, model: str, argument: str = "init_weights") -> tuple[pathl
     weights.check_file(path)
     try:
         with weights.opened(path) as stored:
-            return path, stored and stored.info
+            return path, stored.info if stored else None
     except InputError as error:
         raise InputError(f"{argument} {str(path)!r} cannot be used: {str(error).rstrip('.')}.") from error
 

@@ -305,7 +305,7 @@ def fit(
     batches()  # finds invalid arguments before anything is written
     tests = tests if isinstance(tests, EvalBatches) else EvalBatches(tests)
     collectives.chief_first(strategy, run.create)
-    rules = {**(stateful or {}), **({"average": average} if average else {})}
+    rules: dict[str, Any] = {**(stateful or {}), **({"average": average} if average else {})}
     with _worker_folder(strategy, run) as written:
         saver = Checkpoints(model, written.checkpoints, run.config.checkpoint_steps, accumulate=accumulate, **rules)
         recorders: list[keras.callbacks.Callback] = [MetricsLog(written.metrics), TensorBoardLog(written.tensorboard)]

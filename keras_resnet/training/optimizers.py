@@ -42,7 +42,7 @@ class SGD(keras.optimizers.SGD):
         if self.l2 and self._use_weight_decay(variable):
             gradient = gradient + self.l2 * compat.cast(variable, gradient.dtype)
         if learning_rate is None:  # Keras 2, which reads the rate itself
-            super().update_step(gradient, variable)
+            super().update_step(gradient, variable)  # type: ignore[call-arg]
             return
         if keras.backend.backend() != "tensorflow" or not self.momentum:
             super().update_step(gradient, variable, learning_rate)
