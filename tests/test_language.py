@@ -34,11 +34,7 @@ PACKAGES = ("keras_resnet", "examples", "export", "benchmarks")
 FILES = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
     + [*(ROOT / "docs").rglob("*.md")]
-    + [
-        path
-        for folder in ("keras_resnet", "examples", "export", "benchmarks")
-        for path in (ROOT / folder).rglob("*.py")
-    ]
+    + [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
 )
 
 
