@@ -16,7 +16,7 @@ from keras_resnet.data.dataset import Dataset, Files
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.errors import InputError
 from tests.conftest import KERAS_2
-from tests.data.test_sources import store
+from tests.data.samples import store
 from tests.photos import photos
 
 MEAN, STD = (100.0,) * 3, (50.0,) * 3
@@ -55,15 +55,15 @@ def source(request, folder, stream):
 
 def test_batches_have_static_shapes_and_types(source):
     dataset, options = source
-    for view, labels in (
+    for transform, labels in (
         (TrainTransform((32, 32), MEAN, STD), (16,)),
         *([] if KERAS_2 else [(TrainTransform((32, 32), MEAN, STD, mixup=0.2, classes=10), (16, 10))]),
         (TrainTransform((24, 24), MEAN, STD, crop="inception"), (16,)),
         (TrainTransform((32, 32), MEAN, STD, crop="scale", scale_range=(33, 48)), (16,)),
     ):
-        batches = pipeline.train(dataset, 16, view, **options)
+        batches = pipeline.train(dataset, 16, transform, **options)
         image_spec, label_spec = batches.element_spec
-        assert image_spec.shape == (16, *view.size, 3)
+        assert image_spec.shape == (16, *transform.size, 3)
         assert label_spec.shape == labels
         images, label = next(iter(batches))
         assert images.dtype == tf.float32
@@ -76,11 +76,13 @@ TEN_STEPS = (0, 1, 2, 3, 5, 6, 7, 12, 17, 22)
 """Within the first of epochs of six and a quarter batches, at its end, and in later ones."""
 
 
-def starts_anywhere(dataset, view, steps, **options):
-    whole = take(pipeline.train(dataset, 8, view, seed=3, **options), max(steps) + 2)
+def starts_anywhere(dataset, transform, steps, **options):
+    whole = take(pipeline.train(dataset, 8, transform, seed=3, **options), max(steps) + 2)
     for k in steps:
-        assert same(take(pipeline.train(dataset, 8, view, seed=3, start_step=k, **options), 2), whole[k : k + 2]), k
-    other = take(pipeline.train(dataset, 8, view, seed=4, **options), 1)
+        assert same(
+            take(pipeline.train(dataset, 8, transform, seed=3, start_step=k, **options), 2), whole[k : k + 2]
+        ), k
+    other = take(pipeline.train(dataset, 8, transform, seed=4, **options), 1)
     assert not same(other, whole[:1])
 
 
@@ -101,12 +103,12 @@ def test_a_pipeline_can_start_at_any_step_with_all_augmentations_on(name, folder
 def test_the_global_seed_changes_nothing(name, folder, stream):
     """Training sets it; with 0, TensorFlow could not compare it with the seed of the order."""
     dataset = stream if name == "stream" else folder
-    view = TrainTransform((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center")
+    transform = TrainTransform((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center")
     taken = []
     try:
         for seed in (None, 0, 7):
             tf.random.set_seed(seed)
-            taken.append(take(pipeline.train(dataset, 4, view, cache="memory"), 5))
+            taken.append(take(pipeline.train(dataset, 4, transform, cache="memory"), 5))
     finally:
         tf.random.set_seed(None)
     assert same(taken[0], taken[1])
@@ -117,8 +119,8 @@ def test_two_processes_yield_the_same_batches():
     code = (
         "import hashlib, itertools; from keras_resnet.data import pipeline, sources;"
         "from keras_resnet.data.transforms import TrainTransform;"
-        f"view = TrainTransform((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
-        "batches = pipeline.train(sources.load('digits'), 64, view, seed=9);"
+        f"transform = TrainTransform((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
+        "batches = pipeline.train(sources.load('digits'), 64, transform, seed=9);"
         "parts = [part.numpy().tobytes() for batch in itertools.islice(batches, 25) for part in batch];"
         "print(hashlib.sha256(b''.join(parts)).hexdigest())"
     )
@@ -156,10 +158,10 @@ def test_shuffling_is_uniform_enough():
 def test_evaluation_sees_each_image_once(source):
     dataset, _ = source
     count = dataset.count("train")
-    view = EvalTransform((32, 32), MEAN, STD, 0 if dataset.info.image_size else 36)
+    transform = EvalTransform((32, 32), MEAN, STD, 0 if dataset.info.image_size else 36)
     for size in (1, 16, count + 1):
         for pad in (False, True):
-            stream = pipeline.evaluate(dataset, size, view, split="train", pad_batches=pad, with_index=True)
+            stream = pipeline.evaluate(dataset, size, transform, split="train", pad_batches=pad, with_index=True)
             assert int(stream.cardinality()) == -(-count // size)
             batches = take(stream, None)
             assert len(batches) == -(-count // size)
@@ -174,10 +176,10 @@ def test_10000_images_on_replicas_and_workers(two_replicas):
     """128 a batch: 10,000 distinct indices on one replica, two replicas, and two workers."""
     images = np.zeros((10_000, 2, 2, 3), "uint8")
     dataset = sources.from_arrays(images, np.zeros(10_000, int), ("a",))
-    view = EvalTransform((2, 2), MEAN, STD)
+    transform = EvalTransform((2, 2), MEAN, STD)
 
     def evaluate(context=None):
-        return pipeline.evaluate(dataset, 128, view, split="train", with_index=True, context=context)
+        return pipeline.evaluate(dataset, 128, transform, split="train", with_index=True, context=context)
 
     one = np.concatenate([batch[-1].numpy() for batch in evaluate()])
     distributed = two_replicas.experimental_distribute_dataset(evaluate())
@@ -195,8 +197,8 @@ def test_10000_images_on_replicas_and_workers(two_replicas):
 
 def test_cifar10_test_images_on_replicas_and_workers(real_data, two_replicas):
     dataset = sources.load("cifar10", data_dir=str(real_data / "tfds"))
-    view = EvalTransform((32, 32), dataset.info.mean, dataset.info.std)
-    batches = pipeline.evaluate(dataset, 128, view, with_index=True)
+    transform = EvalTransform((32, 32), dataset.info.mean, dataset.info.std)
+    batches = pipeline.evaluate(dataset, 128, transform, with_index=True)
     distributed = two_replicas.experimental_distribute_dataset(batches)
     parts = [two_replicas.experimental_local_results(batch[-1]) for batch in distributed]
     two = np.concatenate([part.numpy() for batch in parts for part in batch])
@@ -204,7 +206,7 @@ def test_cifar10_test_images_on_replicas_and_workers(real_data, two_replicas):
         index.numpy()[weight.numpy() > 0]
         for worker in range(2)
         for _, _, weight, index in pipeline.evaluate(
-            dataset, 128, view, with_index=True, context=tf.distribute.InputContext(2, worker, 2)
+            dataset, 128, transform, with_index=True, context=tf.distribute.InputContext(2, worker, 2)
         )
     ]
     one = np.concatenate([batch[-1].numpy() for batch in batches])
@@ -214,12 +216,12 @@ def test_cifar10_test_images_on_replicas_and_workers(real_data, two_replicas):
 
 def test_workers_share_the_batches_of_one(source):
     dataset, options = source
-    view = TrainTransform((32, 32), MEAN, STD, pad=0, mirror=False)
-    whole = take(pipeline.train(dataset, 8, view, seed=1, start_step=4, **options), 3)
+    transform = TrainTransform((32, 32), MEAN, STD, pad=0, mirror=False)
+    whole = take(pipeline.train(dataset, 8, transform, seed=1, start_step=4, **options), 3)
     parts = [
         take(
             pipeline.train(
-                dataset, 8, view, seed=1, start_step=4, context=tf.distribute.InputContext(2, w, 2), **options
+                dataset, 8, transform, seed=1, start_step=4, context=tf.distribute.InputContext(2, w, 2), **options
             ),
             3,
         )
@@ -230,9 +232,9 @@ def test_workers_share_the_batches_of_one(source):
 
 
 def test_the_papers_view_by_hand(folder):
-    """Without augmentation, a training image of a folder is the file resized, normalised."""
-    view = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False, antialias=True)
-    images, labels = take(pipeline.train(folder, 1, view, shuffle=False), 1)[0]
+    """Without augmentation, a training image of a folder is the file resized, normalized."""
+    transform = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False, antialias=True)
+    images, labels = take(pipeline.train(folder, 1, transform, shuffle=False), 1)[0]
     path = folder.examples("train").paths[0]
     picture = Image.open(path)
     width, height = (side * 32 // min(picture.size) for side in picture.size)
@@ -279,17 +281,17 @@ def test_100_broken_files_of_10000(tmp_path, caplog):
     dataset = photos(tmp_path / "many", 10_000, side=16)
     expected = set()
     planted(dataset, expected, 100)
-    view = TrainTransform((16, 16), MEAN, STD)
+    transform = TrainTransform((16, 16), MEAN, STD)
     broken = pipeline.BrokenFiles(10_000, 0.01)
     with caplog.at_level(logging.WARNING):
-        for images, _ in pipeline.train(dataset, 500, view, broken=broken).take(20):  # one epoch
+        for images, _ in pipeline.train(dataset, 500, transform, broken=broken).take(20):  # one epoch
             assert images.shape == (500, 16, 16, 3)
     assert broken.names == expected
     assert sum("cannot be decoded" in record.message for record in caplog.records) == 100
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"11 files cannot be decoded, more than max_broken allows"
     ):
-        for _ in pipeline.train(dataset, 10, view, max_broken=0.001).take(1000):
+        for _ in pipeline.train(dataset, 10, transform, max_broken=0.001).take(1000):
             pass
 
 
@@ -297,10 +299,10 @@ def test_in_place_of_a_broken_file_stands_another_of_its_batch(tmp_path):
     dataset = photos(tmp_path, 8)
     expected = set()
     planted(dataset, expected, 3)
-    view = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False)
-    images, _ = take(pipeline.train(dataset, 8, view, max_broken=1.0), 1)[0]
+    transform = TrainTransform((32, 32), MEAN, STD, crop="center", mirror=False)
+    images, _ = take(pipeline.train(dataset, 8, transform, max_broken=1.0), 1)[0]
     assert len({image.tobytes() for image in images}) == 5
-    again = take(pipeline.train(dataset, 8, view, max_broken=1.0), 1)[0]
+    again = take(pipeline.train(dataset, 8, transform, max_broken=1.0), 1)[0]
     np.testing.assert_array_equal(images, again[0])
 
 
@@ -314,14 +316,14 @@ def test_no_image_of_a_batch(tmp_path):
 def test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it(tmp_path):
     dataset = photos(tmp_path, 9)
     paths = dataset.examples("train").paths
-    view = EvalTransform((32, 32), MEAN, STD, 36)
+    transform = EvalTransform((32, 32), MEAN, STD, 36)
     with open(paths[4], "wb") as file:
         file.write(b"\xff\xd8\xff")
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"{paths[4]} cannot be decoded"):
-        take(pipeline.evaluate(dataset, 4, view, split="train"), None)
+        take(pipeline.evaluate(dataset, 4, transform, split="train"), None)
     (tmp_path / paths[4]).unlink()
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"{paths[4]} cannot be decoded"):
-        take(pipeline.evaluate(dataset, 4, view, split="train"), None)
+        take(pipeline.evaluate(dataset, 4, transform, split="train"), None)
 
 
 def test_large_images_count_as_broken(folder):
@@ -419,8 +421,8 @@ def test_every_switch_of_the_view_does_something(name, folder):
 def test_the_share_of_erased_images(share):
     images = np.full((400, 16, 16, 3), 255, "uint8")
     dataset = sources.from_arrays(images, np.zeros(400, "int32"), ("a",))
-    view = TrainTransform((16, 16), (0.0,) * 3, (100.0,) * 3, crop="center", mirror=False, random_erase_prob=share)
-    shown = np.concatenate([batch for batch, _ in take(pipeline.train(dataset, 100, view), 10)])
+    transform = TrainTransform((16, 16), (0.0,) * 3, (100.0,) * 3, crop="center", mirror=False, random_erase_prob=share)
+    shown = np.concatenate([batch for batch, _ in take(pipeline.train(dataset, 100, transform), 10)])
     erased = np.mean((shown == 0).any((1, 2, 3)))
     # Three standard deviations of a share of 1,000; a part smaller than a pixel erases nothing.
     assert share - 3 * np.sqrt(share * (1 - share) / 1000) - 0.02 <= erased <= share + 0.03
@@ -430,8 +432,8 @@ def test_the_share_of_erased_images(share):
 def test_the_shares_of_cutmix_are_uniform():
     images = np.zeros((64, 32, 32, 3), "uint8")
     dataset = sources.from_arrays(images, np.arange(64), tuple(map(str, range(64))))
-    view = TrainTransform((32, 32), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, cutmix=1.0, classes=64)
-    largest = np.concatenate([labels.max(1) for _, labels in take(pipeline.train(dataset, 64, view), 30)])
+    transform = TrainTransform((32, 32), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, cutmix=1.0, classes=64)
+    largest = np.concatenate([labels.max(1) for _, labels in take(pipeline.train(dataset, 64, transform), 30)])
     # The larger one of two shares that are Beta(1, 1): uniform from a half to 1.
     assert largest.mean() == pytest.approx(0.75, abs=0.06)
     assert np.mean(largest > 0.95) < 0.25
@@ -441,26 +443,26 @@ def test_the_shares_of_cutmix_are_uniform():
 def test_images_in_memory_have_operations_of_their_own():
     image = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), "uint8")
     dataset = sources.from_arrays(np.repeat(image, 16, 0), np.zeros(16, "int32"), ("a",))
-    view = TrainTransform((24, 24), MEAN, STD, crop="center", mirror=False, rand_augment=0.6, rand_augment_ops=1)
-    ((shown, _),) = take(pipeline.train(dataset, 16, view), 1)
+    transform = TrainTransform((24, 24), MEAN, STD, crop="center", mirror=False, rand_augment=0.6, rand_augment_ops=1)
+    ((shown, _),) = take(pipeline.train(dataset, 16, transform), 1)
     assert len({one.tobytes() for one in shown}) > 8
 
 
 def test_images_in_memory_are_tested_as_they_are_served(tmp_path, random):
     images = random.integers(0, 256, (4, 20, 24, 3)).astype("uint8")
     for resize in (32, 40):
-        view = EvalTransform((32, 32), MEAN, STD, resize)
-        for pixels, tested in zip(images, view.batch(tf.constant(images)), strict=True):
-            served = view.batch(view.decode(tf.io.encode_png(pixels))[None])
+        transform = EvalTransform((32, 32), MEAN, STD, resize)
+        for pixels, tested in zip(images, transform.batch(tf.constant(images)), strict=True):
+            served = transform.batch(transform.decode(tf.io.encode_png(pixels))[None])
             np.testing.assert_allclose(tested, served[0], atol=1e-4)
 
 
 def test_a_cache_is_that_of_its_images(folder, tmp_path):
-    view = TrainTransform((16, 16), MEAN, STD, pad=0, mirror=False)
+    transform = TrainTransform((16, 16), MEAN, STD, pad=0, mirror=False)
     for dataset, split in ((folder, "train"), (folder.pick("train", range(49, -1, -1)), "picked")):
-        plain = take(pipeline.train(dataset, 50, view, split=split, shuffle=False), 2)
+        plain = take(pipeline.train(dataset, 50, transform, split=split, shuffle=False), 2)
         for _ in range(2):
-            cached = pipeline.train(dataset, 50, view, split=split, shuffle=False, cache=f"{tmp_path}/cache")
+            cached = pipeline.train(dataset, 50, transform, split=split, shuffle=False, cache=f"{tmp_path}/cache")
             assert same(plain, take(cached, 2))
     assert len(list(tmp_path.glob("cache.*.index"))) == 2
     for index in tmp_path.glob("cache.*.index"):
@@ -469,15 +471,15 @@ def test_a_cache_is_that_of_its_images(folder, tmp_path):
     with pytest.raises(
         InputError, match=r"cache '.*/cache' is being written by another run, or a killed run left it incomplete"
     ):
-        pipeline.train(folder, 50, view, cache=f"{tmp_path}/cache")
+        pipeline.train(folder, 50, transform, cache=f"{tmp_path}/cache")
 
 
 def test_mixing_by_hand():
-    """The grey of each image is that of its label's mixture; CutMix rounds its window to pixels after its label."""
+    """Each image has the gray level of its mixed label; CutMix rounds its window to pixels afterwards."""
     images = np.stack([np.full((16, 16, 3), 10 * i, "uint8") for i in range(8)])
     dataset = sources.from_arrays(images, np.arange(8), tuple("abcdefgh"))
     for options, tolerance in (({"mixup": 1.0}, 0.01), ({"cutmix": 1.0}, 5.0)):
-        view = TrainTransform((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, classes=8, **options)
-        mixed, labels = take(pipeline.train(dataset, 8, view), 1)[0]
+        transform = TrainTransform((16, 16), (0.0,) * 3, (1.0,) * 3, crop="center", mirror=False, classes=8, **options)
+        mixed, labels = take(pipeline.train(dataset, 8, transform), 1)[0]
         np.testing.assert_allclose(mixed.mean((1, 2, 3)), labels @ (10.0 * np.arange(8)), atol=tolerance)
         assert (np.count_nonzero(labels, axis=1) <= 2).all()

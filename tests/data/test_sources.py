@@ -5,19 +5,19 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from keras_resnet.data import sources
 from keras_resnet.data.dataset import DatasetInfo, Files, Images, Stream, split_range
+from tests.data.samples import store
 
 
 def test_digits():
     dataset = sources.load("digits")
-    facts = dataset.info
-    assert facts.splits == {"train": 1198, "test": 599}
-    assert facts.class_names == tuple("0123456789")
+    info = dataset.info
+    assert info.splits == {"train": 1198, "test": 599}
+    assert info.class_names == tuple("0123456789")
     test = dataset.examples("test")
     assert test.images.shape == (599, 32, 32, 3)
     assert test.images.dtype == np.uint8
@@ -26,8 +26,8 @@ def test_digits():
     small = test.images[..., 0].reshape(599, 8, 4, 8, 4).mean((2, 4)) / 255 * 16
     assert np.abs(small - load_digits().images[2::3]).mean() < 1.2
     train = dataset.examples("train").images
-    np.testing.assert_allclose(facts.mean, train.mean((0, 1, 2)))
-    np.testing.assert_allclose(facts.std, train.std((0, 1, 2)))
+    np.testing.assert_allclose(info.mean, train.mean((0, 1, 2)))
+    np.testing.assert_allclose(info.std, train.std((0, 1, 2)))
 
 
 def test_no_digit_is_in_both_splits():
@@ -37,8 +37,8 @@ def test_no_digit_is_in_both_splits():
 
 
 def test_facts_round_trip():
-    for facts in (sources.load("digits").info, DatasetInfo("f", ("a",), None, {"train": 1})):
-        assert DatasetInfo.from_dict(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts
+    for info in (sources.load("digits").info, DatasetInfo("f", ("a",), None, {"train": 1})):
+        assert DatasetInfo.from_dict(json.loads(json.dumps(dataclasses.asdict(info)))) == info
 
 
 @pytest.mark.parametrize(
@@ -140,32 +140,10 @@ def test_arrays():
         sources.from_arrays(images.astype(float), labels, ("a", "b", "c", "d"))
 
 
-def store(folder, name, images, labels, classes, shape):
-    """Prepare a data set of tensorflow-datasets from images in memory, as a user of theirs would."""
-    features = tfds.features.FeaturesDict(
-        {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(num_classes=classes)}
-    )
-
-    def generate(self=None):
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield number, {"image": image, "label": label}
-
-    methods = {
-        "VERSION": tfds.core.Version("1.0.0"),
-        "name": name,
-        "pkg_dir_path": folder,
-        "_info": lambda self: tfds.core.DatasetInfo(builder=self, features=features),
-        "_split_generators": lambda self, manager: {"train": self._generate_examples()},
-        "_generate_examples": generate,
-    }
-    builder = type(name, (tfds.core.GeneratorBasedBuilder,), methods, skip_registration=True)
-    builder(data_dir=str(folder)).download_and_prepare()
-
-
 def test_tensorflow_datasets_of_one_size_come_into_memory(tmp_path, random):
     images = random.integers(0, 256, (30, 12, 12, 1)).astype("uint8")
-    store(tmp_path, "small_grey", images, np.arange(30) % 3, 3, (12, 12, 1))
-    dataset = sources.load("small_grey", data_dir=str(tmp_path))
+    store(tmp_path, "small_gray", images, np.arange(30) % 3, 3, (12, 12, 1))
+    dataset = sources.load("small_gray", data_dir=str(tmp_path))
     examples = dataset.examples("train")
     assert isinstance(examples, Images)
     assert examples.images.shape == (30, 12, 12, 3)

@@ -38,7 +38,7 @@ def five_by_hand(pixels, height, width):
 @pytest.mark.parametrize("size", [(9, 13), (8, 8), (10, 8)])
 def test_five_crops(random, size):
     images = random.integers(0, 256, (3, *size, 3)).astype("uint8")
-    expected = np.stack([five_by_hand(one, 8, 6) for one in images])
+    expected = np.stack([five_by_hand(image, 8, 6) for image in images])
     np.testing.assert_array_equal(windows.five_crops(tf.constant(images), (8, 6)), expected)
     in_map = tf.data.Dataset.from_tensors(images).map(lambda x: windows.five_crops(x, (8, 6)))
     np.testing.assert_array_equal(next(iter(in_map)), expected)
@@ -47,12 +47,12 @@ def test_five_crops(random, size):
 @pytest.mark.parametrize("size", [(50, 40), (33, 61)])
 def test_ten_crops_of_a_file(random, size):
     pixels = random.integers(0, 256, (*size, 3)).astype("uint8")
-    view = TenCropTransform((24, 24), MEAN, STD, resize=28)
-    crops = view.decode(png(pixels))
+    transform = TenCropTransform((24, 24), MEAN, STD, resize=28)
+    crops = transform.decode(png(pixels))
     height, width = (side * 28 // min(size) for side in size)
     whole = np.asarray(tf.image.resize(pixels, (height, width), antialias=True))
     np.testing.assert_allclose(crops, five_by_hand(whole, 24, 24), atol=1e-3)
-    ten = view.batch(crops[None])
+    ten = transform.batch(crops[None])
     assert ten.shape == (1, 10, 24, 24, 3)
     expected = (np.asarray(crops) - MEAN) / STD
     np.testing.assert_allclose(ten[0, :5], expected, atol=1e-5)
@@ -64,10 +64,10 @@ def test_ten_crops_of_a_file(random, size):
 
 def test_ten_crops_in_memory_are_those_of_files(random):
     pixels = random.integers(0, 256, (36, 36, 3)).astype("uint8")
-    view = TenCropTransform((24, 24), MEAN, STD, resize=28)
+    transform = TenCropTransform((24, 24), MEAN, STD, resize=28)
     dataset = sources.from_arrays(pixels[None], [0], ("a",))
-    ((memory, _),) = pipeline.evaluate(dataset, 4, view, split="train")
-    np.testing.assert_allclose(memory, view.batch(view.decode(png(pixels))[None]), atol=1e-4)
+    ((memory, _),) = pipeline.evaluate(dataset, 4, transform, split="train")
+    np.testing.assert_allclose(memory, transform.batch(transform.decode(png(pixels))[None]), atol=1e-4)
 
 
 def test_dense_view_is_the_whole_image(random, tmp_path):
@@ -77,23 +77,23 @@ def test_dense_view_is_the_whole_image(random, tmp_path):
         pixels = random.integers(0, 256, (*size, 3)).astype("uint8")
         (tmp_path / "a" / f"{number}.png").write_bytes(png(pixels))
     dataset = sources.load(f"folder:{tmp_path}")
-    view = DenseTransform((32, 32), MEAN, STD, resize=36, mirror=True)
-    batches = list(pipeline.evaluate(dataset, 1, view, split="train"))
+    transform = DenseTransform((32, 32), MEAN, STD, resize=36, mirror=True)
+    batches = list(pipeline.evaluate(dataset, 1, transform, split="train"))
     assert [images.shape for images, _ in batches] == [(1, 2, 36, 54, 3), (1, 2, 50, 36, 3), (1, 2, 36, 54, 3)]
     last = batches[-1][0][0]
     np.testing.assert_array_equal(last[1], last[0].numpy()[:, ::-1])
     expected = (np.asarray(tf.image.resize(pixels, (36, 54), antialias=True)) - MEAN) / STD
     np.testing.assert_allclose(last[0], expected, atol=1e-4)
     with pytest.raises(ValueError, match="batch_size must be 1 for whole images of different sizes"):
-        pipeline.evaluate(dataset, 2, view, split="train")
+        pipeline.evaluate(dataset, 2, transform, split="train")
 
 
 def test_protocols():
-    view = EvalTransform((32, 32), MEAN, STD, resize=36)
-    assert protocols.views("single", view) == [view]
-    (ten,) = protocols.views("ten_crop", view)
+    transform = EvalTransform((32, 32), MEAN, STD, resize=36)
+    assert protocols.views("single", transform) == [transform]
+    (ten,) = protocols.views("ten_crop", transform)
     assert (ten.views, ten.shape, ten.resize) == (10, (5, 32, 32, 3), 36)
-    scales = protocols.views("multi_scale", view, mirror=True)
+    scales = protocols.views("multi_scale", transform, mirror=True)
     assert [one.resize for one in scales] == [224, 256, 384, 480, 640]
     assert all(one.views == 2 for one in scales)
 

@@ -24,7 +24,7 @@ def encoded(pixels, format, **options):
 
 
 def smooth(height, width):
-    """A photo-like image: waves of a few pixels' length in three colours."""
+    """A photo-like image: waves of a few pixels' length in three colors."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 5) + np.cos(y / 7), np.sin((x + y) / 11), np.cos(x / 13 - y / 3)]
     return np.uint8(127 + 60 * np.stack(waves, axis=-1))

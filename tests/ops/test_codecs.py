@@ -61,19 +61,19 @@ def test_scaled_decoding_on_photographs(real_data):
 FORMATS = {
     "JPEG": ("JPEG", "RGB", {}),
     "progressive JPEG": ("JPEG", "RGB", {"progressive": True}),
-    "grey JPEG": ("JPEG", "L", {}),
+    "gray JPEG": ("JPEG", "L", {}),
     "CMYK JPEG": ("JPEG", "CMYK", {}),
     "PNG": ("PNG", "RGB", {}),
-    "grey PNG": ("PNG", "L", {}),
+    "gray PNG": ("PNG", "L", {}),
     "1-bit PNG": ("PNG", "1", {}),
     "palette PNG": ("PNG", "P", {}),
-    "grey PNG with alpha": ("PNG", "LA", {}),
+    "gray PNG with alpha": ("PNG", "LA", {}),
     "PNG with alpha": ("PNG", "RGBA", {}),
     "GIF": ("GIF", "P", {}),
     "BMP": ("BMP", "RGB", {}),
     "BMP with alpha": ("BMP", "RGBA", {}),
     "palette BMP": ("BMP", "P", {}),
-    "grey BMP": ("BMP", "L", {}),
+    "gray BMP": ("BMP", "L", {}),
     "lossless WebP": ("WEBP", "RGB", {"lossless": True}),
     "WebP with alpha": ("WEBP", "RGBA", {"lossless": True}),
     "lossy WebP with alpha": ("WEBP", "RGBA", {}),
@@ -168,7 +168,7 @@ def test_too_many_pixels_are_refused():
 
 
 def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
-    """100 megapixels in 300 KB: in under 50 ms, and 20 MB of memory; in a process of its own, to see its peak."""
+    """100 megapixels in 300 KB: in under 50 ms, and 20 MB of memory; in a separate process, to measure its peak."""
     bomb = encoded(Image.new("RGB", (10_000, 10_000)), "PNG")
     assert len(bomb) < 400_000
     (tmp_path / "bomb.png").write_bytes(bomb)

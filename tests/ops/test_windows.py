@@ -53,7 +53,7 @@ def test_inception_window_stays_inside_and_in_range():
 
 @pytest.mark.parametrize("size", [(300, 400), (401, 333), (224, 224), (97, 1000)])
 def test_center_view_equals_pillow(size):
-    """Resize by torchvision's rule and crop the centre: within a grey level of Pillow, on average well below."""
+    """Resize by torchvision's rule and crop the center: within a gray level of Pillow, on average well below."""
     pixels = smooth(*size)
     short = min(size)
     height, width = (side * 256 // short for side in size)
@@ -64,4 +64,4 @@ def test_center_view_equals_pillow(size):
     result = both_ways(lambda x: image.resize_window(x, window, (224, 224)), pixels)
     difference = np.abs(result - expected)
     assert difference.mean() < 0.5
-    assert difference.max() <= 2.1  # Pillow rounds to whole grey levels twice
+    assert difference.max() <= 2.1  # Pillow rounds to whole gray levels twice
