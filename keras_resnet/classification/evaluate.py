@@ -100,9 +100,10 @@ def evaluate(
     ]
     groups = [members] if members else []
     groups += [[member] for member in exports]
+    class_names = [group[0].class_names or () for group in groups]
     rows = []
     for protocol in config.views:
-        for group in groups:
+        for group, names in zip(groups, class_names, strict=True):
             results = ensemble.evaluate(
                 [_with_margin(member, protocol, data) for member in group],
                 data,
@@ -113,13 +114,12 @@ def evaluate(
                 average=config.average,
                 batch_size=config.batch_size,
                 max_pixels=classifiers[0].config.max_pixels if classifiers else codecs.MAX_PIXELS,
-                label_map=label_map(data.info.class_names, group[0].class_names),
+                label_map=label_map(data.info.class_names, names),
                 strategy=strategy,
                 progress=strategy is None or collectives.is_chief(strategy),
             )
             rows += [report.Row(name, protocol, result) for name, result in results.items()]
-    first = groups[0][0]
-    return EvalReport(rows, first.class_names, data, split, first.transform, config)
+    return EvalReport(rows, class_names[0], data, split, groups[0][0].transform, config)
 
 
 def open_dataset(classifiers: Sequence[TrainedClassifier], dataset: str | None, data_dir: str | None) -> Dataset:
@@ -192,21 +192,18 @@ def _members(
 
 def _loader(classifier: TrainedClassifier, dataset: Dataset, recalibrate: int) -> Callable[[], keras.Model]:
     """Return a function that loads the network with logits and recalibrates its batch norm if requested."""
-    if recalibrate and not isinstance(classifier, ClassifierRun):
+    run = classifier if isinstance(classifier, ClassifierRun) else None
+    if recalibrate and run is None:
         raise InputError("recalibrate requires a run, whose config.json names the training images; got weights.")
 
     def load() -> keras.Model:
         model = classifier.load(classifier_activation=None)
-        if recalibrate:
-            same = dataset.info.name == classifier.dataset_info.name
-            images = dataset if same else open_dataset([classifier], None, None)
-            batch_size = min(classifier.config.batch_size, recalibrate)
+        if run and recalibrate:
+            same = dataset.info.name == run.dataset_info.name
+            images = dataset if same else open_dataset([run], None, None)
+            batch_size = min(run.config.batch_size, recalibrate)
             batches = pipeline.train(
-                images,
-                batch_size,
-                classifier.train_transform(),
-                split=classifier.config.train_split,
-                seed=classifier.config.seed,
+                images, batch_size, run.train_transform(), split=run.config.train_split, seed=run.config.seed
             )
             recalibrate_batch_norm(model, batches, steps=-(-recalibrate // batch_size))
         return model
@@ -219,8 +216,8 @@ def _exported_member(
 ) -> ensemble.Member:
     """An exported network, which normalizes its input itself, as a member."""
     first = classifiers[0] if classifiers else None
-    size = network.size or (tuple(first.image_size) if first else dataset.info.image_size or (224, 224))
-    if first and size == tuple(first.image_size):
+    size = network.size or (first.image_size if first else dataset.info.image_size or (224, 224))
+    if first and size == first.image_size:
         geometry = eval_transform(first, dataset, config.resize)
     else:
         resize = transforms.resize_of(size, images=dataset.info.image_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -149,7 +149,7 @@ def run_info(run: ClassifierRun) -> ModelInfo:
         run.eval_transform().resize,
         run.dataset_info.class_names,
         mean=run.mean,
-        std=run.std,
+        std=cast("tuple[float, float, float] | None", run.std),
         exif=run.config.exif,
     )
 
