@@ -14,7 +14,7 @@ import typing
 
 from keras_resnet.models.architectures import ARCHITECTURES
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ARCHITECTURES",
