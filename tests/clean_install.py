@@ -24,8 +24,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 DIGIT = """
 from PIL import Image
-from keras_resnet.data import datasets
-Image.fromarray(datasets.load("digits").examples("test").images[0]).save("digit.png")
+from keras_resnet.data import sources
+Image.fromarray(sources.load("digits").examples("test").images[0]).save("digit.png")
 """
 
 

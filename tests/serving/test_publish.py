@@ -150,7 +150,7 @@ FULL_DISK = """
 import resource, sys
 sys.path.insert(0, {root!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-from keras_resnet import cli
+from keras_resnet.cli import main as cli
 sys.exit(cli.run("export", sys.argv[1:]))
 """
 
