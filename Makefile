@@ -19,13 +19,13 @@ demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded r
 test: lint docs test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
-	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2
+	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=loadfile
 
 test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
 
 test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
-	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 -m 'not slow'
+	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile -m 'not slow'
 
 lint: $(VENV)/.installed ## check style, format and types
 	$(VENV)/bin/ruff check .
@@ -37,7 +37,7 @@ format: $(VENV)/.installed ## fix style and format
 	$(VENV)/bin/ruff format .
 
 docs: $(VENV)/.installed ## build the guides and the reference of the code into site/
-	$(VENV)/bin/mkdocs build --strict  # which --quiet would blind to warnings
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict  # --quiet would hide warnings from --strict
 
 dist: $(VENV)/.installed ## build the wheel into dist/
 	rm -rf build dist

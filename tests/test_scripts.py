@@ -265,7 +265,7 @@ def test_sigterm_saves_and_exits_with_143(tmp_path):
     assert process.returncode == 143
     assert "keras-resnet train: stopped by SIGTERM at step" in errors
     assert "Traceback" not in output + errors
-    step = int(errors.split("at step ")[1].split(",")[0])
+    step = int(errors.split("at step ")[1].split(";")[0])
     assert (tmp_path / "run" / "checkpoints" / f"ckpt-{step}.index").exists()
 
 
