@@ -47,7 +47,7 @@ def digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
 
 
 def manifest_path(path: str | os.PathLike) -> pathlib.Path:
-    """Where the manifest of a file lies."""
+    """Return the path of a file's manifest."""
     path = pathlib.Path(path)
     return path.with_name(f"{path.name}.sha256")
 

@@ -5,8 +5,11 @@ import pathlib
 
 import pytest
 
+from keras_resnet.experiment import tasks
+
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "keras_resnet"
+TASKS = tuple(module.split(".")[1] for module in tasks.MODULES)
 LAYERS = (
     ("errors",),
     ("files", "compat"),
@@ -18,7 +21,7 @@ LAYERS = (
     ("training",),
     ("evaluation",),
     ("serving",),
-    ("classification", "detection"),
+    TASKS,
     ("paper",),
     ("cli",),
 )
@@ -27,7 +30,7 @@ RANKS = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 OUTSIDE = ("export", "examples", "benchmarks", "tests")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
-LIGHT = ("cli", "experiment/tasks.py", "experiment/config.py", "classification/task.py", "detection/task.py")
+LIGHT = ("cli", "experiment/tasks.py", "experiment/config.py", *(f"{task}/task.py" for task in TASKS))
 """Modules that the command line imports before it knows what to do: their other imports are inside functions."""
 
 

@@ -217,8 +217,11 @@ def test_train_evaluate_predict_export(installed, tmp_path):
         ),
         (["convert", "a.pth"], "convert requires two arguments, IN and OUT; got 1."),
         (["train", "extra"], r"takes flags only"),
-        (["evaluate", "--workdir=/no/such"], "config file '/no/such/config.json' cannot be read"),
-        (["export", "--workdir=/no/such", "--out=unused"], "config file '/no/such/config.json' cannot be read"),
+        (["evaluate", "--workdir=/no/such"], "workdir must be the folder of a run; '/no/such' has no config.json"),
+        (
+            ["export", "--workdir=/no/such", "--out=unused"],
+            "workdir must be the folder of a run; '/no/such' has no config.json",
+        ),
         (["export", "--format=onnx"], "format must be one of 'saved_model', 'tflite'; got 'onnx'"),
         (["export", "--variants=int8"], "variants is a flag of --format=tflite, not of --format=saved_model."),
         (["export"], "out must be given: --out=..."),

@@ -90,7 +90,7 @@ def evaluate(
         ValueError: there is no network, the networks' classes differ, or the data set, split or a view is unsuitable.
     """
     data = open_dataset(classifiers, dataset, data_dir)
-    split = split or default_split(data)
+    split = split or default_split(data, classifiers)
     data.count(split)  # reports an unknown split before networks are loaded
     members = _members(classifiers, data, config, strategy)
     exports = [
@@ -134,16 +134,26 @@ def open_dataset(classifiers: Sequence[TrainedClassifier], dataset: str | None, 
     return sources.load(name, data_dir or (classifiers[0].config.data_dir if classifiers else None))
 
 
-def default_split(dataset: Dataset) -> str:
-    """Return the first of test, validation and val that a data set has.
+def default_split(dataset: Dataset, classifiers: Sequence[TrainedClassifier] = ()) -> str:
+    """Return the split to evaluate on: the first of test, validation and val that a data set has.
+
+    A data set without them, on which the first classifier was trained, has the part that was held out in training.
+
+    Args:
+        dataset: the data set.
+        classifiers: the trained networks to evaluate.
 
     Raises:
-        ValueError: it has none of them.
+        ValueError: there is no such split.
     """
     splits = dataset.info.splits
     for name in ("test", "validation", "val"):
         if name in splits:
             return name
+    if classifiers and classifiers[0].dataset_info.name == dataset.info.name:
+        config = classifiers[0].config
+        if config.eval_split != config.train_split and config.eval_split.split("[")[0] in splits:
+            return config.eval_split
     raise InputError(f"split must be given for a data set without test or validation: one of {', '.join(splits)}.")
 
 

@@ -174,7 +174,7 @@ class Export(SourceFlags):
     version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
     top: int | None = option(None, "Length of the outputs classes and scores; 5 by default.", "saved_model", minimum=1)
     max_pixels: int | None = option(
-        None, "Refuse images of more pixels; by default as the run.", "saved_model", minimum=1
+        None, "Refuse images with more pixels than this; by default the run's limit.", "saved_model", minimum=1
     )
     fold: bool | None = option(None, "Fold batch norm into the convolutions; on by default.", "saved_model")
     dtype: str | None = option(None, "float32 (default), float16 or bfloat16.", "saved_model")
@@ -182,10 +182,12 @@ class Export(SourceFlags):
     dataset: str | None = option(None, "Images for calibration and report; by default the run's.", "tflite")
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default the run's.", "tflite")
     calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
-    calibration_images: int | None = option(None, "Number of them; 256 by default.", "tflite", minimum=0)
+    calibration_images: int | None = option(
+        None, "Number of calibration images; 256 by default, or as many as there are.", "tflite", minimum=0
+    )
     report: bool | None = option(None, "Compare the files with the network on images; on by default.", "tflite")
     report_split: str | None = option(None, "Images of the report; by default eval_split.", "tflite")
-    report_images: int | None = option(None, "Number of them; by default 0, all.", "tflite", minimum=0)
+    report_images: int | None = option(None, "Number of images of the report; by default 0, all.", "tflite", minimum=0)
     batch_size: int | None = option(None, "Images in a call, 0 for any number; 1 by default.", "tflite", minimum=0)
     threads: int | None = option(None, "Interpreter threads in the report; 2 by default.", "tflite", minimum=0)
 
@@ -219,6 +221,9 @@ class Export(SourceFlags):
         if options.get("batch_size") == 0:
             options["batch_size"] = None
         options.setdefault("calibration_split", config.train_split)
+        if "dataset" in options:
+            available = options["dataset"].count(options["calibration_split"])
+            options.setdefault("calibration_images", min(256, available))
         path = tflite.export(source, out, **options)
         if report:
             print((path / "report.md").read_text(encoding="utf-8"))

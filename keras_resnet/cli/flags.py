@@ -59,9 +59,23 @@ def parse(
     except flags.UnrecognizedFlagError as error:
         hint = did_you_mean(error.flagname, list(values))
         raise InputError(f"unknown flag --{error.flagname}{hint}.") from error
+    except flags.IllegalFlagValueError as error:
+        raise InputError(_wrong_value(str(error), options)) from error
     except flags.Error as error:
         raise InputError(str(error).replace("FATAL Flags parsing error:", "").strip()) from error
     return {name: values[name].value for name in values if values[name].value is not None}, rest
+
+
+def _wrong_value(message: str, options: Iterable[type[Options]]) -> str:
+    """Say which type a flag has, of absl's message "flag --NAME=VALUE: the error of Python"."""
+    name, _, rest = message.removeprefix("flag --").partition("=")
+    value = rest.split(": ")[0]
+    for dataclass in options:
+        kind = str(typing.get_type_hints(dataclass).get(name, ""))
+        for known, words in (("bool", "true or false"), ("int", "an integer"), ("float", "a number")):
+            if known in kind:
+                return f"{name} must be {words}; got {value!r}."
+    return message
 
 
 def parse_known(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str]:

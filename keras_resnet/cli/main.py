@@ -102,6 +102,14 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     except (InputError, FloatingPointError) as error:
         print(f"keras-resnet {verb}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or "it cannot be used"
+        print(
+            f"keras-resnet {verb}: {os.fspath(error.filename)!r} cannot be read or written: {reason}.", file=sys.stderr
+        )
+        return 1
     except Exception as error:
         message = _message_of(error)
         if message is None:
@@ -174,6 +182,9 @@ def help_of(name: str, verb: type[Verb], options: Sequence[type[Options]]) -> st
     """Return the help of a verb: its usage, its summary and its flags by topic."""
     usage = " ".join(part for part in (f"usage: keras-resnet {name} [flags]", verb.FILES) if part)
     parts = [usage, verb.summary(), flags.help_text(options)]
+    if TaskFlags in options:
+        others = " or ".join(f"--task={task}" for task in tasks.all_tasks())
+        parts[1] += f"\nThe flags depend on the task: keras-resnet {name} {others} --help."
     if name == "train":
         presets = "\n".join(
             flags.wrapped(f"{task.name}: {', '.join(task.presets)}") for task in tasks.all_tasks().values()

@@ -28,7 +28,7 @@ class Train(StrategyFlags, Verb):
         config = self._base(task).override(invocation.config_flags)
         if self.data:
             if "dataset" in invocation.config_flags:
-                raise InputError("data excludes dataset; give one of them.")
+                raise InputError("only one of data and dataset may be given; got both.")
             config = dataclasses.replace(config, dataset=f"folder:{self.data}")
         workdir = tasks.required(self.workdir, "workdir")
         strategy = self.make_strategy()
@@ -42,7 +42,7 @@ class Train(StrategyFlags, Verb):
     def _base(self, task: Task) -> Any:
         """The configuration that the flags change."""
         if self.preset and self.config:
-            raise InputError("preset excludes config; give one of them.")
+            raise InputError("only one of preset and config may be given; got both.")
         base: BaseConfig = task.config()
         if self.preset:
             if self.preset not in task.presets:

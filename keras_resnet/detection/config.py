@@ -47,21 +47,25 @@ class FasterRCNNConfig(Options):
         0.5, "Center of the first anchors in strides: 0.5 as in Caffe's Faster R-CNN; Detectron2's is 0.", "network"
     )
     straddle_thresh: float = option(
-        0.0, "Pixels by which trained anchors may reach over the border; negative to train all anchors.", "network"
+        0.0,
+        "Pixels by which an anchor may extend beyond the image and still be trained; negative to train all anchors.",
+        "network",
     )
     rpn_filters: int = option(512, "Filters of the 3x3 convolution of the RPN.", "network", minimum=1)
-    rpn_batch_size_per_image: int = option(256, "Anchors of an image in a training step.", "network", minimum=1)
+    rpn_batch_size_per_image: int = option(256, "Anchors sampled per image in a training step.", "network", minimum=1)
     min_proposal_size: float = option(16.0, "Smallest side of a proposal in pixels.", "network", minimum=0)
     pre_nms_topk_train: int = option(12_000, "Proposals before NMS in training.", "network", minimum=1)
     post_nms_topk_train: int = option(2_000, "Proposals after NMS in training.", "network", minimum=1)
     pre_nms_topk_test: int = option(6_000, "Proposals before NMS in testing.", "network", minimum=1)
     post_nms_topk_test: int = option(300, "Proposals after NMS in testing.", "network", minimum=1)
-    roi_batch_size_per_image: int = option(128, "Regions of an image in a training step.", "network", minimum=1)
+    roi_batch_size_per_image: int = option(128, "Regions sampled per image in a training step.", "network", minimum=1)
     positive_fraction: float = option(
         0.25, "Largest fraction of positive regions among them.", "network", minimum=0, maximum=1
     )
     bg_iou_low: float = option(
-        0.0, "Regions that overlap every object less than this are not trained; 0.1 for VOC.", "network"
+        0.0,
+        "Regions whose highest IoU with an object is below this are not sampled as background; 0.1 for VOC.",
+        "network",
     )
     roi_pooling: str = option("max", "max (the paper's) or align.", "network", choices=("max", "align"))
     roi_pool_size: int = option(14, "Rows and columns of the grid of a pooled region.", "network", minimum=1)
@@ -71,7 +75,7 @@ class FasterRCNNConfig(Options):
     freeze_at: int = option(2, "The last stage that is not trained.", "network", minimum=0)
     score_thresh: float = option(0.05, "Lowest probability of a detection.", "network")
     nms_thresh: float = option(0.3, "IoU above which NMS suppresses the weaker box of a class.", "network")
-    detections_per_image: int = option(100, "Most detections of an image.", "network", minimum=1)
+    detections_per_image: int = option(100, "Maximum number of detections per image.", "network", minimum=1)
     refine: bool = option(False, "Refine boxes iteratively and vote in testing (appendix B).", "network")
     region_chunk: int = option(
         64,
@@ -83,8 +87,10 @@ class FasterRCNNConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.anchor_scales or not self.anchor_ratios:
-            raise InputError("anchor_scales and anchor_ratios must not be empty.")
+        for name in ("anchor_scales", "anchor_ratios"):
+            values = getattr(self, name)
+            if not values or min(values) <= 0:
+                raise InputError(f"{name} must be one or more positive numbers; got {list(values)}.")
 
     def replace(self: ConfigT, **options: Any) -> ConfigT:
         """Return the configuration with some options changed.
@@ -129,14 +135,14 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     )
     train_split: str = option("train+validation", "Split to train on, or several joined by +.", "data")
     min_size: int = option(600, "Shorter side of an image in pixels.", "data", minimum=1)
-    max_size: int = option(1000, "Largest longer side of an image in pixels.", "data", minimum=1)
+    max_size: int = option(1000, "Maximum length of the longer side in pixels.", "data", minimum=1)
     mean: tuple[float, ...] = option(
         (), "Mean of the RGB channels to subtract; by default that of backbone_weights.", "data"
     )
     std: tuple[float, ...] = option(
         (), "Standard deviation of the RGB channels to divide by; by default that of backbone_weights.", "data"
     )
-    max_gt_boxes: int = option(100, "Most ground-truth boxes of a training image.", "data", minimum=1)
+    max_gt_boxes: int = option(100, "Maximum number of ground-truth boxes per training image.", "data", minimum=1)
     vertical_flip: bool = option(False, "Flip half of the training images upside down.", "augmentation")
     backbone_weights: str = option(
         "", "Weights of the backbone's classification network to start from: a name or a file.", "network"
@@ -163,8 +169,11 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
         super().__post_init__()
         if self.max_size < self.min_size:
             raise InputError(f"max_size must be at least min_size, {self.min_size}; got {self.max_size}.")
-        if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean):
-            raise InputError(f"mean and std must be three numbers each, or none; got {self.mean} and {self.std}.")
+        if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean) or min(self.std, default=1) <= 0:
+            raise InputError(
+                "mean and std must be given together, three numbers each, with a positive std; "
+                f"got {list(self.mean)} and {list(self.std)}."
+            )
 
     def network(self) -> FasterRCNNConfig:
         """Return the options of the network alone."""

@@ -248,7 +248,7 @@ def write_pictures(
         annotations: the images.
         class_names: names of the classes.
         folder: folder of the files, created if missing.
-        count: most images to write.
+        count: maximum number of images to write.
         score_thresh: lowest probability to draw.
 
     Returns:

@@ -289,19 +289,22 @@ class FasterRCNN(keras.Model):
         """Copy the weights of a classification network into the trunk and conv5_x, by the names of its layers.
 
         Raises:
-            ValueError: a layer is missing, or has another shape or stride, as in a v1.5 bottleneck.
+            ValueError: a layer is missing, superfluous, or has another shape or stride, as in a v1.5 bottleneck.
         """
-        source = {layer.name: layer for layer in classifier.layers}
-        for layer in (*self.trunk.layers, *self.region_network.layers):
-            if not layer.weights:
-                continue
-            source_layer = source.get(layer.name)
-            if source_layer is None or _geometry(source_layer) != _geometry(layer):
-                reason = "no such layer" if source_layer is None else "a layer of another shape or stride"
-                raise InputError(
-                    f"classifier must be the backbone's own network; {classifier.name!r} has {reason}: {layer.name!r}."
-                )
-            layer.set_weights(source_layer.get_weights())
+        source = {layer.name: layer for layer in classifier.layers if layer.weights}
+        layers = {layer.name: layer for layer in (*self.trunk.layers, *self.region_network.layers) if layer.weights}
+        reasons = {name: "no such layer" for name in layers if name not in source}
+        reasons |= {name: "a further layer" for name in source if name.startswith("conv") and name not in layers}
+        for name in layers.keys() & source.keys():
+            if _geometry(source[name]) != _geometry(layers[name]):
+                reasons[name] = "a layer of another shape or stride"
+        if reasons:
+            name = min(reasons)
+            raise InputError(
+                f"classifier must be the backbone's own network; {classifier.name!r} has {reasons[name]}: {name!r}."
+            )
+        for name, layer in layers.items():
+            layer.set_weights(source[name].get_weights())
 
     def get_config(self) -> dict[str, Any]:
         options = dataclasses.asdict(self.config)

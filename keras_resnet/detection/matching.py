@@ -62,7 +62,7 @@ def sample(label: tf.Tensor, max_positives: int, batch_size: int, seeds: tf.Tens
 
     Args:
         label: i32[B,N] of `match`.
-        max_positives: most positive boxes of an image.
+        max_positives: maximum number of positive boxes per image.
         batch_size: most boxes of an image.
         seeds: i32[B,2]; the choice is a pure function of label and seed.
 

@@ -12,7 +12,7 @@ from keras_resnet.ops import graph_errors
 LARGEST_MAP = 64
 """Assumed side, in cells, of maps whose size is unknown when the graph is built: 1024 pixels at stride 16.
 
-On a grid of 14 the tables reach 98 cells or 1568 pixels; larger regions are refused.
+With a 14x14 grid the tables cover regions of up to 98 cells, or 1568 pixels, per side; larger regions are refused.
 """
 
 
@@ -40,7 +40,7 @@ def _levels(cells: int | None, bins: int) -> int:
 
 
 def _reached(low: tf.Tensor, high: tf.Tensor, levels: int) -> tf.Tensor:
-    """Return `low` after checking that two of the longest windows cover each bin."""
+    """Return `low`; fail if a bin is longer than two of the longest windows."""
     longest = 2**levels
     text = f"roi_pooling must be align for images so large: a bin has more than {longest} cells."
     with tf.control_dependencies([graph_errors.check(tf.reduce_all(high - low <= longest), text)]):
@@ -50,7 +50,7 @@ def _reached(low: tf.Tensor, high: tf.Tensor, levels: int) -> tf.Tensor:
 def _window_maxima(features: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     """Maxima of the windows of 2**i x 2**j cells that start at each cell: f32[B,H,W,C] -> f32[B,rows*columns,H,W,C].
 
-    Windows that reach over the border hold wrapped values and are never read.
+    Windows that cross the border contain values from the opposite side and are never read.
     """
     tables, tall = [], features
     for i in range(rows):

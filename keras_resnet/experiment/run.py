@@ -85,6 +85,8 @@ class Run:
             ValueError: it has no readable `config.json`, or the run is another task's.
         """
         path = pathlib.Path(path)
+        if not (path / "config.json").is_file():
+            raise InputError(f"workdir must be the folder of a run; {str(path)!r} has no config.json.")
         content = read_json(path / "config.json")
         task = tasks.name_of(content)
         if task != cls.TASK:

@@ -68,7 +68,7 @@ class Invocation:
         command: the command line, which results name as their origin.
         files: the positional arguments.
         given: names of the flags that were given.
-        task: the task that the command line is about; None for verbs of no task.
+        task: the task that the command line selects; None for verbs that belong to no task.
         config_flags: the flags of the configuration that were given, for verbs that have them.
     """
 

@@ -101,7 +101,7 @@ def of_networks(
         ValueError: an unknown data set or split.
     """
     images = evaluate.open_dataset(sources, dataset, data_dir)
-    split = split or evaluate.default_split(images)
+    split = split or evaluate.default_split(images, sources)
     result = []
     with tqdm(total=images.count(split) * len(sources), unit="image", desc="responses", disable=None) as bar:
         for name, source in zip(unique_names(sources), sources, strict=True):

@@ -1,5 +1,7 @@
 """The options of an evaluation, and which transform and split it uses."""
 
+import dataclasses
+import pathlib
 import subprocess
 import sys
 
@@ -45,6 +47,13 @@ def test_the_default_split():
     assert evaluate.default_split(dataset("train", "val")) == "val"
     with pytest.raises(ValueError, match="split must be given for a data set without test or validation: one of train"):
         evaluate.default_split(dataset("train"))
+    config = ClassifierConfig(train_split="train[:80%]", eval_split="train[80%:]")
+    run = ClassifierRun(pathlib.Path("run"), config, dataset("train").info)
+    assert evaluate.default_split(dataset("train"), [run]) == "train[80%:]"
+    assert evaluate.default_split(dataset("train", "test"), [run]) == "test"
+    other = dataclasses.replace(run, dataset_info=dataclasses.replace(run.dataset_info, name="other images"))
+    with pytest.raises(ValueError, match="split must be given"):
+        evaluate.default_split(dataset("train"), [other])
     with pytest.raises(ValueError, match="dataset must be given if no run is evaluated"):
         evaluate.open_dataset([], None, None)
 

@@ -11,6 +11,7 @@ from keras_resnet.cli import main as cli
 from keras_resnet.cli.train import Train
 from keras_resnet.detection.config import PRESETS as DETECTION_PRESETS
 from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.experiment.tasks import Verb
 
 
 def config_of(*arguments, task=TASK):
@@ -70,13 +71,15 @@ def test_flags_may_follow_files():
     ("arguments", "message"),
     [
         (["--stepz=3"], "unknown flag --stepz (did you mean 'steps'?)"),
-        (["--steps=many"], "steps"),
+        (["--steps=many"], "steps must be an integer; got 'many'."),
+        (["--learning_rate=fast"], "learning_rate must be a number; got 'fast'."),
+        (["--mirror=maybe"], "mirror must be true or false; got 'maybe'."),
         (["--decay_steps=1,x"], "decay_steps must be a list of integers such as 224,256; got '1,x'"),
         (["--preset=imagenet"], "; got 'imagenet'"),
         (["--preset=bccd_resnet5"], "got 'bccd_resnet5' (did you mean 'bccd_resnet50'?)"),
-        (["--preset=digits_resnet20", "--config=a.json"], "preset excludes config; give one of them"),
+        (["--preset=digits_resnet20", "--config=a.json"], "only one of preset and config may be given; got both"),
         (["--task=segmentatio"], "task must be one of 'classification', 'detection'"),
-        (["--data=a", "--dataset=digits"], "data excludes dataset"),
+        (["--data=a", "--dataset=digits"], "only one of data and dataset may be given; got both"),
         (["--preset=digits_resnet20", "--task=detection"], "preset must be one of voc07_resnet101"),
         (["photo.jpg"], "train takes flags only; got 'photo.jpg'"),
         ([], "workdir must be given: --workdir=..."),
@@ -97,6 +100,23 @@ def test_help_is_grouped_by_topic(capsys):
     assert topics == ["data", "augmentation", "network", "optimization", "run", "hardware", "presets"]
     assert cli.run("train", ["--help", "--task=detection"]) == 0
     assert "--anchor_scales: Sides of the anchors in pixels. [128.0,256.0,512.0]" in capsys.readouterr().out
+
+
+def test_files_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.run("costs", ["ResNet18"]) == 0
+    capsys.readouterr()
+
+    class Full(Verb):
+        """Write to a file that is a folder."""
+
+        def run(self, invocation):
+            (tmp_path / "file" / "new").mkdir()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(cli.VERBS, "costs", Full)
+        assert cli.run("costs", []) == 1
+    assert "file/new' cannot be read or written: Not a directory." in capsys.readouterr().err
 
 
 def test_a_flag_of_another_format(tmp_path, capsys):

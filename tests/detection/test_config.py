@@ -29,7 +29,11 @@ def test_presets_go_through_json_and_have_the_papers_numbers():
         ({"roi_pooling": "mean"}, "roi_pooling must be one of 'max', 'align'"),
         ({"training": "both"}, "training must be one of 'joint', 'alternating'"),
         ({"decay_steps": (5, 2)}, "decay_steps must increase"),
-        ({"anchor_scales": ()}, "must not be empty"),
+        ({"anchor_scales": ()}, r"anchor_scales must be one or more positive numbers; got \[\]"),
+        ({"anchor_scales": (-3.0,)}, r"anchor_scales must be one or more positive numbers; got \[-3.0\]"),
+        ({"anchor_ratios": (1.0, 0.0)}, "anchor_ratios must be one or more positive numbers"),
+        ({"mean": (), "std": (1.0, 1.0, 1.0)}, "mean and std must be given together, three numbers each"),
+        ({"mean": (1.0,) * 3, "std": (0.0, 1.0, 1.0)}, "with a positive std"),
         ({"learning_rate": -1.0}, "learning_rate must be 0 or more; got -1.0"),
     ],
 )

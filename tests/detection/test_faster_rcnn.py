@@ -199,6 +199,9 @@ def test_conv5_on_the_whole_map_is_the_classifiers(random):
     """Trunk and conv5_x on a map of 14x14 cells, the size of a region, give the classification network's features."""
     classifier = keras_resnet.ResNet([*TINY.stages], block="basic", include_top=False, pooling="avg")
     model = tiny(roi_pooling="max")
+    deeper = keras_resnet.ResNet([TINY.stages[0], (32, 2, 2), *TINY.stages[2:]], block="basic", include_top=False)
+    with pytest.raises(InputError, match="has a further layer: 'conv3_block2_1_"):
+        model.load_backbone(deeper)
     model.load_backbone(classifier)
     images = random.normal(size=(1, 224, 224, 3)).astype("float32")
     maps = model.trunk(images, training=False)

@@ -86,5 +86,5 @@ def test_mistakes(data, tmp_path, capsys):
     assert "workdir must be given" in error("train", "--preset=bccd_resnet50")
     assert "anchor_scales must be a list of numbers" in error("train", "--anchor_scales=a", "--workdir=x")
     assert "got '/nowhere'" in error("train", "--data=/nowhere", f"--workdir={tmp_path / 'run'}")
-    assert "config.json' cannot be read" in error("evaluate", f"--workdir={tmp_path}")
+    assert "has no config.json" in error("evaluate", f"--workdir={tmp_path}")
     assert not (tmp_path / "run").exists()
