@@ -184,7 +184,7 @@ def help_of(name: str, verb: type[Verb], options: Sequence[type[Options]]) -> st
     parts = [usage, verb.summary(), flags.help_text(options)]
     if TaskFlags in options:
         others = " or ".join(f"--task={task}" for task in tasks.all_tasks())
-        parts[1] += f"\nThe flags depend on the task: keras-resnet {name} {others} --help."
+        parts[1] += f"\nThe flags depend on the task, which {others} chooses."
     if name == "train":
         presets = "\n".join(
             flags.wrapped(f"{task.name}: {', '.join(task.presets)}") for task in tasks.all_tasks().values()
