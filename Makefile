@@ -8,7 +8,7 @@ ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo 
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test test-tensorflow test-jax test-addons lint format docs dist clean-install clean
+.PHONY: help demo test soak test-tensorflow test-jax test-addons lint format docs dist clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -19,13 +19,16 @@ demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded r
 test: lint docs test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
-	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=loadfile
+	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=loadfile -m 'not soak'
+
+soak: $(VENV)/.installed ## random kills, mutated files and load, for minutes
+	$(VENV)/bin/python -m pytest --ignore=tests/jax -m soak
 
 test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
 
 test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
-	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile -m 'not slow'
+	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile -m 'not slow and not soak'
 
 lint: $(VENV)/.installed ## check style, format and types
 	$(VENV)/bin/ruff check .

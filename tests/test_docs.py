@@ -69,7 +69,7 @@ PYTHON = [
 """The same for Python blocks."""
 
 NOT_EXECUTED = [
-    (r"make (test|demo|dist|docs|format|clean-install|help)\b", "runs these tests, or builds for minutes"),
+    (r"make (test|soak|demo|dist|docs|format|clean-install|help)\b", "runs these tests, or builds for minutes"),
     (r"(\w+=\S+ )?pip install ", "installs packages; test_scripts.py installs the wheel"),
     (r"\.venv/bin/", "uses the environment that make creates"),
     (r"pre-commit install$", "changes the repository's hooks"),

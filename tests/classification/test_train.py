@@ -265,7 +265,7 @@ def test_every_kind_of_preset_trains_resumes_and_evaluates(name, tmp_path, monke
     assert run.load().output_shape == (None, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_kill_9_at_random_moments(tmp_path):
     """Killed soon after a save, four times: each start resumes, and the end is that of an uninterrupted run.
 

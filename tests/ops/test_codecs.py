@@ -200,7 +200,7 @@ except tf.errors.InvalidArgumentError as error:
     assert float(mib) < 20
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_20000_mutated_files_only_raise_the_documented_error(random):
     pixels = smooth(24, 31)
     sources = [encoded(pixels, format) for format in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]

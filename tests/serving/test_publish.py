@@ -135,7 +135,7 @@ def test_simultaneous_exports_get_different_numbers(tmp_path):
         publish.verify(path)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_exports_that_are_killed():
     """A short run of `python -m tests.serving.soak_exports`."""
     result = soak(exports=3, kills=1)

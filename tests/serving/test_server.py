@@ -195,7 +195,7 @@ def test_the_client_reports_another_server(answer, message, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_versions_change_under_load():
     """A short run of `python -m tests.serving.soak_requests`."""
     result = soak(clients=2, requests=50, versions=2, model="tiny")
