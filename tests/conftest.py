@@ -31,7 +31,7 @@ NOT_ON_KERAS_2 = {
     "models/test_resnet.py::test_signature_is_that_of_keras_applications": "Keras 2 has `**kwargs` there",
     "ops/test_boxes.py::test_iou_is_keras": "Keras 2 has no boxes to compare with",
     "ops/test_boxes.py::test_deltas_are_kerass": "Keras 2 has no boxes to compare with",
-    "ops/test_image.py::test_animated_webp_is_refused_before_it_is_decoded": "TensorFlow 2.15 reads no WebP",
+    "ops/test_codecs.py::test_animated_webp_is_refused_before_it_is_decoded": "TensorFlow 2.15 reads no WebP",
     "serving/test_saved_model.py::test_the_recipe_that_fails_in_tf_serving_fails_in_the_replay": "Keras 3's recipe",
     "serving/test_signatures.py::test_keras_own_export_has_stable_names_too": "about `model.export` of Keras 3",
     "serving/test_signatures.py::test_damaged_images": "its files are WebP too, which TensorFlow 2.15 does not read",

@@ -129,7 +129,7 @@ def check(folder: pathlib.Path) -> dict[str, float]:
     found["run"] = _difference([np.asarray(best(images(best), training=False))], [_from_checkpoint(run)])
     further = dataclasses.replace(CONFIG, init_weights=str(folder / "run"), new_head=False, learning_rate=0.0)
     resumed = train.train(further, folder / f"resumed_keras{keras.__version__}").load()
-    found["resumed run"] = _difference(resumed.get_weights()[-2:], best.get_weights()[-2:])
+    found["run resumed"] = _difference(resumed.get_weights()[-2:], best.get_weights()[-2:])
     return found
 
 
