@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 
 from keras_resnet.errors import InputError, did_you_mean
-from keras_resnet.experiment.config import GROUPS, Options
+from keras_resnet.experiment.config import GROUPS, TYPE_NAMES, Options
 
 HELP = frozenset({"--help", "-h", "-help"})
 
@@ -62,8 +62,13 @@ def parse(
     except flags.IllegalFlagValueError as error:
         raise InputError(_wrong_value(str(error), options)) from error
     except flags.Error as error:
-        raise InputError(str(error).replace("FATAL Flags parsing error:", "").strip()) from error
+        raise InputError(_without_prefix(error)) from error
     return {name: values[name].value for name in values if values[name].value is not None}, rest
+
+
+def _without_prefix(error: flags.Error) -> str:
+    """Return absl's message without the words that absl puts before it."""
+    return str(error).replace("FATAL Flags parsing error:", "").strip()
 
 
 def _wrong_value(message: str, options: Iterable[type[Options]]) -> str:
@@ -72,9 +77,9 @@ def _wrong_value(message: str, options: Iterable[type[Options]]) -> str:
     value = rest.split(": ")[0]
     for dataclass in options:
         kind = str(typing.get_type_hints(dataclass).get(name, ""))
-        for known, words in (("bool", "true or false"), ("int", "an integer"), ("float", "a number")):
-            if known in kind:
-                return f"{name} must be {words}; got {value!r}."
+        for known in (bool, int, float):
+            if known.__name__ in kind:
+                return f"{name} must be {TYPE_NAMES[known]}; got {value!r}."
     return message
 
 
@@ -87,7 +92,7 @@ def parse_known(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str
     try:
         values(["keras-resnet", *arguments], known_only=True)
     except flags.Error as error:
-        raise InputError(str(error).replace("FATAL Flags parsing error:", "").strip()) from error
+        raise InputError(_without_prefix(error)) from error
     return {name: str(values[name].value) for name in values if values[name].value is not None}
 
 

@@ -70,7 +70,7 @@ def _range(metadata: Mapping[str, Any]) -> str:
     return "0 or more" if minimum == 0 else f"at least {minimum}"
 
 
-_TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", tuple: "a list"}
+TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", tuple: "a list"}
 
 
 def _has_type(value: object, default: object) -> bool:
@@ -170,7 +170,7 @@ class Options:
             )
         for name, value in values.items():
             if not _has_type(value, defaults[name]):
-                expected = _TYPE_NAMES.get(type(defaults[name]), "a string or null")
+                expected = TYPE_NAMES.get(type(defaults[name]), "a string or null")
                 raise InputError(f"{name} must be {expected}; got {value!r} in the config.")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
