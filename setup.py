@@ -29,7 +29,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["keras_resnet", "keras_resnet.*"]),
     package_data={"keras_resnet": ["py.typed"], "keras_resnet.models": ["imagenet_classes.csv"]},
-    entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli.main:main"]},
+    entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli.__main__:main"]},
     install_requires=[
         *on_tensorflow(">=2.15" + not_tensorflow),
         "keras>=2.15" + not_keras,

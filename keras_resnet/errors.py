@@ -47,10 +47,11 @@ class PeerLost(Exception):
         )
 
 
-def did_you_mean(name: object, allowed: Iterable[object]) -> str:
-    """Return " (did you mean 'NEAREST'?)", or "" if no allowed name is similar."""
+def nearest(name: object, allowed: Iterable[object]) -> str:
+    """Return the allowed name that is most similar, ignoring case, or "" if none is similar."""
     text = str(name).lower()
-    near = difflib.get_close_matches(text, [str(other) for other in allowed], n=5)
+    spellings = {str(other).lower(): str(other) for other in allowed}
+    near = difflib.get_close_matches(text, spellings, n=5)
     if not near:
         return ""
     # Names of networks and presets differ at their ends: of equally near ones, the longest common beginning decides.
@@ -61,7 +62,13 @@ def did_you_mean(name: object, allowed: Iterable[object]) -> str:
             _common_prefix(other, text),
         ),
     )
-    return f" (did you mean {best!r}?)"
+    return spellings[best]
+
+
+def did_you_mean(name: object, allowed: Iterable[object]) -> str:
+    """Return " (did you mean 'NEAREST'?)", ignoring case, or "" if no allowed name is similar."""
+    similar = nearest(name, allowed)
+    return f" (did you mean {similar!r}?)" if similar else ""
 
 
 def _common_prefix(first: str, second: str) -> int:

@@ -17,6 +17,31 @@ from collections.abc import Iterator
 
 from keras_resnet.errors import InputError
 
+PATH_KINDS = ("folder", "idx")
+"""What stands before the colon in names of data sets that are paths."""
+
+
+def expand(name: str) -> str:
+    """Return a path with `~`, `~USER` and variables such as `$HOME` expanded; that in "folder:PATH" likewise.
+
+    Raises:
+        ValueError: there is no such user or variable, and no file of this name.
+    """
+    kind, colon, path = name.partition(":")
+    if colon and kind in PATH_KINDS:
+        return f"{kind}:{expand(path)}"
+    path = os.path.expanduser(os.path.expandvars(name))
+    unknown = re.match(r"~[^/]*|.*?(\$(\w+|\{\w+\}))", path)
+    if unknown and not os.path.exists(path):
+        what = f"variable {unknown[1]}" if unknown[1] else f"user {unknown[0]}"
+        raise InputError(f"the path {name!r} cannot be expanded: there is no {what}.")
+    return path
+
+
+def is_path(name: str) -> bool:
+    """Return whether text is a path rather than a name such as "imagenet": it has a separator or a dot, or exists."""
+    return os.sep in name or "." in name or name.startswith("~") or os.path.exists(name)
+
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Write a file by rename, so that at every moment it is the old one or the new one, also after a power cut.

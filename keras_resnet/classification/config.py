@@ -7,7 +7,9 @@ import itertools
 from typing import ClassVar
 
 from keras_resnet.errors import InputError
+from keras_resnet.experiment import names
 from keras_resnet.experiment.config import BaseConfig, option
+from keras_resnet.models.architectures import canonical, find
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +25,14 @@ class ClassifierConfig(BaseConfig):
     }
 
     dataset: str = option(
-        "cifar10", "digits, folder:PATH, idx:PATH, synthetic:HxWxCLASSES or a tensorflow-datasets name.", "data"
+        "cifar10",
+        "digits, folder:PATH, idx:PATH, synthetic:HxWxCLASSES or a tensorflow-datasets name.",
+        "data",
+        path="dataset",
     )
-    cache: str = option("", "Cache encoded images in memory ('memory') or in this file; empty for no cache.", "data")
+    cache: str = option(
+        "", "Cache encoded images in memory ('memory') or in this file; empty for no cache.", "data", path="name"
+    )
     threads: int = option(
         0, "Threads of the input pipeline; 0 lets TensorFlow choose.", "hardware", minimum=0, affects_result=False
     )
@@ -61,7 +68,7 @@ class ClassifierConfig(BaseConfig):
         below=1,
     )
     init_weights: str = option(
-        "", "Weights to start from: a file, a name such as imagenet, or the folder of a run.", "network"
+        "", "Weights to start from: a file, a name such as imagenet, or the folder of a run.", "network", path="name"
     )
     new_head: bool = option(True, "With init_weights, start with a new classifier head.", "network")
     synchronized_norm: bool = option(False, "Compute batch norm over the whole batch of all replicas.", "network")
@@ -169,6 +176,7 @@ class ClassifierConfig(BaseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "model", canonical(self.model))
         if len(self.scale_range) != 2:
             raise InputError(
                 f"scale_range must be two numbers, the smallest and the largest; got {list(self.scale_range)}."
@@ -189,6 +197,12 @@ class ClassifierConfig(BaseConfig):
                         f"{name} must be a multiple of steps_per_execution, {self.steps_per_execution}; "
                         f"got {getattr(self, name)}."
                     )
+
+    def check_names(self) -> None:
+        super().check_names()
+        find(self.model)
+        if self.init_weights:
+            names.check_weights(self.init_weights, "init_weights")
 
 
 def _cifar10() -> dict[str, ClassifierConfig]:

@@ -11,21 +11,29 @@ from keras_resnet import files
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.eval_config import EvalConfig
 from keras_resnet.errors import InputError
-from keras_resnet.experiment import tasks
+from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, StrategyFlags, Task, Verb
+from keras_resnet.models.architectures import find
 
 if TYPE_CHECKING:
     from keras_resnet.classification.run import TrainedClassifier
+
+
+VARIANTS = ("float32", "float16", "dynamic", "int8")
+"""The TFLite files that `serving.tflite` writes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceFlags(Verb):
     """The flags that name a trained network: a run's folder, or weights."""
 
-    workdir: str | None = option(None, "Folder of the run.", "network")
+    workdir: str | None = option(None, "Folder of the run.", "network", path="file")
     weights: str | None = option(
-        None, "Instead of --workdir: a weights file, or a name such as imagenet, which is downloaded.", "network"
+        None,
+        "Instead of --workdir: a weights file, or a name such as imagenet, which is downloaded.",
+        "network",
+        path="name",
     )
     model: str | None = option(
         None, "Network of the weights: resnet50, ...; not needed for files that name it.", "network"
@@ -34,17 +42,31 @@ class SourceFlags(Verb):
         None, "Preprocessing of the weights: caffe, torch or tf; not needed for files that name it.", "network"
     )
 
-    def open(self) -> TrainedClassifier:
-        """Open the trained network.
+    def check_names(self) -> None:
+        """Check what can be checked without TensorFlow.
 
         Raises:
-            ValueError: neither or both of workdir and weights are given, or they cannot be used.
+            ValueError: neither or both of workdir and weights are given, or they do not exist.
         """
         if bool(self.workdir) == bool(self.weights):
             given = "both" if self.workdir else "neither"
             raise InputError(f"one of --workdir=FOLDER and --weights=NAME|FILE must be given; got {given}.")
         if self.workdir and (self.model or self.preprocessing):
             raise InputError("model and preprocessing are flags of --weights; a workdir has its own.")
+        if self.weights:
+            names.check_weights(self.weights)
+            if self.model:
+                find(self.model)
+        else:
+            names.check_run(tasks.one_folder(self.workdir))
+
+    def open(self) -> TrainedClassifier:
+        """Open the trained network.
+
+        Raises:
+            ValueError: as for `check_names`, or the network cannot be used.
+        """
+        self.check_names()
 
         from keras_resnet.classification.pretrained import Pretrained  # imports TensorFlow
         from keras_resnet.classification.run import ClassifierRun
@@ -58,11 +80,14 @@ class SourceFlags(Verb):
 class SourcesFlags(Verb):
     """The flags that name several trained networks: runs' folders and weights."""
 
-    workdir: tuple[str, ...] = option((), "Folders of one or several runs, separated by commas.", "network")
+    workdir: tuple[str, ...] = option(
+        (), "Folders of one or several runs, separated by commas.", "network", path="file"
+    )
     weights: tuple[str, ...] = option(
         (),
         "In addition to --workdir or instead of it: weights files or names such as imagenet, separated by commas.",
         "network",
+        path="name",
     )
     model: tuple[str, ...] = option(
         (),
@@ -72,6 +97,20 @@ class SourcesFlags(Verb):
     preprocessing: tuple[str, ...] = option(
         (), "Preprocessing of the weights, likewise: caffe, torch or tf.", "network"
     )
+
+    def check_names(self) -> None:
+        """Check what can be checked without TensorFlow.
+
+        Raises:
+            ValueError: a run, weights or a network do not exist.
+        """
+        for path in self.workdir:
+            names.check_run(path)
+        for weights in self.weights:
+            names.check_weights(weights)
+        for model in self.model:
+            find(model)
+        self._for_each_weights("model"), self._for_each_weights("preprocessing")
 
     def open(self) -> list[TrainedClassifier]:
         """Open the trained networks: `ClassifierRun`s and `Pretrained`s.
@@ -102,24 +141,29 @@ class SourcesFlags(Verb):
 class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
     """Print the errors of runs, of their ensemble and of exported networks; --out writes tables and plots."""
 
-    saved_model: str | None = option(None, "Folder of a SavedModel to evaluate.", "network")
-    tflite: str | None = option(None, "TFLite file to evaluate.", "network")
-    dataset: str | None = option(None, "Data set; by default that of the first run.", "data")
-    data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default the run's.", "data")
+    saved_model: str | None = option(None, "Folder of a SavedModel to evaluate.", "network", path="file")
+    tflite: str | None = option(None, "TFLite file to evaluate.", "network", path="file")
+    dataset: str | None = option(None, "Data set; by default that of the first run.", "data", path="dataset")
+    data_dir: str | None = option(
+        None, "Folder of prepared tensorflow-datasets; by default the run's.", "data", path="file"
+    )
     split: str | None = option(None, "Split to evaluate on; by default test, or else validation or val.", "data")
-    out: str | None = option(None, "Folder to create with results.json, results.md and plots.")
+    out: str | None = option(None, "Folder to create with results.json, results.md and plots.", path="file")
 
     def run(self, invocation: Invocation) -> None:
         """Evaluate, print the table and write the report."""
         if not (self.workdir or self.weights or self.saved_model or self.tflite):
             raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
+        self.check_names()
+        if self.dataset:
+            names.check_dataset(self.dataset, self.data_dir)
+        files.check_new(self.out)
         strategy = self.make_strategy()
 
         from keras_resnet.classification import evaluate  # imports TensorFlow
         from keras_resnet.distribute import collectives
         from keras_resnet.evaluation import report
 
-        files.check_new(self.out)
         with collectives.together(strategy):
             collectives.check_same(strategy, {"arguments": invocation.command}, "the command")
             result = evaluate.evaluate(
@@ -170,17 +214,28 @@ class Export(SourceFlags):
     """Publish a network as a SavedModel for TensorFlow Serving, or write it as TFLite files with a report."""
 
     format: str = option("saved_model", "saved_model or tflite.", choices=("saved_model", "tflite"))
-    out: str | None = option(None, "saved_model: folder of all versions; tflite: folder to create.")
+    out: str | None = option(None, "saved_model: folder of all versions; tflite: folder to create.", path="file")
     version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
     top: int | None = option(None, "Length of the outputs classes and scores; 5 by default.", "saved_model", minimum=1)
     max_pixels: int | None = option(
         None, "Refuse images with more pixels than this; by default the run's limit.", "saved_model", minimum=1
     )
     fold: bool | None = option(None, "Fold batch norm into the convolutions; on by default.", "saved_model")
-    dtype: str | None = option(None, "float32 (default), float16 or bfloat16.", "saved_model")
-    variants: tuple[str, ...] = option((), "Some of float32,float16,dynamic,int8; by default all.", "tflite")
-    dataset: str | None = option(None, "Images for calibration and report; by default the run's.", "tflite")
-    data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets; by default the run's.", "tflite")
+    dtype: str | None = option(
+        None,
+        "float32 (default), float16 or bfloat16.",
+        "saved_model",
+        choices=("float32", "float16", "bfloat16"),
+    )
+    variants: tuple[str, ...] = option(
+        (), "Some of float32,float16,dynamic,int8; by default all.", "tflite", choices=VARIANTS
+    )
+    dataset: str | None = option(
+        None, "Images for calibration and report; by default the run's.", "tflite", path="dataset"
+    )
+    data_dir: str | None = option(
+        None, "Folder of prepared tensorflow-datasets; by default the run's.", "tflite", path="file"
+    )
     calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
     calibration_images: int | None = option(
         None, "Number of calibration images; 256 by default, or as many as there are.", "tflite", minimum=0
@@ -195,6 +250,11 @@ class Export(SourceFlags):
         """Export."""
         options = self.of_format(self.format, invocation)
         out = tasks.required(self.out, "out")
+        self.check_names()
+        if self.dataset:
+            names.check_dataset(self.dataset, self.data_dir)
+        if self.format == "tflite":
+            files.check_new(out)
         write = self._saved_model if self.format == "saved_model" else self._tflite
         print(f"wrote {write(out, options)}")
 

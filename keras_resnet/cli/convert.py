@@ -6,8 +6,10 @@ import dataclasses
 import os
 
 from keras_resnet.errors import InputError
+from keras_resnet.experiment import names
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Verb
+from keras_resnet.models.architectures import find
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Convert(Verb):
             raise InputError(f"convert requires two arguments, IN and OUT; got {len(invocation.files)}.")
         source, out = invocation.files
         info = None
+        names.check_weights(source, "IN")
+        if self.model:
+            find(self.model)
 
         from keras_resnet.classification import pretrained  # imports Keras
         from keras_resnet.classification.run import ClassifierRun

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from absl import flags
 
+from keras_resnet.cli import synonyms
 from keras_resnet.errors import InputError, did_you_mean
 from keras_resnet.experiment.config import GROUPS, TYPE_NAMES, Options
 
@@ -35,7 +36,11 @@ def define(values: flags.FlagValues, options: type[Options]) -> None:
 
 
 def parse(
-    arguments: Sequence[str], options: Iterable[type[Options]], *, files_last: bool = False
+    arguments: Sequence[str],
+    options: Iterable[type[Options]],
+    *,
+    files_last: bool = False,
+    hint: Callable[[str, Collection[str]], str] = synonyms.hint,
 ) -> tuple[dict[str, Any], list[str]]:
     """Parse flags.
 
@@ -43,6 +48,7 @@ def parse(
         arguments: flags and files, without the program's name.
         options: dataclasses whose fields are the flags.
         files_last: stop at the first argument that is not a flag.
+        hint: function of an unknown flag and the known ones; says what to write instead, as the end of a sentence.
 
     Returns:
         The flags that were given, by name, and the other arguments.
@@ -57,8 +63,9 @@ def parse(
     try:
         rest = values(["keras-resnet", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
-        hint = did_you_mean(error.flagname, list(values))
-        raise InputError(f"unknown flag --{error.flagname}{hint}.") from error
+        known = [name for name in values if not name.startswith("no") or name[2:] not in values]
+        text = hint(error.flagname, known) or did_you_mean(error.flagname, known)
+        raise InputError(f"unknown flag --{error.flagname}{text}.") from error
     except flags.IllegalFlagValueError as error:
         raise InputError(_wrong_value(str(error), options)) from error
     except flags.Error as error:
@@ -79,8 +86,17 @@ def _wrong_value(message: str, options: Iterable[type[Options]]) -> str:
         kind = str(typing.get_type_hints(dataclass).get(name, ""))
         for known in (bool, int, float):
             if known.__name__ in kind:
-                return f"{name} must be {TYPE_NAMES[known]}; got {value!r}."
+                return f"{name} must be {TYPE_NAMES[known]}{_example(known, value)}; got {value!r}."
     return message
+
+
+def _example(kind: type, value: str) -> str:
+    """The whole number that a user means by a number such as 1e3, which has to be written out."""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    return f" such as {int(number)}" if kind is int and number.is_integer() else ""
 
 
 def parse_known(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str]:

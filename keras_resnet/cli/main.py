@@ -17,24 +17,24 @@ keras-resnet reproduce table6 --steps=6000 --out=reproduction
 
 from __future__ import annotations
 
-import logging
 import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from absl import logging as absl_logging
-
-from keras_resnet.cli import flags
+from keras_resnet import files
+from keras_resnet.cli import flags, synonyms
 from keras_resnet.cli.convert import Convert
 from keras_resnet.cli.costs import Costs
 from keras_resnet.cli.curves import Curves
+from keras_resnet.cli.exits import exit_code
 from keras_resnet.cli.launch import Launch
+from keras_resnet.cli.notices import quiet
 from keras_resnet.cli.reproduce import Reproduce
 from keras_resnet.cli.responses import Responses
 from keras_resnet.cli.train import Train
-from keras_resnet.errors import InputError, PeerLost, Stopped, did_you_mean
+from keras_resnet.errors import InputError, PeerLost, did_you_mean
 from keras_resnet.experiment import tasks
 from keras_resnet.experiment.config import Options, read_json
 from keras_resnet.experiment.tasks import Invocation, Task, TaskFlags, Verb
@@ -70,9 +70,9 @@ def task_of(arguments: Sequence[str]) -> Task:
     if given.get("preset"):
         return tasks.of_preset(given["preset"])
     if given.get("config"):
-        return tasks.get(tasks.name_of(read_json(given["config"])))
+        return tasks.get(tasks.name_of(read_json(files.expand(given["config"]))))
     if given.get("workdir"):
-        file = pathlib.Path(given["workdir"].split(",")[0], "config.json")
+        file = pathlib.Path(files.expand(given["workdir"].split(",")[0]), "config.json")
         if file.exists():
             return tasks.get(tasks.name_of(read_json(file)))
     return next(iter(tasks.all_tasks().values()))
@@ -86,48 +86,15 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         arguments: its flags and files.
 
     Returns:
-        The exit code: 0, 1 for a user's mistake, 128 plus the signal's number after SIGTERM (143) or Ctrl-C (130), 75
-        if another worker is lost.
+        The exit code; see `exits.exit_code`.
     """
     quiet()
-    try:
+
+    def call() -> int | None:
         parsed = parse(verb, arguments)
-        return parsed[0].run(parsed[1]) or 0 if parsed else 0
-    except Stopped as stopped:
-        print(f"keras-resnet {verb}: {stopped}", file=sys.stderr)
-        return 128 + stopped.signal
-    except PeerLost as lost:
-        print(f"keras-resnet {verb}: {lost}", file=sys.stderr)
-        return lost.code
-    except (InputError, FloatingPointError) as error:
-        print(f"keras-resnet {verb}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.filename is None:
-            raise
-        reason = error.strerror or "it cannot be used"
-        print(
-            f"keras-resnet {verb}: {os.fspath(error.filename)!r} cannot be read or written: {reason}.", file=sys.stderr
-        )
-        return 1
-    except Exception as error:
-        message = _message_of(error)
-        if message is None:
-            raise
-        print(f"keras-resnet {verb}: {message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"keras-resnet {verb}: interrupted", file=sys.stderr)
-        return 130
+        return parsed[0].run(parsed[1]) if parsed else 0
 
-
-def _message_of(error: Exception) -> str | None:
-    """The message of an input error that a pipeline raised inside a TensorFlow graph."""
-    if not type(error).__module__.startswith("tensorflow"):
-        return None
-    from keras_resnet.ops import graph_errors  # imports TensorFlow
-
-    return graph_errors.message_of(error)
+    return exit_code(f"keras-resnet {verb}", call, arguments)
 
 
 def _verb_of(name: str, task: Task | None) -> type[Verb]:
@@ -165,17 +132,55 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[Verb, Invocation] | None
     if flags.HELP & set(verb_arguments):
         print(help_of(name, verb, sources))
         return None
-    given, files = flags.parse(arguments, sources, files_last=verb is Launch)
-    if files and not verb.FILES:
-        raise InputError(f"{name} takes flags only; got {files[0]!r}.")
+    given, paths = flags.parse(
+        arguments, sources, files_last=verb is Launch, hint=lambda flag, known: _hint(flag, known, name, task)
+    )
+    if verb is not Launch:
+        paths = [files.expand(path) for path in paths]
+    if paths and not verb.FILES:
+        raise InputError(f"{name} takes flags only; got {paths[0]!r}{_as_flag(paths[0], sources)}.")
     invocation = Invocation(
         command=shlex.join(["keras-resnet", name, *arguments]),
-        files=files,
+        files=paths,
         given=frozenset(given) & set(verb.field_names()),
         task=task,
         config_flags={key: value for key, value in given.items() if config and key in config.field_names()},
     )
     return verb().override(given), invocation
+
+
+def _as_flag(word: str, options: Sequence[type[Options]]) -> str:
+    """A hint if a word is a flag without its dashes, such as steps=3, or a preset."""
+    flag, equals, _ = word.partition("=")
+    if equals and any(flag in each.field_names() for each in options):
+        return f" (did you mean '--{word}'?)"
+    if any(word in task.presets for task in tasks.all_tasks().values()):
+        return f" (did you mean '--preset={word}'?)"
+    return ""
+
+
+def _hint(flag: str, known: Collection[str], name: str, task: Task | None) -> str:
+    """Say what to write instead of an unknown flag, as the end of a sentence.
+
+    It may be a flag of another task, of another package, or of another verb.
+    """
+    every = tasks.all_tasks().values()
+    verbs: dict[str, Sequence[type[Options]]] = {"train": [Train, *(each.config for each in every)]}
+    verbs |= {verb: [each.verbs[verb] for each in every if verb in each.verbs] for verb in list(TASK_VERBS)[1:]}
+    verbs |= {verb: [kind, *([kind.CONFIG] if kind.CONFIG else [])] for verb, kind in VERBS.items()}
+    having = [verb for verb, options in verbs.items() if any(flag in each.field_names() for each in options)]
+    if task and name in having:
+        others = [each.name for each in every if each is not task and flag in _field_names(each, name)]
+        return f"; it is a flag of --task={' and '.join(others)}, and the task here is {task.name}"
+    if synonym := synonyms.hint(flag, known):
+        return synonym
+    return f"; it is a flag of keras-resnet {', '.join(having)}" if having else ""
+
+
+def _field_names(task: Task, name: str) -> Sequence[str]:
+    """The flags of a task's verb."""
+    verb = task.config if name == "train" else task.verbs.get(name)
+    return verb.field_names() if verb else ()
 
 
 def help_of(name: str, verb: type[Verb], options: Sequence[type[Options]]) -> str:
@@ -193,13 +198,6 @@ def help_of(name: str, verb: type[Verb], options: Sequence[type[Options]]) -> st
     return "\n\n".join(parts)
 
 
-def quiet() -> None:
-    """Keep TensorFlow's info messages off the terminal. Call it before TensorFlow is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    absl_logging.set_verbosity(absl_logging.WARNING)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console command; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -210,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {name:10} {summary}")
         print("\nkeras-resnet VERB --help lists the flags of a verb.")
         return 0
+    if arguments[0].lower() in summaries:
+        arguments[0] = arguments[0].lower()
     if arguments[0] not in summaries:
         hint = did_you_mean(arguments[0], summaries)
         print(
@@ -217,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    quiet(with_filter=True)
     code = run(arguments[0], arguments[1:])
     if code == PeerLost.code:
         # TensorFlow's own exit would wait for the lost worker.

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from keras_resnet.classification.config import ClassifierConfig
-from keras_resnet.errors import InputError
-from keras_resnet.experiment import tasks
+from keras_resnet.errors import InputError, check_choice
+from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Verb
+from keras_resnet.models.architectures import find
+
+EXPERIMENTS = ("table2", "table6", "figure6", "figure7")
+"""The experiments of `paper.reproduction`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Reproduce(Verb):
     FILES = "table2|table6|figure6|figure7"
     CONFIG = ClassifierConfig
 
-    out: str | None = option(None, "Folder of the runs and results; rerun the same command to resume.")
+    out: str | None = option(None, "Folder of the runs and results; rerun the same command to resume.", path="file")
     networks: tuple[str, ...] = option(
         (), "Some of the experiment's networks: resnet20,plainnet20; by default all but resnet1202.", "network"
     )
@@ -32,11 +36,16 @@ class Reproduce(Verb):
         for name, flag in (("model", "networks"), ("shortcut", "networks"), ("seed", "seeds")):
             if name in invocation.config_flags:
                 raise InputError(f"{name} is set by the experiment; use --{flag} instead.")
+        (experiment,) = invocation.files
+        check_choice("the experiment", experiment, EXPERIMENTS)
+        for network in self.networks:
+            find(network.removesuffix("_a"), "networks")
         out = tasks.required(self.out, "out")
+        if "dataset" in invocation.config_flags:
+            names.check_dataset(invocation.config_flags["dataset"], invocation.config_flags.get("data_dir"))
 
         from keras_resnet.paper import reproduction  # imports TensorFlow
 
-        (experiment,) = invocation.files
         text = reproduction.reproduce(
             experiment,
             out,

@@ -1,24 +1,50 @@
-"""Run the main function of a script as commands are run: a user's mistake is one sentence, not a traceback."""
+"""Run the main function of a script as commands are run: a user's mistake is one sentence, not a traceback.
+
+Import it before TensorFlow and Keras: importing it keeps TensorFlow's notices off the terminal, and lets Ctrl-C end the
+script in one line from then on.
+"""
 
 from __future__ import annotations
 
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
-from absl import app
+from absl import app, flags
 
-from keras_resnet.cli.main import quiet
-from keras_resnet.errors import InputError
+from keras_resnet import files
+from keras_resnet.cli.exits import exit_code
+from keras_resnet.cli.notices import quiet
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parse absl flags and call `main` with the remaining arguments; exit with 1 and a sentence for an `InputError`.
+    """Parse absl flags, expand `~` and `$HOME` in them, call `main` with the other arguments, and exit."""
 
-    Call it before TensorFlow is imported to keep its info messages off the terminal.
-    """
-    quiet()
-    try:
-        app.run(main)
-    except InputError as error:
-        sys.exit(f"{pathlib.Path(sys.argv[0]).stem}: {error}")
+    def call(arguments: Sequence[str]) -> None:
+        def expanded() -> None:
+            for flag in flags.FLAGS.flags_by_module_dict().get(sys.argv[0], []):
+                if isinstance(flag.value, str):
+                    flag.value = files.expand(flag.value)
+            main([arguments[0], *map(files.expand, arguments[1:])])
+
+        sys.exit(exit_code(_program(), expanded, sys.argv[1:]))
+
+    app.run(call)
+
+
+def _program() -> str:
+    """The name of the script."""
+    return pathlib.Path(sys.argv[0]).stem
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print Ctrl-C while the script's modules are imported as one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{_program()}: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+quiet(with_filter=True)
+sys.excepthook = _excepthook

@@ -15,11 +15,11 @@ from keras_resnet.experiment.tasks import Invocation, StrategyFlags, Task, Verb
 class Train(StrategyFlags, Verb):
     """Train a model and write its checkpoints, metrics and curves to --workdir; rerun the same command to resume."""
 
-    workdir: str | None = option(None, "Folder of the run.")
+    workdir: str | None = option(None, "Folder of the run.", path="file")
     preset: str | None = option(None, "Preset to start from; they are listed below.")
-    config: str | None = option(None, "Start from the config.json of another run, instead of a preset.")
+    config: str | None = option(None, "Start from the config.json of another run, instead of a preset.", path="file")
 
-    data: str | None = option(None, "Folder of the data set; short for --dataset=folder:PATH.", "data")
+    data: str | None = option(None, "Folder of the data set; short for --dataset=folder:PATH.", "data", path="file")
 
     def run(self, invocation: Invocation) -> None:
         """Train."""
@@ -30,7 +30,8 @@ class Train(StrategyFlags, Verb):
             if "dataset" in invocation.config_flags:
                 raise InputError("only one of data and dataset may be given; got both.")
             config = dataclasses.replace(config, dataset=f"folder:{self.data}")
-        workdir = tasks.required(self.workdir, "workdir")
+        workdir = tasks.one_folder(self.workdir)
+        config.check_names()
         strategy = self.make_strategy()
 
         from keras_resnet.distribute import collectives  # imports TensorFlow
@@ -45,7 +46,5 @@ class Train(StrategyFlags, Verb):
             raise InputError("only one of preset and config may be given; got both.")
         base: BaseConfig = task.config()
         if self.preset:
-            if self.preset not in task.presets:
-                raise InputError(f"preset must be one of {', '.join(task.presets)}; got {self.preset!r}.")
-            base = task.presets[self.preset]
+            base = tasks.preset(task, self.preset)
         return task.config.from_file(self.config) if self.config else base

@@ -9,8 +9,9 @@ import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 from keras_resnet.errors import InputError, did_you_mean
+from keras_resnet.experiment import names
 from keras_resnet.experiment.config import BaseConfig, Options, option
-from keras_resnet.models.architectures import Architecture
+from keras_resnet.models.architectures import Architecture, canonical, find
 
 ConfigT = TypeVar("ConfigT", bound="FasterRCNNConfig")
 
@@ -125,10 +126,16 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
 
     backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network")
     dataset: str = option(
-        "voc/2007", "folder:PATH (PASCAL VOC's or COCO's layout) or a tensorflow-datasets name.", "data"
+        "voc/2007",
+        "folder:PATH (PASCAL VOC's or COCO's layout) or a tensorflow-datasets name.",
+        "data",
+        path="dataset",
     )
     extra_dataset: str = option(
-        "", "A second data set of the same classes, whose train_split is added to the training images.", "data"
+        "",
+        "A second data set of the same classes, whose train_split is added to the training images.",
+        "data",
+        path="dataset",
     )
     class_names: tuple[str, ...] = option(
         (), "Classes of a VOC folder in order; by default all that occur, sorted.", "data"
@@ -145,9 +152,14 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     max_gt_boxes: int = option(100, "Maximum number of ground-truth boxes per training image.", "data", minimum=1)
     vertical_flip: bool = option(False, "Flip half of the training images upside down.", "augmentation")
     backbone_weights: str = option(
-        "", "Weights of the backbone's classification network to start from: a name or a file.", "network"
+        "",
+        "Weights of the backbone's classification network to start from: a name or a file.",
+        "network",
+        path="name",
     )
-    init_weights: str = option("", "The .weights.h5 file of a detector with the same layers to start from.", "network")
+    init_weights: str = option(
+        "", "The .weights.h5 file of a detector with the same layers to start from.", "network", path="name"
+    )
     training: str = option(
         "joint",
         "joint (one loss) or alternating (the four steps of Faster R-CNN).",
@@ -166,6 +178,7 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     eval_steps: int = option(5_000, "Steps between evaluations on eval_split.", "run", minimum=1)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "backbone", canonical(self.backbone))
         super().__post_init__()
         if self.max_size < self.min_size:
             raise InputError(f"max_size must be at least min_size, {self.min_size}; got {self.max_size}.")
@@ -174,6 +187,15 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
                 "mean and std must be given together, three numbers each, with a positive std; "
                 f"got {list(self.mean)} and {list(self.std)}."
             )
+
+    def check_names(self) -> None:
+        super().check_names()
+        find(self.backbone, "backbone")
+        names.check_dataset(self.extra_dataset, self.data_dir, "extra_dataset")
+        if self.backbone_weights:
+            names.check_weights(self.backbone_weights, "backbone_weights")
+        if self.init_weights:
+            names.check_weights(self.init_weights, "init_weights")
 
     def network(self) -> FasterRCNNConfig:
         """Return the options of the network alone."""

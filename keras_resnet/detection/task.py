@@ -13,7 +13,7 @@ from typing import Any
 from keras_resnet import files
 from keras_resnet.detection.config import PRESETS, DetectorConfig
 from keras_resnet.errors import InputError
-from keras_resnet.experiment import tasks
+from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Task, Verb
 
@@ -22,9 +22,9 @@ from keras_resnet.experiment.tasks import Invocation, Task, Verb
 class DetectFlags(Verb):
     """The flags that say how a detector is applied; those that are not given are as in training."""
 
-    workdir: str | None = option(None, "Folder of the run.", "network")
+    workdir: str | None = option(None, "Folder of the run.", "network", path="file")
     ensemble: tuple[str, ...] = option(
-        (), "Folders of runs of the same classes to combine with it, separated by commas.", "network"
+        (), "Folders of runs of the same classes to combine with it, separated by commas.", "network", path="file"
     )
     refine: bool | None = option(None, "Refine boxes iteratively and vote (appendix B).", "network")
     score_thresh: float | None = option(None, "Lowest probability of a detection.", "network")
@@ -39,7 +39,10 @@ class DetectFlags(Verb):
         Raises:
             ValueError: a folder holds no detector's run, or the runs of the ensemble do not match.
         """
-        workdir = tasks.required(self.workdir, "workdir")
+        workdir = tasks.one_folder(self.workdir)
+        names.check_run(workdir)
+        for path in self.ensemble:
+            names.check_run(path, "ensemble")
         if len(self.scales) == 1:
             raise InputError(f"scales must be two or more, or none; got {self.scales[0]}.")
 
@@ -74,18 +77,18 @@ class Evaluate(DetectFlags):
     """Print the average precision of a detector; write its curves, numbers and images with boxes."""
 
     split: str | None = option(None, "Split to evaluate on; by default that of training.", "data")
-    data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets.", "data")
+    data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets.", "data", path="file")
     coco: bool = option(False, "Print COCO's twelve metrics too; requires pycocotools.")
     pictures: int = option(8, "Number of images with boxes to write.", minimum=0)
-    out: str | None = option(None, "Folder to create; by default evaluation_SPLIT in the run's folder.")
+    out: str | None = option(None, "Folder to create; by default evaluation_SPLIT in the run's folder.", path="file")
 
     def run(self, invocation: Invocation) -> None:
         """Evaluate, print the table and write the report."""
+        files.check_new(self.out)
         run, predict, transform, pyramid = self.open()
 
         from keras_resnet.detection import evaluate, inference  # imports TensorFlow
 
-        files.check_new(self.out)
         if self.coco:
             evaluate.pycocotools()  # so that a missing package is found before the detector runs
         split, class_names = self.split or run.config.eval_split, run.dataset_info.class_names
@@ -137,7 +140,7 @@ class Predict(DetectFlags):
     FILES = "PHOTO..."
 
     show: float = option(0.5, "Lowest probability of the detections that are printed and drawn.")
-    out: str | None = option(None, "Folder for the images; by default the current one.")
+    out: str | None = option(None, "Folder for the images; by default the current one.", path="file")
 
     def run(self, invocation: Invocation) -> None:
         """Detect in each file."""
@@ -184,18 +187,21 @@ def _unused(name: str, names: list[str]) -> str:
 class Export(Verb):
     """Write a run's detector as a SavedModel or as a TFLite file."""
 
-    workdir: str | None = option(None, "Folder of the run.", "network")
+    workdir: str | None = option(None, "Folder of the run.", "network", path="file")
     refine: bool | None = option(None, "Refine boxes iteratively and vote (appendix B).", "network")
     format: str = option("saved_model", "saved_model or tflite.", choices=("saved_model", "tflite"))
-    out: str | None = option(None, "saved_model: folder of all versions; tflite: file to create.")
-    style: str | None = option(None, "tf_od (default) or model_garden.", "saved_model")
+    out: str | None = option(None, "saved_model: folder of all versions; tflite: file to create.", path="file")
+    style: str | None = option(
+        None, "tf_od (default) or model_garden.", "saved_model", choices=("tf_od", "model_garden")
+    )
     version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
     size: tuple[int, ...] = option((), "Height and width of the input; by default the training's.", "tflite")
 
     def run(self, invocation: Invocation) -> None:
         """Export."""
         options = self.of_format(self.format, invocation)
-        out, workdir = tasks.required(self.out, "out"), tasks.required(self.workdir, "workdir")
+        out, workdir = tasks.required(self.out, "out"), tasks.one_folder(self.workdir)
+        names.check_run(workdir)
         if self.size and len(self.size) != 2:
             raise InputError(f"size must be two integers, height and width, such as 240,320; got {list(self.size)}.")
 

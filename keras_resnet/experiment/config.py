@@ -12,7 +12,9 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from keras_resnet import files
 from keras_resnet.errors import InputError, check_choice, did_you_mean
+from keras_resnet.experiment import names
 
 GROUPS = ("data", "augmentation", "network", "optimization", "evaluation", "run", "hardware")
 """Topics of the fields, in the order in which `--help` shows them."""
@@ -35,6 +37,7 @@ def option(
     below: float | None = None,
     choices: Sequence[str] = (),
     affects_result: bool = True,
+    path: str = "",
 ) -> Any:
     """Define a field of a configuration.
 
@@ -47,6 +50,8 @@ def option(
         below: exclusive upper bound, instead of `maximum`.
         choices: allowed values, for a tuple those of its items.
         affects_result: whether a run with another value is another run; False for fields such as the data folder.
+        path: "file" if the value is a path, "name" if it can also be the name of something, "dataset" for names such
+            as "folder:PATH". `~` and `$HOME` are expanded, and a run's folder has the absolute path.
     """
     metadata = {
         "help": help,
@@ -56,6 +61,7 @@ def option(
         "below": below,
         "choices": tuple(choices),
         "affects_result": affects_result,
+        "path": path,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -70,7 +76,7 @@ def _range(metadata: Mapping[str, Any]) -> str:
     return "0 or more" if minimum == 0 else f"at least {minimum}"
 
 
-TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", tuple: "a list"}
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
 
 
 def _has_type(value: object, default: object) -> bool:
@@ -81,6 +87,20 @@ def _has_type(value: object, default: object) -> bool:
         return isinstance(value, bool)
     types: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple: (list, tuple)}
     return isinstance(value, types[type(default)]) and not isinstance(value, bool)
+
+
+def _as_meant(value: Any, field: dataclasses.Field) -> Any:
+    """A flag's value, or each of its items, with paths expanded and choices in their own case."""
+    if isinstance(value, (list, tuple)):
+        return [_as_meant(item, field) for item in value]
+    if not isinstance(value, str):
+        return value
+    if field.metadata.get("path"):
+        try:
+            return files.expand(value)
+        except InputError as error:
+            raise InputError(f"{field.name}: {error}") from None
+    return next((choice for choice in field.metadata["choices"] if choice.lower() == value.lower()), value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +150,7 @@ class Options:
             value = given.get(field.name)
             if value is None:
                 continue
+            value = _as_meant(value, field)
             if typing.get_origin(types[field.name]) is tuple:
                 kind = typing.get_args(types[field.name])[0]
                 try:
@@ -195,7 +216,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except (OSError, ValueError) as error:
-        raise InputError(f"config file {os.fspath(path)!r} cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"config file {os.fspath(path)!r} cannot be read: {reason}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("config", content), dict):
         raise InputError(f"config file {os.fspath(path)!r} cannot be read: it holds no JSON object of fields.")
     return content
@@ -213,7 +235,8 @@ def check_optimizer(name: str) -> None:
     if not name.startswith("tfa:") and name.removeprefix("lookahead_") not in OPTIMIZERS:
         allowed = ", ".join(map(repr, OPTIMIZERS))
         raise InputError(
-            f"optimizer must be one of {allowed}, one of them after 'lookahead_', or 'tfa:CLASS'; got {name!r}."
+            f"optimizer must be one of {allowed}, one of them after 'lookahead_', or 'tfa:CLASS'; got {name!r}"
+            f"{did_you_mean(name, OPTIMIZERS)}."
         )
 
 
@@ -221,9 +244,13 @@ def check_optimizer(name: str) -> None:
 class BaseConfig(Options):
     """The fields that the runs of all tasks share; a task adds its own and may change defaults."""
 
-    dataset: str = option("", "Name of the data set.", "data")
+    dataset: str = option("", "Name of the data set.", "data", path="dataset")
     data_dir: str | None = option(
-        None, "Folder of prepared tensorflow-datasets. [~/tensorflow_datasets]", "data", affects_result=False
+        None,
+        "Folder of prepared tensorflow-datasets. [~/tensorflow_datasets]",
+        "data",
+        affects_result=False,
+        path="file",
     )
     download: bool = option(False, "Download and prepare the data set if it is missing.", "data", affects_result=False)
     train_split: str = option("train", "Split to train on, or a part of one: train[:45000].", "data")
@@ -269,6 +296,10 @@ class BaseConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for field in dataclasses.fields(self):
+            value, path = getattr(self, field.name), field.metadata.get("path")
+            if value and (path == "file" or (path == "name" and files.is_path(value))):
+                object.__setattr__(self, field.name, os.path.abspath(files.expand(value)))
         check_optimizer(self.optimizer)
         check_increasing("decay_steps", self.decay_steps)
         if self.schedule == "piecewise" and self.decay_steps and self.warmup_steps >= self.decay_steps[0]:
@@ -277,3 +308,11 @@ class BaseConfig(Options):
             )
         if self.schedule == "cosine" and self.warmup_steps >= self.steps:
             raise InputError(f"warmup_steps must be below steps, {self.steps}; got {self.warmup_steps}.")
+
+    def check_names(self) -> None:
+        """Check the names of data sets, networks and weights, as far as that is possible without TensorFlow.
+
+        Raises:
+            ValueError: one of them does not exist.
+        """
+        names.check_dataset(self.dataset, self.data_dir)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from keras_resnet import files
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.errors import InputError
-from keras_resnet.experiment import tasks
+from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import BaseConfig, read_json
 
 RunT = TypeVar("RunT", bound="Run")
@@ -85,8 +85,7 @@ class Run:
             ValueError: it has no readable `config.json`, or the run is another task's.
         """
         path = pathlib.Path(path)
-        if not (path / "config.json").is_file():
-            raise InputError(f"workdir must be the folder of a run; {str(path)!r} has no config.json.")
+        names.check_run(path)
         content = read_json(path / "config.json")
         task = tasks.name_of(content)
         if task != cls.TASK:

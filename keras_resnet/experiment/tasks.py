@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from keras_resnet.errors import InputError, check_choice, did_you_mean
@@ -136,6 +136,18 @@ class Task:
         return getattr(importlib.import_module(module), function)(config, workdir, strategy)
 
 
+def one_folder(value: str | None, name: str = "workdir") -> str:
+    """Return the value of a flag that must be given and name one folder.
+
+    Raises:
+        ValueError: it was not given, or has a comma, which separates folders elsewhere.
+    """
+    folder = required(value, name)
+    if "," in folder:
+        raise InputError(f"{name} must be one folder, without a comma in its name; got {folder!r}.")
+    return folder
+
+
 def required(value: str | None, name: str) -> str:
     """Return the value of a flag that must be given.
 
@@ -180,10 +192,30 @@ def of_preset(preset: str) -> Task:
         ValueError: there is no such preset.
     """
     for task in all_tasks().values():
-        if preset in task.presets:
+        if preset.lower() in task.presets:
             return task
-    names = [name for task in all_tasks().values() for name in task.presets]
-    raise InputError(f"preset must be one of {', '.join(names)}; got {preset!r}{did_you_mean(preset, names)}.")
+    raise InputError(_no_preset(preset, [name for task in all_tasks().values() for name in task.presets]))
+
+
+def preset(task: Task, name: str) -> BaseConfig:
+    """Return the configuration of a task's preset, whose name may be in any case.
+
+    Raises:
+        ValueError: the task has no such preset.
+    """
+    if name.lower() in task.presets:
+        return task.presets[name.lower()]
+    other = next((other for other in all_tasks().values() if name.lower() in other.presets), None)
+    if other:
+        raise InputError(f"preset must be one of the task {task.name}; {name!r} is one of --task={other.name}.")
+    raise InputError(_no_preset(name, task.presets))
+
+
+def _no_preset(name: str, presets: Iterable[str]) -> str:
+    """Say that there is no such preset: with the nearest one, or else with all."""
+    if hint := did_you_mean(name, presets):
+        return f"preset must be one that keras-resnet train --help lists; got {name!r}{hint}."
+    return f"preset must be one of {', '.join(presets)}; got {name!r}."
 
 
 def name_of(content: Mapping[str, Any]) -> str:

@@ -211,6 +211,11 @@ ARCHITECTURES = {architecture.name: architecture for architecture in _family()}
 """Constructor name -> architecture, for every network of the paper."""
 
 
+def canonical(name: str) -> str:
+    """Return the name of a network in lower case, as configurations have it; other names are returned as they are."""
+    return name.lower() if name.lower() in {architecture.lower() for architecture in ARCHITECTURES} else name
+
+
 def find(name: str, argument: str = "model") -> Architecture:
     """Return the architecture of a network by its name in any case, such as "resnet50".
 

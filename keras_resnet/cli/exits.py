@@ -1,0 +1,79 @@
+"""How commands and scripts end: the exit code, and one sentence for a user's mistake, a signal or a lost worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from keras_resnet.errors import InputError, PeerLost, Stopped
+
+
+def exit_code(program: str, call: Callable[[], int | None], arguments: Sequence[str] = ()) -> int:
+    """Call a function; print a user's mistake, an interruption or a lost worker as one sentence.
+
+    Args:
+        program: what the sentence begins with, such as "keras-resnet train".
+        call: the function; it returns an exit code, None for 0.
+        arguments: the command line, to name the flag of a file that cannot be read or written.
+
+    Returns:
+        0 or the code of the function; 1 for a user's mistake, 128 plus the signal's number after SIGTERM (143) or
+        Ctrl-C (130), 75 if another worker is lost.
+    """
+    code, message = 1, ""
+    try:
+        return call() or 0
+    except Stopped as stopped:
+        code, message = 128 + stopped.signal, str(stopped)
+    except PeerLost as lost:
+        code, message = lost.code, str(lost)
+    except (InputError, FloatingPointError) as error:
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = _unusable(error, arguments)
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+    except Exception as error:
+        known = _message_of(error)
+        if known is None:
+            raise
+        message = known
+    print(f"{program}: {message}", file=sys.stderr)
+    return code
+
+
+def _unusable(error: OSError, arguments: Sequence[str]) -> str:
+    """Say that a file cannot be read or written, and which argument it belongs to."""
+    file = os.fsdecode(error.filename)
+    reason = error.strerror or "it cannot be used"
+    for argument, value in _values(arguments):
+        path = os.path.abspath(value)
+        if os.path.abspath(file) == path or os.path.abspath(file).startswith(path.rstrip(os.sep) + os.sep):
+            where = "" if value == file else f": {file!r}"
+            return f"{argument} {value!r} cannot be read or written: {reason}{where}."
+    return f"{file!r} cannot be read or written: {reason}."
+
+
+def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (what the user calls it, path) of the values on a command line."""
+    previous = ""
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        name = flag.lstrip("-") if flag.startswith("-") else previous or "the file"
+        for part in (value if equals and flag.startswith("-") else argument).split(","):
+            path = part.partition(":")[2] if part.startswith(("folder:", "idx:")) else part
+            if path and not path.startswith("-"):
+                yield name, os.path.expanduser(os.path.expandvars(path))
+        previous = flag.lstrip("-") if flag.startswith("-") and not equals else ""
+
+
+def _message_of(error: Exception) -> str | None:
+    """The message of an input error that a pipeline raised inside a TensorFlow graph."""
+    if not type(error).__module__.startswith("tensorflow"):
+        return None
+    from keras_resnet.ops import graph_errors  # imports TensorFlow
+
+    return graph_errors.message_of(error)
