@@ -5,7 +5,7 @@ python examples/detect.py --workdir=runs/bccd PHOTO...
 
 import sys
 
-from keras_resnet.cli import main as cli
+from keras_resnet.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run("predict", sys.argv[1:]))
+    sys.exit(main(["predict", *sys.argv[1:]]))

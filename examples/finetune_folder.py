@@ -11,11 +11,13 @@ Afterwards:
     keras-resnet predict --workdir=runs/photos PHOTO...
 """
 
+from keras_resnet.cli import script  # first: it keeps the notices of TensorFlow off the terminal
+
+# isort: split
 from absl import flags
 
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.classification.train import train
-from keras_resnet.cli import script
 from keras_resnet.data import sources
 
 FLAGS = flags.FLAGS

@@ -139,4 +139,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("serving_client: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -61,4 +61,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("tflite_predict: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -7,11 +7,13 @@ Copy it and change what you need. `keras-resnet train --preset=cifar10_resnet20 
 checkpoints and resumable runs.
 """
 
+from keras_resnet.cli import script  # first: it keeps the notices of TensorFlow off the terminal
+
+# isort: split
 import keras
 from absl import flags
 
 import keras_resnet
-from keras_resnet.cli import script
 from keras_resnet.data import pipeline, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.training.losses import CrossEntropy, Top1Error

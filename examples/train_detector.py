@@ -9,7 +9,7 @@ interrupted run. Afterwards `keras-resnet evaluate --workdir=runs/bccd --split=t
 
 import sys
 
-from keras_resnet.cli import main as cli
+from keras_resnet.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run("train", ["--task=detection", *sys.argv[1:]]))
+    sys.exit(main(["train", "--task=detection", *sys.argv[1:]]))

@@ -8,12 +8,14 @@ Copy it and change what you need. `keras-resnet train --preset=imagenet_resnet50
 with checkpoints and resumable runs.
 """
 
+from keras_resnet.cli import script  # first: it keeps the notices of TensorFlow off the terminal
+
+# isort: split
 import keras
 from absl import flags
 
 import keras_resnet
 from keras_resnet import compat
-from keras_resnet.cli import script
 from keras_resnet.data import pipeline, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform, resize_of
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD

@@ -13,12 +13,16 @@ import os
 
 os.environ["KERAS_BACKEND"] = "jax"
 
+from keras_resnet.cli import script  # first: Ctrl-C ends the script in one line from here on
+
+# isort: split
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 from keras import ops
 
 import keras_resnet
+from keras_resnet.errors import InputError
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
 
@@ -98,7 +102,7 @@ def trainable(network, images, steps, learning_rate, seed):
 def main(_):
     devices = keras.distribution.list_devices()[: FLAGS.devices or None]
     if FLAGS.batch_size % len(devices):
-        raise app.UsageError(f"batch_size must be a multiple of the {len(devices)} devices; got {FLAGS.batch_size}.")
+        raise InputError(f"batch_size must be a multiple of the {len(devices)} devices; got {FLAGS.batch_size}.")
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
     keras.utils.set_random_seed(FLAGS.seed)
     images, labels, test_images, test_labels, classes = arrays(FLAGS.data)
@@ -119,4 +123,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    script.run(main)

@@ -5,7 +5,7 @@ python export/to_saved_model.py --workdir=runs/r20 --out=models/r20
 
 import sys
 
-from keras_resnet.cli import main as cli
+from keras_resnet.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run("export", ["--format=saved_model", *sys.argv[1:]]))
+    sys.exit(main(["export", "--format=saved_model", *sys.argv[1:]]))

@@ -104,13 +104,14 @@ class SourcesFlags(Verb):
         Raises:
             ValueError: a run, weights or a network do not exist.
         """
+        for flag in ("model", "preprocessing"):
+            self._for_each_weights(flag)
         for path in self.workdir:
             names.check_run(path)
         for weights in self.weights:
             names.check_weights(weights)
         for model in self.model:
             find(model)
-        self._for_each_weights("model"), self._for_each_weights("preprocessing")
 
     def open(self) -> list[TrainedClassifier]:
         """Open the trained networks: `ClassifierRun`s and `Pretrained`s.
