@@ -77,7 +77,8 @@ def test_a_run_folder_and_results(whole):
     assert [record["step"] for record in records] == [2, 4, 6]
     (result,) = json.loads((whole.parent / "results.json").read_text())
     assert result["val_top1_error"] == records[-1]["val_top1_error"]
-    assert result["parameters"] == (27 * 8 + 16) + 2 * (72 * 8 + 16) + 90
+    stem, first, second, shortcut, head = 27 * 16 + 32, 9 * 16 * 8 + 16, 9 * 8 * 8 + 16, 16 * 8 + 16, 8 * 10 + 10
+    assert result["parameters"] == stem + first + second + shortcut + head
     assert (result["seed"], result["steps"], result["preset"]) == (0, 6, "cifar10_resnet20")
 
 
