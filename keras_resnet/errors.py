@@ -85,3 +85,15 @@ def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
     if value not in allowed:
         hint = did_you_mean(value, allowed)
         raise InputError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}{hint}.")
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 box", "2 boxes"; the plural is that with an s by default."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """Return the first names, separated by commas, and how many more there are."""
+    names = list(names)
+    further = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + further

@@ -285,7 +285,7 @@ def test_a_folder_with_a_broken_file(tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]["mean"][0] > 100
     path.write_bytes(b"broken")
     output = keras_resnet(*arguments, f"--workdir={tmp_path}/other", code=1)
-    assert f"keras-resnet train: 1 files cannot be decoded, more than max_broken allows (0): {path}." in output
+    assert f"keras-resnet train: 1 file cannot be decoded, more than max_broken allows (0): {path}." in output
     output = keras_resnet("evaluate", f"--workdir={tmp_path}/run", "--split=train", code=1)
     assert f"keras-resnet evaluate: {path} cannot be decoded as a JPEG, PNG, GIF, BMP or WebP image." in output
 

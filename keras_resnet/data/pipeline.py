@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from keras_resnet.data.dataset import Dataset, Files, Images, Stream
 from keras_resnet.data.transforms import TrainTransform, Transform
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 from keras_resnet.ops import codecs, graph_errors
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class BrokenFiles:
                 log.warning("skipped %s, which cannot be decoded (%d so far)", name, len(self.names))
         if len(self.names) <= self.allowed:
             return ""
-        first = ", ".join(sorted(self.names)[:3])
-        return f"{len(self.names)} files cannot be decoded, more than max_broken allows ({self.allowed}): {first}."
+        count, first = counted(len(self.names), "file"), ", ".join(sorted(self.names)[:3])
+        return f"{count} cannot be decoded, more than max_broken allows ({self.allowed}): {first}."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ class Detections(NamedTuple):
     """The detections in one image, best first.
 
     Attributes:
-        boxes: f32[n,4], top, left, bottom, right in pixels of the image.
+        boxes: f64[n,4], top, left, bottom, right in pixels of the image.
         scores: f32[n].
         labels: i32[n], from 0.
     """
@@ -27,7 +27,7 @@ class GroundTruth(NamedTuple):
     """The objects in one image.
 
     Attributes:
-        boxes: f32[n,4] in pixels of the image.
+        boxes: f64[n,4] in pixels of the image.
         labels: i32[n], from 0.
         ignored: bool[n]: boxes such as VOC's difficult ones and crowds, whose detection counts neither as right nor as
             wrong.
@@ -59,7 +59,9 @@ class Curve:
 
         Args:
             points: 11 for the mean of the interpolated precision at recalls 0, 0.1 .. 1 (VOC 2007); None for the area
-                under it (VOC 2010 and later).
+                under it (VOC 2010 and later). The recalls are the multiples of 0.1 in double precision, as in the
+                devkit's ports to Python: 3 * 0.1 is above 3 / 10, so a recall of exactly 0.3, 0.6 or 0.7 is below its
+                point.
         """
         if not self.expected:
             return float("nan")
@@ -67,7 +69,7 @@ class Curve:
         interpolated = np.maximum.accumulate(self.precision[::-1])[::-1]
         if points is None:
             return float(np.sum(np.diff(self.recall, prepend=0.0) * interpolated))
-        place = np.searchsorted(self.recall, np.linspace(0, 1, points) - 1e-12)
+        place = np.searchsorted(self.recall, np.arange(points) * (1 / (points - 1)))
         return float(np.mean(np.append(interpolated, 0.0)[place]))
 
 
@@ -125,7 +127,7 @@ def _match(
 
 
 def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of pairs: f32[N,4], f32[M,4] -> f64[N,M]."""
+    """Return the intersection over union of pairs: f64[N,4], f64[M,4] -> f64[N,M]."""
     first, second = first.astype("float64")[:, None], second.astype("float64")[None]
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     shared = np.prod(np.maximum(sides, 0), -1)

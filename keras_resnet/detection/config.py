@@ -8,10 +8,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, TypeVar
 
-from keras_resnet.errors import InputError, did_you_mean
+from keras_resnet.errors import InputError, check_choice, did_you_mean
 from keras_resnet.experiment import names
 from keras_resnet.experiment.config import BaseConfig, Options, option
-from keras_resnet.models.architectures import Architecture, canonical, find
+from keras_resnet.models.architectures import ARCHITECTURES, Architecture, canonical
+
+BACKBONES = {name.lower(): net for name, net in ARCHITECTURES.items() if net.stem == "imagenet"}
+"""Name -> architecture of the networks that can be a backbone."""
 
 ConfigT = TypeVar("ConfigT", bound="FasterRCNNConfig")
 
@@ -88,10 +91,19 @@ class FasterRCNNConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("freeze_at", self.freeze_at, range(len(self.architecture.stages) + 2))
         for name in ("anchor_scales", "anchor_ratios"):
             values = getattr(self, name)
             if not values or min(values) <= 0:
                 raise InputError(f"{name} must be one or more positive numbers; got {list(values)}.")
+
+    @property
+    def architecture(self) -> Architecture:
+        """The backbone."""
+        if isinstance(self.backbone, Architecture):
+            return self.backbone
+        check_choice("backbone", self.backbone, BACKBONES)
+        return BACKBONES[self.backbone]
 
     def replace(self: ConfigT, **options: Any) -> ConfigT:
         """Return the configuration with some options changed.
@@ -138,7 +150,7 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
         path="dataset",
     )
     class_names: tuple[str, ...] = option(
-        (), "Classes of a VOC folder in order; by default all that occur, sorted.", "data"
+        (), "Classes of a folder in order; by default all that occur, sorted, or COCO's by their number.", "data"
     )
     train_split: str = option("train+validation", "Split to train on, or several joined by +.", "data")
     min_size: int = option(600, "Shorter side of an image in pixels.", "data", minimum=1)
@@ -148,6 +160,12 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     )
     std: tuple[float, ...] = option(
         (), "Standard deviation of the RGB channels to divide by; by default that of backbone_weights.", "data"
+    )
+    exif: bool = option(
+        False, "Rotate JPEGs by their EXIF orientation; the boxes are those of the rotated images.", "data"
+    )
+    max_broken: float = option(
+        0.001, "Fraction of training files that may fail to decode before the run stops.", "data", minimum=0
     )
     max_gt_boxes: int = option(100, "Maximum number of ground-truth boxes per training image.", "data", minimum=1)
     vertical_flip: bool = option(False, "Flip half of the training images upside down.", "augmentation")
@@ -190,7 +208,6 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
 
     def check_names(self) -> None:
         super().check_names()
-        find(self.backbone, "backbone")
         names.check_dataset(self.extra_dataset, self.data_dir, "extra_dataset")
         if self.backbone_weights:
             names.check_weights(self.backbone_weights, "backbone_weights")

@@ -16,7 +16,9 @@ from PIL import Image, ImageDraw
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.average_precision import Curve, Detections
 from keras_resnet.detection.data.annotations import Annotation
-from keras_resnet.errors import InputError
+from keras_resnet.detection.data.transforms import DetectionTransform
+from keras_resnet.errors import InputError, counted
+from keras_resnet.ops import codecs
 
 COCO_STATISTICS = (
     "AP",
@@ -102,12 +104,13 @@ def coco(
         ValueError: pycocotools is not installed.
     """
     COCO, COCOeval = pycocotools()
-    results = results_list(detections, range(len(annotations)), range(1, len(class_names) + 1))
+    ids = _image_ids(annotations)
+    results = results_list(detections, ids, range(1, len(class_names) + 1))
     truth = COCO()
     truth.dataset = {
         "info": {},
-        "images": [{"id": number} for number in range(len(annotations))],
-        "annotations": _coco_annotations(annotations),
+        "images": [{"id": id} for id in ids],
+        "annotations": _coco_annotations(annotations, ids),
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)],
     }
     no_results = COCO()  # `loadRes` requires at least one result
@@ -125,19 +128,29 @@ def coco(
     }
 
 
-def _coco_annotations(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
-    """The boxes of all images in COCO's format; images and classes are numbered from 0 and from 1."""
+def _image_ids(annotations: Sequence[Annotation]) -> list[int]:
+    """The numbers of the images, in whose order pycocotools takes detections of equal scores."""
+    ids = [annotation.id for annotation in annotations]
+    if all(isinstance(id, int) for id in ids) and len(set(ids)) == len(ids):
+        return [int(id) for id in ids]
+    return list(range(len(ids)))
+
+
+def _coco_annotations(annotations: Sequence[Annotation], ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The boxes of all images in COCO's format; classes are numbered from 1."""
     entries: list[dict[str, Any]] = []
-    for number, annotation in enumerate(annotations):
-        boxes = annotation.boxes * np.array([*annotation.size, *annotation.size])
+    for image_id, annotation in zip(ids, annotations, strict=True):
+        boxes, extents = annotation.boxes, annotation.extents
+        extents = boxes[:, 2:] - boxes[:, :2] if extents is None else extents
+        bboxes = np.concatenate([boxes[:, 1::-1], extents[:, ::-1]], -1)
         ignored = annotation.crowd | annotation.difficult
-        for box, label, crowd, area in zip(boxes, annotation.labels, ignored, annotation.areas, strict=True):
+        for bbox, label, crowd, area in zip(bboxes, annotation.labels, ignored, annotation.areas, strict=True):
             entries.append(
                 {
                     "id": len(entries) + 1,
-                    "image_id": number,
+                    "image_id": image_id,
                     "category_id": int(label) + 1,
-                    "bbox": _xywh(box),
+                    "bbox": bbox.tolist(),
                     "area": float(area),
                     "iscrowd": int(crowd),
                 }
@@ -197,7 +210,7 @@ def plot(result: VocResult, path: str | os.PathLike) -> None:
     axes = figure.subplots()
     for name, curve, average in zip(result.class_names, result.curves, result.averages(), strict=True):
         axes.plot(curve.recall, curve.precision, label=f"{name}: {average:.1f} %")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{result.images} images")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=counted(result.images, "image"))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=1 + len(result.class_names) // 12)
     figure.savefig(path, dpi=120)
@@ -240,6 +253,7 @@ def write_pictures(
     folder: str | os.PathLike,
     count: int = 8,
     score_thresh: float = 0.5,
+    transform: DetectionTransform | None = None,
 ) -> list[pathlib.Path]:
     """Write images with their detections, spread evenly over the split.
 
@@ -250,6 +264,7 @@ def write_pictures(
         folder: folder of the files, created if missing.
         count: maximum number of images to write.
         score_thresh: lowest probability to draw.
+        transform: the transform that decodes the images, by default without their EXIF orientation.
 
     Returns:
         The files, named by their number in the split and the name of the image file.
@@ -259,8 +274,7 @@ def write_pictures(
     files = []
     for number in np.unique(np.linspace(0, len(annotations) - 1, min(count, len(annotations))).round().astype(int)):
         path = pathlib.Path(annotations[number].path)
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("RGB"))
+        pixels = codecs.read(str(path), transform.decode if transform else codecs.decode).numpy()
         files.append(folder / f"{number}_{path.stem}.png")
         draw(pixels, detections[number], class_names, score_thresh).save(files[-1])
     return files

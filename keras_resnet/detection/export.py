@@ -14,7 +14,7 @@ from keras_resnet import files
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.ops import codecs, image
+from keras_resnet.ops import image
 from keras_resnet.serving import publish, saved_model, signatures, tf_serving, warmup
 
 STYLES = ("tf_od", "model_garden")
@@ -102,7 +102,7 @@ def export(
     name = {"tf_od": "input_tensor", "model_garden": "inputs"}[style]
 
     def detect_file(contents: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {key: value[0] for key, value in detect(codecs.decode(contents)[None]).items()}
+        return {key: value[0] for key, value in detect(transform.decode(contents)[None]).items()}
 
     def from_bytes(contents: tf.Tensor) -> dict[str, tf.Tensor]:
         # One after the other, since the images may have different sizes.

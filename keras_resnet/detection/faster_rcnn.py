@@ -19,14 +19,11 @@ import tensorflow as tf
 from keras_resnet import compat
 from keras_resnet.detection import anchors, losses, matching, nms, roi, rpn
 from keras_resnet.detection.config import FasterRCNNConfig
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError
 from keras_resnet.models import blocks, resnet
-from keras_resnet.models.architectures import ARCHITECTURES, STEMS, Architecture, Stage
+from keras_resnet.models.architectures import STEMS, Architecture, Stage
 from keras_resnet.ops import boxes as box_ops
 from keras_resnet.training import finetuning
-
-BACKBONES = {name.lower(): net for name, net in ARCHITECTURES.items() if net.stem == "imagenet"}
-"""Name -> architecture of the networks that can be a backbone."""
 
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Factors of the detector's deltas, the inverses of their standard deviations (Fast R-CNN's code)."""
@@ -77,8 +74,7 @@ class FasterRCNN(keras.Model):
     def __init__(self, config: FasterRCNNConfig, classes: int, policy: Any = None, name: str = "faster_rcnn"):
         # Boxes must not be cast to half precision, so the model itself is float32.
         super().__init__(name=name, dtype="float32")
-        architecture = _architecture(config.backbone)
-        check_choice("freeze_at", config.freeze_at, range(len(architecture.stages) + 2))
+        architecture = config.architecture
         if classes < 1:
             raise InputError(f"classes must be at least 1; got {classes}.")
         self.config = config
@@ -319,7 +315,9 @@ class FasterRCNN(keras.Model):
         if isinstance(backbone, Mapping):
             stages = tuple(Stage(*stage) for stage in backbone["stages"])
             backbone = Architecture(**{**backbone, "stages": stages})
-        return cls(FasterRCNNConfig.from_dict(options).replace(backbone=backbone), classes, policy, name)
+        # `freeze_at` is checked against the backbone.
+        network = {"backbone": backbone} | ({"freeze_at": options.pop("freeze_at")} if "freeze_at" in options else {})
+        return cls(FasterRCNNConfig.from_dict(options).replace(**network), classes, policy, name)
 
 
 def faster_rcnn(
@@ -343,13 +341,6 @@ def faster_rcnn(
         ValueError: an option is unknown, or a value is not allowed.
     """
     return FasterRCNN(FasterRCNNConfig().replace(backbone=backbone, **options), classes, policy, name)
-
-
-def _architecture(backbone: str | Architecture) -> Architecture:
-    if isinstance(backbone, Architecture):
-        return backbone
-    check_choice("backbone", backbone, BACKBONES)
-    return BACKBONES[backbone]
 
 
 def _region_network(architecture: Architecture, size: int, channels: int, policy: Any) -> keras.Model:

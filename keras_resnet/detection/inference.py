@@ -45,15 +45,26 @@ def detect(
                 outputs = {key: np.asarray(value) for key, value in predict(batch).items()}
                 for row, size in enumerate(np.asarray(batch["image_size"])):
                     number = next(remaining)
-                    detections[number] = unpacked(outputs, row, np.array(annotations[number].size) / size)
+                    detections[number] = unpacked(outputs, row, size, annotations[number].size)
                     bar.update()
     return [detections[number] for number in range(len(annotations))]
 
 
-def unpacked(outputs: Mapping[str, np.ndarray], row: int, scale: Sequence[float] | np.ndarray) -> Detections:
-    """Return the detections of one image of a batch, with its boxes multiplied by `scale` (y, x)."""
+def unpacked(
+    outputs: Mapping[str, np.ndarray], row: int, image_size: Sequence[float] | np.ndarray, size: Sequence[int]
+) -> Detections:
+    """Return the detections of one image of a batch in its own pixels.
+
+    Args:
+        outputs: what the detector returned for the batch.
+        row: number of the image in the batch.
+        image_size: height and width of the resized image, in whose pixels the detector's boxes are.
+        size: height and width of the image.
+    """
     count = int(outputs["count"][row])
-    boxes = outputs["boxes"][row, :count] * np.array([*scale, *scale], "float32")
+    # Multiplied first, the sides of the resized image become exactly those of the image.
+    boxes = np.asarray(outputs["boxes"][row, :count], "float64") * np.tile(np.asarray(size, "float64"), 2)
+    boxes /= np.tile(np.asarray(image_size, "float64"), 2)
     return Detections(boxes, outputs["scores"][row, :count], outputs["classes"][row, :count].astype("int32") - 1)
 
 
@@ -61,7 +72,7 @@ def ground_truth(annotations: Sequence[Annotation]) -> list[GroundTruth]:
     """Return the ground truth of images in their pixels; difficult boxes and crowds are ignored."""
     return [
         GroundTruth(
-            annotation.boxes * np.array([*annotation.size, *annotation.size], "float32"),
+            annotation.boxes,
             annotation.labels,
             annotation.difficult | annotation.crowd,
         )

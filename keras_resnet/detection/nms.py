@@ -73,7 +73,8 @@ def detections(
     """Apply NMS to each class and keep the best boxes of all classes.
 
     Args:
-        boxes: f32[B,R,K,4], a box for each region and class.
+        boxes: f32[B,R,K,4], a box for each region and class; those without an area, as clipping may leave them, are
+            dropped.
         probabilities: f32[B,R,K+1], the background first.
         valid: bool[B,R].
         score_thresh: boxes with this probability or less are dropped.
@@ -87,7 +88,8 @@ def detections(
         `PaddedDetections`.
     """
     classes = boxes.shape[2]
-    scores = tf.where(valid[..., None], probabilities[..., 1:], 0.0)
+    has_area = tf.reduce_all(boxes[..., 2:] > boxes[..., :2], -1)
+    scores = tf.where(valid[..., None] & has_area, probabilities[..., 1:], 0.0)
     regions = boxes.shape[1] or tf.shape(boxes)[1]
     total = regions * classes
     scores = tf.reshape(scores, [-1, total])

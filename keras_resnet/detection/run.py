@@ -45,12 +45,13 @@ class DetectorRun(Run):
         mean, std = self.mean, self.std
         if mean is None or std is None:
             raise InputError(f"config of the run {str(self.path)!r} must have mean and std; it has none.")
-        return DetectionTransform(self.config.min_size, self.config.max_size, mean, std)
+        return DetectionTransform(self.config.min_size, self.config.max_size, mean, std, exif=self.config.exif)
 
     def dataset(self, data_dir: str | None = None) -> DetectionDataset:
         """Open the data set that the run is trained on."""
         config = self.config
-        return sources.load(config.dataset, data_dir or config.data_dir, config.download, self.dataset_info.class_names)
+        data_dir, class_names = data_dir or config.data_dir, self.dataset_info.class_names
+        return sources.load(config.dataset, data_dir, config.download, class_names, config.exif)
 
     def build(self, policy: str | None = None, **options: Any) -> FasterRCNN:
         """Build the run's detector with fresh weights.

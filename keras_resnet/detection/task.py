@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_resnet import files
 from keras_resnet.detection.config import PRESETS, DetectorConfig
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Task, Verb
@@ -101,7 +101,9 @@ class Evaluate(DetectFlags):
             shutil.rmtree(out)  # of an earlier evaluation
         out.mkdir(parents=True)
         evaluate.plot(result, out / "curves.png")
-        evaluate.write_pictures(detections, annotations, class_names, out / "pictures", self.pictures)
+        evaluate.write_pictures(
+            detections, annotations, class_names, out / "pictures", self.pictures, transform=transform
+        )
         averages = zip(result.class_names, result.averages(), strict=True)
         record = {
             "workdir": str(run.path),
@@ -120,7 +122,8 @@ class Evaluate(DetectFlags):
         }
         (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         print(
-            f"Faster R-CNN on {run.config.backbone}, {run.config.dataset} {split}, {len(annotations)} images, IoU 0.5:"
+            f"Faster R-CNN on {run.config.backbone}, {run.config.dataset} {split}, "
+            f"{counted(len(annotations), 'image')}, IoU 0.5:"
         )
         print(result.table())
         for name, value in coco.items():
@@ -157,12 +160,11 @@ class Predict(DetectFlags):
         out.mkdir(parents=True, exist_ok=True)
         names: list[str] = []  # of the images written so far
         for photo in invocation.files:
-            pixels = codecs.read(photo)
+            pixels = codecs.read(photo, transform.decode)
             batch, *levels = (scale.batch(pixels) for scale in (transform, *pyramid))
             outputs = detect(batch | ({"pyramid": tuple(levels)} if levels else {}))
             outputs = {name: np.asarray(value) for name, value in outputs.items()}
-            scale = np.array(pixels.shape[:2]) / np.asarray(batch["image_size"])[0]
-            detections = inference.unpacked(outputs, 0, scale)
+            detections = inference.unpacked(outputs, 0, np.asarray(batch["image_size"])[0], pixels.shape[:2])
             names.append(_unused(pathlib.Path(photo).stem, names))
             target = out / f"{names[-1]}_boxes.png"
             evaluate.draw(pixels.numpy(), detections, class_names, self.show).save(target)

@@ -22,7 +22,7 @@ from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.detection.run import DetectorRun
 from keras_resnet.distribute import collectives
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 from keras_resnet.models import resnet, weights
 from keras_resnet.training import finetuning, loop
 
@@ -94,7 +94,8 @@ def train(
 
 def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> DetectorRun:
     dataset = collectives.chief_first(
-        strategy, lambda: sources.load(config.dataset, config.data_dir, config.download, config.class_names)
+        strategy,
+        lambda: sources.load(config.dataset, config.data_dir, config.download, config.class_names, config.exif),
     )
     path = info = None
     if config.backbone_weights:
@@ -120,7 +121,7 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
             model.load_backbone(classifier)
         return model
 
-    annotations, eval_annotations = _annotations(run, dataset)
+    annotations, eval_annotations = _annotations(run, dataset, strategy)
     if config.training == "joint":
         _fit(run, initialized(), annotations, eval_annotations)
     else:
@@ -162,7 +163,7 @@ def fit(
         raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
     with loop.scope(model.distribute_strategy, config):
         run = _opened(config, dataset, workdir, model.distribute_strategy)
-        _fit(run, model, *_annotations(run, dataset))
+        _fit(run, model, *_annotations(run, dataset, model.distribute_strategy))
     return run
 
 
@@ -176,16 +177,25 @@ def _opened(
     return loop.open_run(DetectorRun(pathlib.Path(workdir), config, info), strategy)
 
 
-def _annotations(run: DetectorRun, dataset: DetectionDataset) -> tuple[list[Annotation], list[Annotation]]:
+def _annotations(
+    run: DetectorRun, dataset: DetectionDataset, strategy: tf.distribute.Strategy
+) -> tuple[list[Annotation], list[Annotation]]:
     """The images to train and to evaluate on."""
     config, class_names = run.config, dataset.info.class_names
     annotations = list(dataset.annotations(config.train_split))
     if config.extra_dataset:
-        extra = sources.load(config.extra_dataset, config.data_dir, config.download, class_names)
+        extra = sources.load(config.extra_dataset, config.data_dir, config.download, class_names, config.exif)
         if extra.info.class_names != class_names:
             raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(class_names)}.")
         annotations += extra.annotations(config.train_split)
-    return annotations, dataset.annotations(config.eval_split)
+    eval_annotations = dataset.annotations(config.eval_split)
+
+    def check() -> None:
+        if collectives.is_chief(strategy):
+            pipeline.check_images(eval_annotations, run.transform())
+
+    collectives.chief_first(strategy, check)
+    return annotations, eval_annotations
 
 
 def _fit(
@@ -203,6 +213,7 @@ def _fit(
         mirror=config.mirror,
         vertical_flip=config.vertical_flip,
         max_gt_boxes=config.max_gt_boxes,
+        max_broken=config.max_broken,
     )
     # Alternating steps 1 and 3 train no detector, and that of step 2 has no proposals of its own.
     is_evaluated = model.train_detector and model.proposer is None
@@ -211,6 +222,7 @@ def _fit(
         run,
         batches,
         monitor="val_error" if is_evaluated else None,
+        shown=("map50", "mAP {:.2f} %"),
         lines={"val_map50": "mean"} | {f"val_ap50_{name}": name for name in class_names[:8]},
         label="average precision (%)",
         callbacks=[Evaluation(eval_annotations, run.transform(), class_names)] if is_evaluated else [],
@@ -254,8 +266,8 @@ def _alternate(
 def _describe(run: DetectorRun, model: FasterRCNN, annotations: Sequence[Annotation]) -> str:
     """Describe the network and the training boxes, for the log."""
     trainable = loop.count_numbers(model.trainable_variables)
-    boxes = sum(len(annotation.labels) for annotation in annotations)
+    boxes = counted(sum(len(annotation.labels) for annotation in annotations), "box", "boxes")
     return (
         f"Faster R-CNN on {run.config.backbone}: {model.count_params():,} parameters ({trainable:,} trainable)\n"
-        f"{len(annotations)} training images with {boxes} boxes of {', '.join(run.dataset_info.class_names)}"
+        f"{counted(len(annotations), 'training image')} with {boxes} of {', '.join(run.dataset_info.class_names)}"
     )

@@ -183,15 +183,16 @@ class Progress(keras.callbacks.Callback):
         steps: steps of the whole run.
         batch_size: images in a batch.
         error: name of the error in the logs; in percent if it ends in "error".
+        text: format of the error in the texts, such as "mAP {:.2f} %", by default with its name.
     """
 
-    def __init__(self, steps: int, batch_size: int, error: str = "top1_error"):
+    def __init__(self, steps: int, batch_size: int, error: str = "top1_error", text: str = ""):
         super().__init__()
         self.steps = steps
         self.batch_size = batch_size
         self.formats = {"loss": "loss {:.4f}"}
         if error != "loss":
-            self.formats[error] = "error {:.2f} %" if error.endswith("error") else f"{error} {{:.4f}}"
+            self.formats[error] = text or ("error {:.2f} %" if error.endswith("error") else f"{error} {{:.4f}}")
 
     def on_train_begin(self, logs: Logs = None) -> None:
         step = current_step(self.model.optimizer)

@@ -35,7 +35,7 @@ import tensorflow as tf
 from keras_resnet.distribute import collectives
 from keras_resnet.distribute.environment import versions
 from keras_resnet.distribute.strategy import describe, distributed, per_replica
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 from keras_resnet.experiment.config import BaseConfig
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
@@ -239,11 +239,11 @@ def headline(
         patience: evaluations without a lower error before the rate falls, for schedule "plateau".
     """
     config = run.config
-    batch = f"{config.batch_size} images" + (f" ({accumulate} micro-batches)" if accumulate > 1 else "")
-    length = f"{config.steps} steps of {batch}"
+    batch = counted(config.batch_size, "image") + (f" ({accumulate} micro-batches)" if accumulate > 1 else "")
+    length = f"{counted(config.steps, 'step')} of {batch}"
     if images:
         epochs = config.steps * config.batch_size / images
-        length += f": {epochs:.1f} epochs of {run.dataset_info.name} ({images} images)"
+        length += f": {epochs:.1f} epochs of {run.dataset_info.name} ({counted(images, 'image')})"
     rate = describe_rate(config, warmup_error, patience)
     hardware = describe(model.distribute_strategy, config.batch_size // accumulate)
     return (
@@ -265,6 +265,7 @@ def fit(
     *,
     tests: EvalBatches | tf.data.Dataset | None = None,
     monitor: str | None = "val_loss",
+    shown: tuple[str, str] | None = None,
     lines: Mapping[str, str] | None = None,
     label: str = "loss",
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -285,6 +286,7 @@ def fit(
         tests: batches to evaluate on; None if a callback evaluates.
         monitor: name in the logs of the number whose lowest value selects the best weights; None to save the last
             weights and to plot nothing.
+        shown: name in the logs, without "val_", and format of the number in the progress line, by default `monitor`.
         lines: name in the logs -> label of its line in the plot; by default `monitor` and its value in training.
         label: label of the plot's vertical axis.
         callbacks: called first at each evaluation, so that the logs and the other callbacks see what they add.
@@ -305,6 +307,7 @@ def fit(
     batches()  # finds invalid arguments before anything is written
     tests = tests if isinstance(tests, EvalBatches) else EvalBatches(tests)
     collectives.chief_first(strategy, run.create)
+    progress = shown if shown and monitor else ((monitor or "loss").removeprefix("val_"),)
     rules: dict[str, Any] = {**(stateful or {}), **({"average": average} if average else {})}
     with _worker_folder(strategy, run) as written:
         saver = Checkpoints(model, written.checkpoints, run.config.checkpoint_steps, accumulate=accumulate, **rules)
@@ -328,7 +331,7 @@ def fit(
                 *recorders,
             ],
             average,
-            Progress(run.config.steps, run.config.batch_size // accumulate, (monitor or "loss").removeprefix("val_")),
+            Progress(run.config.steps, run.config.batch_size // accumulate, *progress),
             log,
         )
         if not monitor:

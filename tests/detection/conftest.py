@@ -10,7 +10,7 @@ from tests.detection.runs import config, write_scenes
 @pytest.fixture
 def tiny_backbone(monkeypatch):
     """Make `scenes.TINY` a backbone that configurations can name."""
-    from keras_resnet.detection.faster_rcnn import BACKBONES
+    from keras_resnet.detection.config import BACKBONES
     from tests.detection.scenes import TINY
 
     monkeypatch.setitem(BACKBONES, "tiny", TINY)
@@ -26,13 +26,13 @@ def data(tmp_path, tiny_backbone) -> pathlib.Path:
 def session_run(tmp_path_factory) -> pathlib.Path:
     """The folder of a run of four steps, trained by the command; its data set is next to it in `voc`."""
     from keras_resnet.cli import main as cli
-    from keras_resnet.detection.faster_rcnn import BACKBONES
+    from keras_resnet.detection.config import BACKBONES
     from tests.detection.scenes import TINY
 
     root = tmp_path_factory.mktemp("detection")
-    (root / "config.json").write_text(config(write_scenes(root / "voc")).to_json())
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "tiny", TINY)
+        (root / "config.json").write_text(config(write_scenes(root / "voc")).to_json())
         assert cli.main(["train", f"--config={root / 'config.json'}", f"--workdir={root / 'run'}"]) == 0
     return root / "run"
 

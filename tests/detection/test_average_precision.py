@@ -83,9 +83,7 @@ def scene(random):
         flags = np.zeros(count, bool)
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], -1)
         crowd = flags.copy()
-        annotations.append(
-            Annotation("", number, (500, 500), boxes.astype("float32") / 500, labels, flags, crowd, areas)
-        )
+        annotations.append(Annotation("", number, (500, 500), boxes, labels, flags, crowd, areas))
     return detected, annotations
 
 
@@ -120,7 +118,7 @@ def test_pycocotools_sees_what_it_would_see_in_files(scene, tmp_path):
     detected, annotations = scene
     entries = []
     for annotation in annotations:
-        for (top, left, bottom, right), label in zip(annotation.boxes * 500.0, annotation.labels, strict=True):
+        for (top, left, bottom, right), label in zip(annotation.boxes, annotation.labels, strict=True):
             side = {"bbox": [left, top, right - left, bottom - top], "area": (right - left) * (bottom - top)}
             side = {key: np.asarray(value, float).tolist() for key, value in side.items()}
             row = {"id": len(entries) + 1, "image_id": annotation.id, "category_id": int(label) + 1, "iscrowd": 0}

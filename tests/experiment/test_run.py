@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(KERAS_2, reason="the checkpoints are of Keras 3"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A copy of the folders, and the cut-down networks that their runs have in the place of the real ones."""
-    from keras_resnet.detection.faster_rcnn import BACKBONES
+    from keras_resnet.detection.config import BACKBONES
     from keras_resnet.models import resnet
     from keras_resnet.models.architectures import Architecture, Stage
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Callable
 
@@ -11,9 +12,17 @@ import numpy as np
 from PIL import Image
 
 from keras_resnet.data.dataset import DatasetInfo, split_range
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted, listed
 
 logger = logging.getLogger(__name__)
+
+FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y"), True) | dict.fromkeys(
+    ("", "0", "false", "f", "no", "n", "none", "null", "unspecified", "unknown"), False
+)
+"""Values of flags such as VOC's `difficult`, in lower case; other numbers than 0 are true too."""
+
+ORIENTATION = 0x0112
+"""EXIF tag of the orientation of an image; from 5 on, height and width are swapped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +33,13 @@ class Annotation:
         path: the image file.
         id: name or number of the image in the data set.
         size: height and width in pixels.
-        boxes: f32[n,4], top, left, bottom, right in [0, 1].
+        boxes: f64[n,4], top, left, bottom, right in pixels, as annotated: they may extend beyond the image.
         labels: i32[n], from 0.
         difficult: bool[n]: objects that PASCAL VOC's evaluation neither expects nor counts as wrong.
         crowd: bool[n]: boxes of groups, which COCO's evaluation treats in the same way.
-        areas: f32[n] in px^2: of the object if the data set has it, else of the box.
+        areas: f64[n] in px^2: of the object if the data set has it, else of the box.
+        extents: f64[n,2], height and width as annotated, from which those of `boxes` may differ by rounding; None for
+            those of `boxes`.
     """
 
     path: str
@@ -39,11 +50,21 @@ class Annotation:
     difficult: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
+    extents: np.ndarray | None = None
 
     @property
     def is_portrait(self) -> bool:
         """Whether the image is higher than wide."""
         return self.size[0] > self.size[1]
+
+    def clipped_boxes(self) -> np.ndarray:
+        """Return the parts of the boxes inside the image, f64[n,4] in pixels."""
+        return clip(self.boxes, self.size)
+
+
+def clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the parts of boxes f64[n,4] in pixels inside an image of some height and width."""
+    return np.clip(boxes, 0, np.array([*size, *size], "float64"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +95,19 @@ class DetectionDataset:
 
 
 class AnnotationCollector:
-    """Build the annotations of a split; boxes without an area inside their image are dropped and counted.
+    """Build the annotations of a split; boxes without an area inside their image are dropped, counted and named.
 
     Args:
         source: the split in words, for errors and warnings.
+        exif: whether images are rotated by their EXIF orientation.
     """
 
-    def __init__(self, source: str):
+    def __init__(self, source: str, exif: bool = False):
         self.source = source
+        self.exif = exif
         self.annotations: list[Annotation] = []
         self.dropped = 0
+        self.dropped_from: dict[str, None] = {}
 
     def add(
         self,
@@ -96,29 +120,33 @@ class AnnotationCollector:
         difficult: np.ndarray | None = None,
         crowd: np.ndarray | None = None,
         areas: np.ndarray | None = None,
-        size: tuple[int, int] | None = None,
+        extents: np.ndarray | None = None,
+        declared_size: tuple[int, int] | None = None,
     ) -> None:
         """Add an image.
 
         Args:
             path: the image file.
             id: name or number of the image.
-            corners: f32[n,4], top, left, bottom, right in pixels; clipped to the image.
+            corners: f64[n,4], top, left, bottom, right in pixels.
             labels: i32[n], from 0.
-            valid: bool[n]; boxes that are not are dropped.
+            valid: bool[n]; boxes that are not, or not finite, are dropped.
             difficult: bool[n]; by default none is.
             crowd: bool[n]; by default none is.
-            areas: f32[n] of the objects in px^2; by default those of the clipped boxes.
-            size: height and width in pixels; by default read from the file.
+            areas: f64[n] of the objects in px^2; by default those of the boxes inside the image.
+            extents: see `Annotation`.
+            declared_size: height and width in pixels according to the annotation, to be checked against the file.
 
         Raises:
-            ValueError: the image cannot be read.
+            ValueError: the image has another size than declared, or cannot be read and none is declared.
         """
-        size = size or image_size(path)
-        scale = np.array([*size, *size], "float32")
-        clipped = np.clip(corners, 0, scale)
-        kept = valid & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+        size = self._size(path, declared_size)
+        clipped = clip(corners, size)
+        finite = np.isfinite(corners).all(-1)
+        kept = valid & finite & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
         self.dropped += int(np.sum(~kept))
+        if not kept.all():
+            self.dropped_from[os.path.basename(path)] = None
         no_flags = np.zeros(len(labels), bool)
         if areas is None:
             areas = np.prod(clipped[:, 2:] - clipped[:, :2], -1)
@@ -127,37 +155,92 @@ class AnnotationCollector:
                 str(path),
                 id,
                 size,
-                boxes=(clipped / scale)[kept],
+                boxes=corners[kept].astype("float64"),
                 labels=labels[kept],
                 difficult=(no_flags if difficult is None else difficult)[kept],
                 crowd=(no_flags if crowd is None else crowd)[kept],
-                areas=areas[kept].astype("float32"),
+                areas=areas[kept].astype("float64"),
+                extents=None if extents is None else extents[kept].astype("float64"),
             )
         )
 
+    def _size(self, path: str | os.PathLike, declared: tuple[int, int] | None) -> tuple[int, int]:
+        """The size of an image, which must be the declared one."""
+        try:
+            size = image_size(path, self.exif)
+        except InputError:
+            if declared is None:
+                raise
+            return declared  # the pipeline counts the file as broken, or refuses it
+        if declared in (None, size):
+            return size
+        hint = ""
+        if image_size(path, not self.exif) == declared:
+            hint = "; its EXIF orientation swaps them: " + ("leave out --exif" if self.exif else "give --exif")
+        raise InputError(
+            f"image {os.fspath(path)!r} has {size[0]}x{size[1]} pixels (height x width), but {self.source} says "
+            f"{declared[0]}x{declared[1]}{hint}."
+        )
+
     def finish(self) -> list[Annotation]:
-        """Return the annotations; log how many boxes were dropped.
+        """Return the annotations; log how many boxes were dropped, and of which images.
 
         Raises:
             ValueError: no image has a box.
         """
-        if not any(len(annotation.labels) for annotation in self.annotations):
-            raise InputError(
-                f"{self.source} must have at least one box; none of its {len(self.annotations)} images has."
-            )
         if self.dropped:
-            logger.warning("%s: dropped %d boxes that are empty or outside their image", self.source, self.dropped)
+            logger.warning(
+                "%s: dropped %s without an area inside the image, of %s",
+                self.source,
+                counted(self.dropped, "box", "boxes"),
+                listed(self.dropped_from),
+            )
+        if not any(len(annotation.labels) for annotation in self.annotations):
+            count = len(self.annotations)
+            images = "its only image has none" if count == 1 else f"none of its {count} images has"
+            raise InputError(f"{self.source} must have at least one box; {images}.")
         return self.annotations
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
+def image_size(path: str | os.PathLike, exif: bool = False) -> tuple[int, int]:
     """Read the height and width of an image in pixels from its header.
+
+    Args:
+        path: the image file.
+        exif: whether JPEGs are rotated by their EXIF orientation, as by `ops.codecs.decode_upright`.
 
     Raises:
         ValueError: the image cannot be read.
     """
     try:
         with Image.open(path) as file:
-            return file.height, file.width
-    except OSError as error:
+            height, width = file.height, file.width
+            swapped = exif and file.format in ("JPEG", "MPO") and file.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"image {os.fspath(path)!r} cannot be read: {error}.") from error
+    return (width, height) if swapped else (height, width)
+
+
+def parse_flag(value: object) -> bool:
+    """Return the truth of a flag of an annotation, such as True, 1, "0 ", "Unspecified" or "".
+
+    Raises:
+        ValueError: the value is neither true nor false.
+    """
+    text = "" if value is None else str(value).strip().lower()
+    if text in FLAGS:
+        return FLAGS[text]
+    number = float(text)
+    if math.isnan(number):
+        raise ValueError(f"could not convert {text!r} to a flag")
+    return number != 0
+
+
+def parse_size(height: object, width: object) -> tuple[int, int] | None:
+    """Return the height and width that an annotation declares; None if it declares none, or 0 as some tools do.
+
+    Raises:
+        ValueError: the values are no numbers.
+    """
+    sides = [float(str(value).strip() or 0) if value is not None else 0.0 for value in (height, width)]
+    return (round(sides[0]), round(sides[1])) if min(sides) > 0 else None

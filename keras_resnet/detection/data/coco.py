@@ -6,13 +6,22 @@ import collections
 import functools
 import json
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo
-from keras_resnet.detection.data.annotations import Annotation, AnnotationCollector, DetectionDataset
-from keras_resnet.errors import InputError
+from keras_resnet.detection.data.annotations import (
+    Annotation,
+    AnnotationCollector,
+    DetectionDataset,
+    logger,
+    parse_flag,
+    parse_size,
+)
+from keras_resnet.detection.data.folders import FileFinder, read_text
+from keras_resnet.errors import InputError, counted, did_you_mean
 
 REQUIRED_KEYS = {
     "images": {"id", "file_name"},
@@ -24,6 +33,9 @@ REQUIRED_KEYS = {
 CATEGORY_IDS = tuple(n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 """Ids of COCO's 80 classes; those of eleven classes that were never published are missing."""
 
+NO_BOX = (float("nan"),) * 4
+"""The box of an entry whose bbox is empty or null."""
+
 
 def annotation_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Return the annotation file of each split of a folder; empty for a folder in another layout."""
@@ -31,72 +43,196 @@ def annotation_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
     return {path.stem.removeprefix("instances_"): path for path in paths}
 
 
-def open_folder(root: pathlib.Path) -> DetectionDataset:
-    """Open a folder in COCO's layout; its classes are in the order of their category ids.
+def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool = False) -> DetectionDataset:
+    """Open a folder in COCO's layout.
+
+    Files that number the classes differently are matched by the names of the classes.
+
+    Args:
+        root: the folder.
+        class_names: classes in the order of their labels; by default those of the file that lists most of them, in the
+            order of their category ids. The other files may leave some of them out.
+        exif: whether images are rotated by their EXIF orientation.
 
     Raises:
-        ValueError: an annotation file is not in COCO's format.
+        ValueError: an annotation file is not in COCO's format, or lists a class that is not allowed.
     """
-    contents = {split: _read_file(path) for split, path in annotation_files(root).items()}
-    names: dict[int, str] = {}
-    for content in contents.values():
-        names |= {category["id"]: category["name"] for category in content["categories"]}
-    ids = tuple(sorted(names))
+    files = annotation_files(root)
+    contents = {split: _read_file(path) for split, path in files.items()}
+    categories = {split: _categories(files[split], content) for split, content in contents.items()}
+    # Of files with equally many classes, that of training decides.
+    reference = min(categories, key=lambda split: (-len(categories[split]), not split.startswith("train"), split))
+    names = tuple(class_names or categories[reference].values())
+    for split in categories:
+        _check_names(files[split], categories[split].values(), names, "" if class_names else str(files[reference]))
 
     @functools.cache
     def read(split: str) -> list[Annotation]:
-        return _read_split(root, split, contents[split], ids)
+        return _read_split(root, split, contents[split], categories[split], names, exif)
 
     splits = {split: len(content["images"]) for split, content in contents.items()}
-    info = DatasetInfo(f"folder:{root}", tuple(names[id] for id in ids), None, splits)
-    return DetectionDataset(info, read, ids)
+    info = DatasetInfo(f"folder:{root}", names, None, splits)
+    return DetectionDataset(info, read, _common_ids(categories.values(), names))
+
+
+def _key(id: Any) -> Any:
+    """An id by which entries refer to others: 7, 7.0 and "7" are the same."""
+    try:
+        return int(id) if float(id) == int(id) else id
+    except (TypeError, ValueError, OverflowError):
+        return str(id)
+
+
+def _categories(path: pathlib.Path, content: Mapping[str, list[dict[str, Any]]]) -> dict[Any, str]:
+    """Id -> name of the classes of a file, in the order of the ids."""
+    names: dict[Any, str] = {}
+    for category in content["categories"]:
+        id, name = _key(category["id"]), str(category["name"]).strip()
+        if names.setdefault(id, name) != name:
+            raise InputError(f"annotation file {str(path)!r} has two classes of id {id}: {names[id]!r} and {name!r}.")
+    for id, name in names.items():
+        other = next(other for other in names if names[other] == name)
+        if other != id:
+            raise InputError(f"annotation file {str(path)!r} lists the class {name!r} twice, as {other} and {id}.")
+    return {id: names[id] for id in sorted(names, key=lambda id: (isinstance(id, str), id))}
+
+
+def _check_names(path: pathlib.Path, names: Iterable[str], allowed: Sequence[str], reference: str) -> None:
+    """Refuse a file with a class that is not allowed, by --class_names or by the file that lists most classes."""
+    unknown = [name for name in names if name not in allowed]
+    if not unknown:
+        return
+    hint = did_you_mean(unknown[0], allowed)
+    if reference:
+        raise InputError(
+            f"annotation files must list the same classes, or parts of those of one file; {str(path)!r} has "
+            f"{unknown[0]!r}{hint}, {reference!r} has only {', '.join(allowed)}. --class_names sets the classes."
+        )
+    raise InputError(
+        f"annotation file {str(path)!r} has the class {unknown[0]!r}{hint}; allowed are {', '.join(allowed)}."
+    )
+
+
+def _common_ids(categories: Iterable[Mapping[Any, str]], names: Sequence[str]) -> tuple[int, ...]:
+    """The category id of each class, if all files have the same ones, else ()."""
+    ids: dict[str, Any] = {}
+    for id, name in (item for mapping in categories for item in mapping.items()):
+        if ids.setdefault(name, id) != id:
+            return ()
+    return tuple(ids[name] for name in names) if set(names) <= set(ids) else ()
 
 
 def _read_file(path: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         content = {key: content[key] for key in REQUIRED_KEYS}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise InputError(f"annotation file {str(path)!r} is not in COCO's format: {reason}.") from error
     for key, required in REQUIRED_KEYS.items():
+        if not isinstance(content[key], list):
+            raise InputError(f"annotation file {str(path)!r} is not in COCO's format: its {key} are no list.")
         for entry in content[key]:
             if not isinstance(entry, dict) or not required <= entry.keys():
                 raise InputError(
                     f"annotation file {str(path)!r} must have {', '.join(sorted(required))} in each entry of {key}; "
                     f"got {str(entry)[:100]}."
                 )
-    for entry in content["annotations"]:
-        if not isinstance(entry["bbox"], list) or len(entry["bbox"]) != 4:
-            raise InputError(f"annotation file {str(path)!r} must have four numbers in each bbox; got {entry['bbox']}.")
     return content
 
 
+def _parsed(path: pathlib.Path, obj: Mapping[str, Any]) -> tuple[tuple[float, ...], bool, float]:
+    """The left, top, width and height of an entry, whether it is a crowd, and its area."""
+    bbox = obj["bbox"]
+    try:
+        if isinstance(bbox, (str, Mapping)):
+            raise ValueError
+        box = tuple(map(float, bbox)) if bbox else NO_BOX
+        if len(box) != 4:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"annotation file {str(path)!r} must have four numbers in each bbox; got {bbox}.") from None
+    try:
+        crowd = parse_flag(obj.get("iscrowd"))
+    except ValueError:
+        raise InputError(
+            f"annotation file {str(path)!r} must have 0 or 1 in each iscrowd; got {obj['iscrowd']!r}."
+        ) from None
+    area = obj.get("area")
+    try:
+        return box, crowd, box[2] * box[3] if area is None else float(area)
+    except (TypeError, ValueError):
+        raise InputError(f"annotation file {str(path)!r} must have a number in each area; got {area!r}.") from None
+
+
 def _read_split(
-    root: pathlib.Path, split: str, content: dict[str, list[dict[str, Any]]], ids: tuple[int, ...]
+    root: pathlib.Path,
+    split: str,
+    content: Mapping[str, list[dict[str, Any]]],
+    categories: Mapping[Any, str],
+    class_names: Sequence[str],
+    exif: bool,
 ) -> list[Annotation]:
     file = annotation_files(root)[split]
-    label_of_id = {id: label for label, id in enumerate(ids)}
+    label_of_id = {id: class_names.index(name) for id, name in categories.items()}
     objects_of_image = collections.defaultdict(list)
     for entry in content["annotations"]:
-        if entry["category_id"] not in label_of_id:
+        if _key(entry["category_id"]) not in label_of_id:
             raise InputError(f"annotation file {str(file)!r} has the unknown category {entry['category_id']!r}.")
-        objects_of_image[entry["image_id"]].append(entry)
-    folder = root / split if (root / split).is_dir() else root / "images" / split
-    collector = AnnotationCollector(str(file))
+        objects_of_image[_key(entry["image_id"])].append(entry)
+    paths = _image_paths(root, split, file, content["images"])
+    if strays := sum(len(objects) for id, objects in objects_of_image.items() if id not in paths):
+        logger.warning("%s: left out %s of images that it does not list", file, counted(strays, "box", "boxes"))
+    collector = AnnotationCollector(str(file), exif)
     for entry in content["images"]:
-        path, objects = folder / entry["file_name"], objects_of_image[entry["id"]]
-        if not path.is_file():
-            raise InputError(f"annotation file {str(file)!r} names the missing image {str(path)!r}.")
-        left, top, width, height = np.array([obj["bbox"] for obj in objects], "float32").reshape(-1, 4).T
+        objects = objects_of_image[_key(entry["id"])]
+        parsed = [_parsed(file, obj) for obj in objects]
+        left, top, width, height = np.array([box for box, _, _ in parsed], "float64").reshape(-1, 4).T
+        try:
+            declared_size = parse_size(entry.get("height"), entry.get("width"))
+        except ValueError:
+            sides = f"{entry['height']!r}, {entry['width']!r}"
+            raise InputError(
+                f"annotation file {str(file)!r} must have numbers as height and width of an image; got {sides}."
+            ) from None
         collector.add(
-            path,
+            paths[_key(entry["id"])],
             entry["id"],
             corners=np.stack([top, left, top + height, left + width], -1),
-            labels=np.array([label_of_id[obj["category_id"]] for obj in objects], "int32"),
+            labels=np.array([label_of_id[_key(obj["category_id"])] for obj in objects], "int32"),
             valid=(width > 0) & (height > 0),
-            crowd=np.array([bool(obj.get("iscrowd", 0)) for obj in objects], bool),
-            areas=np.array([obj.get("area", obj["bbox"][2] * obj["bbox"][3]) for obj in objects], "float32"),
-            size=(entry["height"], entry["width"]) if {"height", "width"} <= set(entry) else None,
+            crowd=np.array([crowd for _, crowd, _ in parsed], bool),
+            areas=np.array([area for _, _, area in parsed], "float64"),
+            extents=np.stack([height, width], -1),
+            declared_size=declared_size,
         )
     return collector.finish()
+
+
+def _image_paths(
+    root: pathlib.Path, split: str, file: pathlib.Path, images: Sequence[Mapping[str, Any]]
+) -> dict[Any, pathlib.Path]:
+    """Id -> file of each image.
+
+    Raises:
+        ValueError: an image is missing, or two images have one id or one file.
+    """
+    folders = (root / split, root / "images" / split, root / "images", root)
+    finder = FileFinder()
+    paths: dict[Any, pathlib.Path] = {}
+    names: dict[pathlib.Path, str] = {}
+    for entry in images:
+        id, name = _key(entry["id"]), str(entry["file_name"])
+        path = finder.find_named(folders, name)
+        if path is None:
+            missing = next((folder for folder in folders if folder.is_dir()), root) / name
+            raise InputError(f"annotation file {str(file)!r} names the missing image {str(missing)!r}.")
+        if id in paths:
+            raise InputError(f"annotation file {str(file)!r} has two images of id {id}.")
+        if names.setdefault(path, name) != name:
+            raise InputError(
+                f"annotation file {str(file)!r} names {names[path]!r} and {name!r}, for which there is only one image, "
+                f"{str(path)!r}."
+            )
+        paths[id] = path
+    return paths

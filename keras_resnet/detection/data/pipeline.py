@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.pipeline import stateless_seed
+from keras_resnet.data.pipeline import BrokenFiles, stateless_seed
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError
@@ -33,6 +33,7 @@ def train(
     mirror: bool = True,
     vertical_flip: bool = False,
     max_gt_boxes: int = 100,
+    max_broken: float = 0.001,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Return endless training batches; to save padding, a batch holds either portrait or landscape images.
@@ -46,6 +47,8 @@ def train(
         mirror: mirror half of the images left to right.
         vertical_flip: flip half of the images upside down, for images without an up, such as a microscope's.
         max_gt_boxes: most ground-truth boxes of an image; of more, a random choice is kept.
+        max_broken: fraction of files that may fail to decode. They are counted and logged, and the next image of the
+            same orientation that can be decoded takes the place of each.
         context: input context of `tf.distribute`: each worker gets its part of every batch.
 
     Returns:
@@ -53,7 +56,8 @@ def train(
 
     Raises:
         ValueError: the batch size is larger than both orientations, or is no multiple of the workers.
-        tf.errors.InvalidArgumentError: from a batch, if an image cannot be decoded; the error names the file.
+        tf.errors.InvalidArgumentError: from a batch, if too many images cannot be decoded, or one has another size than
+            its annotation; the error names the file.
     """
     workers, worker = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
     if batch_size % workers:
@@ -68,19 +72,19 @@ def train(
         raise InputError(
             f"batch_size must be from 1 to the {max(map(len, groups))} images of one orientation; got {batch_size}."
         )
-    paths = tf.constant([annotation.path for annotation in annotations])
+    broken = BrokenFiles(len(annotations), max_broken)
     most_boxes = max(len(annotation.labels) for annotation in annotations)
     ground_truth = [tf.constant(array) for array in _ground_truth(annotations, min(max_gt_boxes, most_boxes), seed)]
     padded_size = tf.constant([padded_sizes[annotation.is_portrait] for annotation in annotations])
     static_size = next(iter(padded_sizes.values())) if len(padded_sizes) == 1 else (None, None)
 
     def order() -> Iterator[tuple[int, int]]:
-        """Position in the run and index of each of this worker's images."""
+        """Index of each of this worker's images, and its position in the run."""
         for step, batch in batch_indices(groups, batch_size, seed, start_step):
             for place in range(worker * worker_batch_size, (worker + 1) * worker_batch_size):
-                yield step * batch_size + place, batch[place]
+                yield batch[place], step * batch_size + place
 
-    def example(pixels: tf.Tensor, position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+    def example(pixels: tf.Tensor, index: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = tf.random.split(stateless_seed(seed, position), 3)
         boxes, labels, crowd = (tf.gather(values, index) for values in ground_truth)
         pixels = transform.resize_and_normalize(pixels[None])[0]
@@ -102,7 +106,7 @@ def train(
 
     signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
     stream = tf.data.Dataset.from_generator(order, output_signature=signature)
-    stream = _decoded(stream.map(lambda position, index: (paths[index], position, index)))
+    stream = _decoded(stream, annotations, transform, groups=groups, broken=broken)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _unsharded(stream.batch(worker_batch_size, drop_remainder=True)).prefetch(2)
 
@@ -126,7 +130,8 @@ def evaluate(
         (i64[n] indices into `annotations`, `tf.data.Dataset` of dictionaries in this order).
 
     Raises:
-        tf.errors.InvalidArgumentError: from a batch, if an image cannot be decoded; the error names the file.
+        tf.errors.InvalidArgumentError: from a batch, if an image cannot be decoded or has another size than its
+            annotation; the error names the file.
     """
     for portrait in transform.padded_sizes(annotations):
         index = np.array([n for n, annotation in enumerate(annotations) if annotation.is_portrait == portrait])
@@ -139,7 +144,7 @@ def _evaluation_batches(
     """Batches of images of one orientation, at the scale of each transform."""
     sizes = [next(iter(transform.padded_sizes(annotations).values())) for transform in transforms]
 
-    def example(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    def example(pixels: tf.Tensor, _: tf.Tensor) -> dict[str, tf.Tensor]:
         levels = []
         for transform, size in zip(transforms, sizes, strict=True):
             resized = transform.resize_and_normalize(pixels[None])[0]
@@ -147,7 +152,7 @@ def _evaluation_batches(
             levels.append({"images": padded, "image_size": tf.cast(tf.shape(resized)[:2], tf.float32)})
         return levels[0] | ({"pyramid": tuple(levels[1:])} if len(levels) > 1 else {})
 
-    images = _decoded(tf.data.Dataset.from_tensor_slices([annotation.path for annotation in annotations]))
+    images = _decoded(_each(annotations), annotations, transforms[0])
     examples = images.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _unsharded(examples.batch(batch_size)).prefetch(2)
 
@@ -207,7 +212,8 @@ def _ground_truth(annotations: Sequence[Annotation], most: int, seed: int) -> tu
     for number, annotation in enumerate(annotations):
         count = len(annotation.labels)
         chosen = np.sort(random.permutation(count)[:most]) if count > most else np.arange(count)
-        boxes[number, : len(chosen)] = annotation.boxes[chosen]
+        shares = annotation.clipped_boxes() / np.array([*annotation.size, *annotation.size], "float64")
+        boxes[number, : len(chosen)] = shares[chosen]
         labels[number, : len(chosen)] = annotation.labels[chosen] + 1
         crowd[number, : len(chosen)] = annotation.crowd[chosen]
     return boxes, labels, crowd
@@ -221,30 +227,103 @@ def _flip(
     return flipped, tf.where(condition, box_ops.mirror(boxes, size, vertical=vertical), boxes)
 
 
-def _decoded(stream: tf.data.Dataset) -> tf.data.Dataset:
-    """Read the images of (path string[], ...) or of paths, in order: (pixels u8[H,W,3], ...).
+def check_images(annotations: Sequence[Annotation], transform: DetectionTransform) -> None:
+    """Decode all images once, to find those that an evaluation would refuse before hours of training.
 
-    An image that cannot be read raises an error that names the file.
+    Raises:
+        ValueError: an image cannot be decoded, or has another size than its annotation.
     """
+    try:
+        for _ in _decoded(_each(annotations), annotations, transform).map(lambda pixels, index: index):
+            pass
+    except tf.errors.InvalidArgumentError as error:
+        message = graph_errors.message_of(error)
+        if message is None:
+            raise
+        raise InputError(message) from error
 
-    def read(path: tf.Tensor, *rest: tf.Tensor) -> tf.data.Dataset:
-        # tf.data can only catch an error inside a graph by dropping the element, so an empty image takes its place.
-        pixels = tf.data.Dataset.from_tensors(path).map(lambda path: codecs.decode(tf.io.read_file(path)))
-        empty = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8))
-        first = pixels.ignore_errors(log_warning=False).concatenate(empty).take(1)
-        return first.map(lambda pixels: (pixels, path, *rest))
 
-    def check(pixels: tf.Tensor, path: tf.Tensor, *rest: tf.Tensor) -> Any:
-        readable = graph_errors.check(
-            tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {codecs.FORMATS} image."
-        )
+def _each(annotations: Sequence[Annotation]) -> tf.data.Dataset:
+    """The index of each image, i64[]."""
+    return tf.data.Dataset.range(len(annotations))
+
+
+def _decoded(
+    stream: tf.data.Dataset,
+    annotations: Sequence[Annotation],
+    transform: DetectionTransform,
+    *,
+    groups: Sequence[Sequence[int]] = (),
+    broken: BrokenFiles | None = None,
+) -> tf.data.Dataset:
+    """Read images in order: (index i64[], ...) -> (pixels u8[H,W,3], index of the image i64[], ...).
+
+    Args:
+        stream: indices of the images, alone or in tuples with other tensors.
+        annotations: the images.
+        transform: the transform, which says how to decode them.
+        groups: indices of images that may take the place of each other; each image is in one group.
+        broken: counter of files that cannot be decoded, each of which the next one of its group replaces; by default
+            such a file raises an error that names it.
+    """
+    paths = tf.constant([annotation.path for annotation in annotations])
+    sizes = tf.constant([annotation.size for annotation in annotations], tf.int32)
+    ring, start, place, count = _rings(groups or [[number] for number in range(len(annotations))])
+
+    def read(index: tf.Tensor, *rest: tf.Tensor) -> tf.data.Dataset:
+        # tf.data can only catch an error inside a graph by dropping the element, so the next of its group is tried, and
+        # an empty image is the last resort.
+        most = count[index] if broken else tf.constant(1, tf.int64)
+        tries = tf.data.Dataset.range(most)
+        images = tries.map(lambda skipped: (transform.decode(tf.io.read_file(paths[turn(index, skipped)])), skipped))
+        empty = tf.data.Dataset.from_tensors((tf.zeros([0, 0, 3], tf.uint8), most))
+        first = images.ignore_errors(log_warning=False).concatenate(empty).take(1)
+        return first.map(lambda pixels, skipped: (pixels, skipped, index, *rest))
+
+    def turn(index: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
+        """The image that comes some places after another in its group."""
+        return tf.gather(ring, start[index] + (place[index] + skipped) % count[index])
+
+    def check(pixels: tf.Tensor, skipped: tf.Tensor, index: tf.Tensor, *rest: tf.Tensor) -> Any:
+        chosen = turn(index, skipped)
+        with tf.control_dependencies(_checks(pixels, skipped, index, chosen)):
+            return (tf.identity(pixels), chosen, *rest)
+
+    def _checks(pixels: tf.Tensor, skipped: tf.Tensor, index: tf.Tensor, chosen: tf.Tensor) -> list[tf.Operation]:
+        path, size, expected = paths[chosen], tf.shape(pixels)[:2], sizes[chosen]
+
+        def report() -> tf.Tensor:
+            assert broken is not None
+            names = tf.gather(paths, turn(index, tf.range(skipped)))
+            with tf.control_dependencies([graph_errors.check_call(broken.report, names)]):
+                return tf.constant(True)
+
+        reported = tf.cond(skipped > 0, report, lambda: tf.constant(True)) if broken else tf.constant(True)
+        with tf.control_dependencies([reported]):
+            readable = graph_errors.check(
+                tf.size(pixels) > 0, "image ", path, f" is missing, damaged, too large or no {codecs.FORMATS} image."
+            )
         with tf.control_dependencies([readable]):
-            pixels = tf.identity(pixels)
-        return (pixels, *rest) if rest else pixels
+            numbers = [tf.strings.as_string(side) for side in tf.unstack(tf.concat([size, expected], 0))]
+            message = (numbers[0], "x", numbers[1], " pixels, but its annotation says ", numbers[2], "x", numbers[3])
+            fits = graph_errors.check(tf.reduce_all(size == expected), "image ", path, " has ", *message, ".")
+        return [readable, fits]
 
     threads = os.cpu_count() or 1
     stream = stream.interleave(read, cycle_length=threads, num_parallel_calls=threads, deterministic=True)
     return stream.map(check)
+
+
+def _rings(groups: Sequence[Sequence[int]]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The images of all groups in a row; and for each image the start of its group, its place in it, and its length."""
+    ring = np.concatenate(groups).astype("int64")
+    start, place, count = np.zeros((3, len(ring)), "int64")
+    first = 0
+    for group in groups:
+        index = np.array(group)
+        start[index], place[index], count[index] = first, np.arange(len(index)), len(index)
+        first += len(index)
+    return tf.constant(ring), tf.constant(start), tf.constant(place), tf.constant(count)
 
 
 def _unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:

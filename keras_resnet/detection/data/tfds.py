@@ -16,13 +16,16 @@ from keras_resnet.detection.data import coco
 from keras_resnet.detection.data.annotations import Annotation, AnnotationCollector, DetectionDataset, image_size
 
 
-def open_prepared(name: str, data_dir: str | None = None, download: bool = False) -> DetectionDataset:
+def open_prepared(
+    name: str, data_dir: str | None = None, download: bool = False, exif: bool = False
+) -> DetectionDataset:
     """Open a prepared data set; when a split is first read, its encoded images are written to files next to it.
 
     Args:
         name: name of the data set, such as "voc/2007".
         data_dir: folder of prepared data sets; by default ~/tensorflow_datasets.
         download: download and prepare the data set if it is missing.
+        exif: whether images are rotated by their EXIF orientation.
 
     Raises:
         ValueError: the data set does not exist, is not prepared, or has no boxes.
@@ -39,7 +42,7 @@ def open_prepared(name: str, data_dir: str | None = None, download: bool = False
         records = builder.as_dataset(split=split, decoders={"image": tensorflow_datasets.decode.SkipDecoding()})
         records = tensorflow_datasets.as_numpy(records)
         count = builder.info.splits[split].num_examples
-        collector = AnnotationCollector(f"{name}, split {split}")
+        collector = AnnotationCollector(f"{name}, split {split}", exif)
         for number, record in enumerate(tqdm(records, name, count, unit="image", disable=None)):
             path = folder / f"{number:07d}.jpg"
             if not path.exists():
@@ -54,8 +57,10 @@ def open_prepared(name: str, data_dir: str | None = None, download: bool = False
 
 
 def _add(collector: AnnotationCollector, path: pathlib.Path, record: dict[str, Any]) -> None:
-    objects, size = record["objects"], image_size(path)
-    corners = np.asarray(objects["bbox"], "float32").reshape(-1, 4) * np.array([*size, *size], "float32")
+    objects, size = record["objects"], image_size(path, collector.exif)
+    shares = np.asarray(objects["bbox"], "float64").reshape(-1, 4)
+    # Records hold float32 shares of the sides: rounding restores the pixels, or their fractions, that were annotated.
+    corners = np.round(shares * np.array([*size, *size], "float64"), 3)
     no_flags = np.zeros(len(corners), bool)
     id = record.get("image/id", record.get("image/filename", path.name))
     areas = objects.get("area")
@@ -67,6 +72,5 @@ def _add(collector: AnnotationCollector, path: pathlib.Path, record: dict[str, A
         valid=(corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]),
         difficult=np.asarray(objects.get("is_difficult", no_flags), bool),
         crowd=np.asarray(objects.get("is_crowd", no_flags), bool),
-        areas=None if areas is None else np.asarray(areas, "float32"),
-        size=size,
+        areas=None if areas is None else np.asarray(areas, "float64"),
     )

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.detection.data.annotations import Annotation
-from keras_resnet.ops import image
+from keras_resnet.ops import codecs, image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class DetectionTransform:
         mean: mean of each channel, in [0, 255].
         std: standard deviation of each channel.
         multiple: the sides of padded images are multiples of this.
+        exif: rotate JPEGs by their EXIF orientation.
     """
 
     min_size: int
@@ -31,6 +32,7 @@ class DetectionTransform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     multiple: int = 16
+    exif: bool = False
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of an image of some size after resizing."""
@@ -47,6 +49,10 @@ class DetectionTransform:
         return {
             portrait: (self._rounded_up(height), self._rounded_up(width)) for portrait, (height, width) in sizes.items()
         }
+
+    def decode(self, contents: tf.Tensor) -> tf.Tensor:
+        """Decode an image file, string[] -> u8[H,W,3]; errors as for `codecs.decode`."""
+        return (codecs.decode_upright if self.exif else codecs.decode)(contents)
 
     def resize_and_normalize(self, images: tf.Tensor) -> tf.Tensor:
         """Resize and normalize images of one size: u8[B,H,W,3] -> f32[B,h,w,3]."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,11 +13,19 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo
-from keras_resnet.detection.data.annotations import Annotation, AnnotationCollector, DetectionDataset
+from keras_resnet.detection.data.annotations import (
+    Annotation,
+    AnnotationCollector,
+    DetectionDataset,
+    parse_flag,
+    parse_size,
+)
+from keras_resnet.detection.data.folders import IMAGE_SUFFIXES, FileFinder, read_text
 from keras_resnet.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp")
-"""Endings of image files, in the order in which they are tried."""
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+NO_BOX: tuple[float, ...] = (float("nan"),) * 4
+"""Sides of an object without a `bndbox`."""
 
 
 class VocObject(NamedTuple):
@@ -26,87 +36,153 @@ class VocObject(NamedTuple):
     difficult: bool
 
 
-def open_folder(root: pathlib.Path, class_names: Sequence[str] = ()) -> DetectionDataset:
+class VocFile(NamedTuple):
+    """An annotation file: its path, the height and width that it declares, if any, and its objects."""
+
+    path: pathlib.Path
+    declared_size: tuple[int, int] | None
+    objects: list[VocObject]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folder:
+    """A folder in VOC's layout, and what has been found in it."""
+
+    root: pathlib.Path
+    finder: FileFinder = dataclasses.field(default_factory=FileFinder)
+
+    def annotation(self, name: str) -> pathlib.Path | None:
+        """The annotation file of an image."""
+        return self.finder.find(self.root / "Annotations" / f"{name}.xml")
+
+    def name_of(self, line: str) -> str:
+        """The name of an image in a line of a list, which may be that of its file, with or without folders."""
+        name = line
+        if self.annotation(name) is None:
+            name = line.replace("\\", "/").rsplit("/", 1)[-1]
+            stem, dot, suffix = name.rpartition(".")
+            if dot + suffix.lower() in (*IMAGE_SUFFIXES, ".xml"):
+                name = stem
+        return name if self.annotation(name) else line
+
+    def image_lists(self) -> dict[str, list[str]]:
+        """Split -> names of its images."""
+        folder = self.root / "ImageSets/Main"
+        lists = {}
+        for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt"):
+            lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+            if lines and not self._is_class_list(lines):
+                lists[path.stem] = [self.name_of(line) for line in lines]
+        if not lists:
+            raise InputError(f"{str(folder)!r} must hold lists of image names, one *.txt for each split; it has none.")
+        return lists
+
+    def _is_class_list(self, lines: Sequence[str]) -> bool:
+        """Whether lines tell which images show a class, as in aeroplane_train.txt: they end in -1, 0 or 1.
+
+        So may names with spaces, whose lines are names as a whole.
+        """
+        return all(re.search(r"\s(-1|0|1)$", line) for line in lines) and not any(map(self.annotation, lines))
+
+    def read(self, name: str) -> VocFile:
+        """Read the annotation file of an image.
+
+        Raises:
+            ValueError: the file is missing or not in VOC's format.
+        """
+        path = self.annotation(name)
+        if path is None:
+            missing = self.root / "Annotations" / f"{name}.xml"
+            raise InputError(f"an image list names {name!r}, but there is no file {str(missing)!r}.")
+        try:
+            root = ElementTree.fromstring(path.read_bytes().lstrip())
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            raise InputError(f"annotation {str(path)!r} is not XML: {error}.") from error
+        height, width = root.findtext("size/height"), root.findtext("size/width")
+        try:
+            declared_size = parse_size(height, width)
+        except ValueError:
+            raise InputError(f"annotation {str(path)!r} has a size without two numbers: {height}, {width}.") from None
+        return VocFile(path, declared_size, [_object(element, path) for element in root.iter("object")])
+
+
+def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool = False) -> DetectionDataset:
     """Open a folder in VOC's layout.
 
     Args:
         root: the folder.
         class_names: classes in the order of their labels; by default all that occur, sorted.
+        exif: whether images are rotated by their EXIF orientation.
 
     Raises:
         ValueError: there are no image lists, or an annotation cannot be read.
     """
-    lists = _image_lists(root / "ImageSets/Main")
+    folder = _Folder(root)
+    lists = folder.image_lists()
     if not class_names:
         names = sorted({name for names in lists.values() for name in names})
-        class_names = sorted({obj.class_name for name in names for obj in _read_objects(root, name)})
+        class_names = sorted({obj.class_name for name in names for obj in folder.read(name).objects})
         if not class_names:
             raise InputError(f"no annotation under {str(root / 'Annotations')!r} has a box.")
     classes = tuple(class_names)
 
     @functools.cache
     def read(split: str) -> list[Annotation]:
-        collector = AnnotationCollector(f"{root}, split {split}")
+        collector = AnnotationCollector(f"{root}, split {split}", exif)
+        folder = _Folder(root)
         for name in lists[split]:
-            _add(collector, root, name, classes)
+            _add(collector, folder, name, classes)
         return collector.finish()
 
     splits = {split: len(names) for split, names in lists.items()}
     return DetectionDataset(DatasetInfo(f"folder:{root}", classes, None, splits), read)
 
 
-def _image_lists(folder: pathlib.Path) -> dict[str, list[str]]:
-    """Split -> names of its images."""
-    lists = {}
-    for path in sorted(folder.glob("*.txt")):
-        # Lists of a single class, such as aeroplane_train.txt, have two columns; they are not splits.
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if lines and all(len(line) == 1 for line in lines):
-            lists[path.stem] = [line[0] for line in lines]
-    if not lists:
-        raise InputError(f"{str(folder)!r} must hold lists of image names, one *.txt for each split; it has none.")
-    return lists
-
-
-def _read_objects(root: pathlib.Path, name: str) -> list[VocObject]:
-    path = root / "Annotations" / f"{name}.xml"
-    if not path.is_file():
-        raise InputError(f"an image list names {name!r}, but there is no file {str(path)!r}.")
-    try:
-        tree = ElementTree.parse(path)
-    except ElementTree.ParseError as error:
-        raise InputError(f"annotation {str(path)!r} is not XML: {error}.") from error
-    objects = []
-    for element in tree.getroot().iter("object"):
+def _object(element: ElementTree.Element, path: pathlib.Path) -> VocObject:
+    """Read an <object>; one without a <bndbox>, such as a rotated box, has `NO_BOX`."""
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise InputError(f"annotation {str(path)!r} has an object without a name.")
+    box = element.find("bndbox")
+    sides: tuple[float, ...] = NO_BOX
+    if box is not None:
+        texts = {side: box.findtext(side) or "" for side in SIDES}
         try:
-            sides = tuple(float(element.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax"))
-            difficult = bool(int(element.findtext("difficult") or 0))
+            sides = tuple(map(float, texts.values()))
         except ValueError:
-            raise InputError(f"annotation {str(path)!r} has an object without four numbers in its bndbox.") from None
-        objects.append(VocObject((element.findtext("name") or "").strip(), sides, difficult))
-    return objects
-
-
-def _add(collector: AnnotationCollector, root: pathlib.Path, name: str, class_names: tuple[str, ...]) -> None:
-    objects = _read_objects(root, name)
-    images = (root / "JPEGImages" / f"{name}{suffix}" for suffix in SUFFIXES)
-    path = next((path for path in images if path.is_file()), None)
-    if path is None:
-        raise InputError(f"an image list names {name!r}, but {str(root / 'JPEGImages')!r} has no such image.")
-    for obj in objects:
-        if obj.class_name not in class_names:
-            file = root / "Annotations" / f"{name}.xml"
             raise InputError(
-                f"annotation {str(file)!r} has class {obj.class_name!r}; allowed are {', '.join(class_names)}."
+                f"annotation {str(path)!r} has an object without four numbers in its bndbox: "
+                f"{', '.join(f'{side} {text.strip()!r}' for side, text in texts.items())}."
+            ) from None
+    difficult = element.findtext("difficult")
+    try:
+        return VocObject(name, sides, parse_flag(difficult))
+    except ValueError:
+        raise InputError(
+            f"annotation {str(path)!r} has an object whose difficult is {difficult!r}; allowed are 0 and 1."
+        ) from None
+
+
+def _add(collector: AnnotationCollector, folder: _Folder, name: str, class_names: tuple[str, ...]) -> None:
+    file = folder.read(name)
+    images = folder.root / "JPEGImages"
+    path = folder.finder.find_image(images, name)
+    if path is None:
+        raise InputError(f"an image list names {name!r}, but {str(images)!r} has no such image.")
+    for obj in file.objects:
+        if obj.class_name not in class_names:
+            raise InputError(
+                f"annotation {str(file.path)!r} has class {obj.class_name!r}; allowed are {', '.join(class_names)}."
             )
-    sides = np.array([obj.left_top_right_bottom for obj in objects], "float32").reshape(-1, 4)
+    sides = np.array([obj.left_top_right_bottom for obj in file.objects], "float64").reshape(-1, 4)
     left, top, right, bottom = sides.T
     collector.add(
         path,
         name,
         # Pixels are counted from 1, the last one included.
         corners=np.stack([top - 1, left - 1, bottom, right], -1),
-        labels=np.array([class_names.index(obj.class_name) for obj in objects], "int32"),
+        labels=np.array([class_names.index(obj.class_name) for obj in file.objects], "int32"),
         valid=(right > left) & (bottom > top),
-        difficult=np.array([obj.difficult for obj in objects], bool),
+        difficult=np.array([obj.difficult for obj in file.objects], bool),
+        declared_size=file.declared_size,
     )

@@ -18,7 +18,7 @@ def test_coco_folder(tmp_path):
     assert dataset.info.class_names == ("dog", "cat")
     assert dataset.categories == (3, 7)
     (annotation,) = dataset.annotations("train")
-    np.testing.assert_allclose(annotation.boxes * [60, 80, 60, 80], [[20, 10, 35, 40], [0, 0, 60, 80]], atol=1e-5)
+    np.testing.assert_allclose(annotation.boxes, [[20, 10, 35, 40], [0, 0, 60, 80]], atol=1e-5)
     assert annotation.labels.tolist() == [1, 0]
     assert annotation.crowd.tolist() == [False, True]
     assert annotation.areas.tolist() == [99, 4800]
@@ -51,13 +51,13 @@ FOUR = "must have four numbers in each bbox"
         ({"image_id": 42, "category_id": 7}, KEYS),
         ([], KEYS),
         ({"image_id": 42, "category_id": 7, "bbox": [1]}, FOUR),
-        ({"image_id": 42, "category_id": 7, "bbox": None}, FOUR),
+        ({"image_id": 42, "category_id": 7, "bbox": "1234"}, FOUR),
     ],
 )
 def test_damaged_entries(tmp_path, entry, message):
     root = coco_folder(tmp_path / "coco", [entry])
     with pytest.raises(InputError, match=message):
-        sources.load(f"folder:{root}")
+        sources.load(f"folder:{root}").annotations("train")
 
 
 def test_coco_has_80_classes_with_ids_up_to_90():

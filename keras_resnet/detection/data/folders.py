@@ -1,0 +1,64 @@
+"""Files of annotated folders as people's tools leave them: byte order marks, backslashes, suffixes in another case."""
+
+from __future__ import annotations
+
+import codecs
+import pathlib
+from collections.abc import Sequence
+
+from keras_resnet.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".jpe", ".jfif")
+"""Endings of image files in lower case, in the order in which they are tried."""
+
+
+def read_text(path: pathlib.Path) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Raises:
+        ValueError: the file is in another encoding.
+    """
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"file {str(path)!r} must be UTF-8 text; {error.reason} at byte {error.start}.") from error
+
+
+class FileFinder:
+    """Find files by name; where no file has exactly the name, upper and lower case are the same.
+
+    The folders are listed once, so a finder should not outlive the reading of a split.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[pathlib.Path, dict[str, list[pathlib.Path]]] = {}
+
+    def find(self, path: pathlib.Path) -> pathlib.Path | None:
+        """Return a file by its path, or the only one whose name differs from it in case alone; None if none exists."""
+        if path.is_file():
+            return path
+        if path.parent not in self._names:
+            names: dict[str, list[pathlib.Path]] = {}
+            self._names[path.parent] = names
+            for file in path.parent.iterdir() if path.parent.is_dir() else ():
+                names.setdefault(file.name.casefold(), []).append(file)
+        matches = self._names[path.parent].get(path.name.casefold(), [])
+        return matches[0] if len(matches) == 1 and matches[0].is_file() else None
+
+    def find_image(self, folder: pathlib.Path, stem: str) -> pathlib.Path | None:
+        """Return the image with a name without ending; None if there is none."""
+        found = (self.find(folder / f"{stem}{suffix}") for suffix in IMAGE_SUFFIXES)
+        return next((path for path in found if path), None)
+
+    def find_named(self, folders: Sequence[pathlib.Path], name: str) -> pathlib.Path | None:
+        r"""Return the file that an annotation names, relative to the first of some folders that has it.
+
+        Backslashes separate folders too. A file that is in none of them is searched by its last part alone, because
+        many tools write the path on the machine where the images were annotated.
+        """
+        parts = [part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")]
+        paths = [folder / name for folder in folders]
+        paths += [folder.joinpath(*candidate) for candidate in (parts, parts[-1:]) for folder in folders if candidate]
+        return next((path for path in map(self.find, paths) if path), None)
