@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_resnet import compat
+from keras_resnet.errors import counted
 
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 """A constant learning rate, or one that depends on the step."""
@@ -139,11 +140,12 @@ def describe(
     if schedule == "cosine":
         if not warmup_steps:
             return f"learning rate {rate} decaying to 0 on a cosine"
-        return f"learning rate from {warmup_rate:g} to {rate} in {warmup_steps} steps, then decaying to 0 on a cosine"
+        warmup = counted(warmup_steps, "step")
+        return f"learning rate from {warmup_rate:g} to {rate} in {warmup}, then decaying to 0 on a cosine"
     if warmup_error:
         rate = f"{warmup_rate:g} until the training error is below {warmup_error:g} %, then {rate}"
     elif warmup_steps:
-        rate = f"{warmup_rate:g} for {warmup_steps} steps, then {rate}"
+        rate = f"{warmup_rate:g} for {counted(warmup_steps, 'step')}, then {rate}"
     if schedule == "plateau":
         return f"learning rate {rate} divided by 10 after {patience} evaluations without a lower error"
     if not decay_steps:

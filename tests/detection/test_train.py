@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
@@ -32,7 +33,10 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
         detection.train(options, tmp_path / "parts")
     assert "starts from random weights" in caplog.text
     parts = detection.train(options, tmp_path / "parts")
-    assert "resuming from step 3" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "resuming from step 3" in output
+    assert "4 steps of 1 image: " in output
+    assert re.search(r"step 4/4: training loss \d+\.\d+; test mAP \d+\.\d\d %; ", output)
     records_of_parts = read_metrics(parts.metrics)
     assert [record["step"] for record in records_of_parts] == [2, 4]
     assert records_of_parts[1]["val_map50"] == records[1]["val_map50"]

@@ -103,7 +103,7 @@ def test_a_changed_recipe_is_stated(command, tmp_path):
     changed = ["--steps=4", "--warmup_steps=1", "--label_smoothing=0.1", "--eval_steps=4"]
     command("table6", "--networks=resnet20", f"--out={tmp_path}", *TINY[:1], "--batch_size=8", *changed)
     text = (tmp_path / "table6.md").read_text(encoding="utf-8")
-    assert "4 steps of 8 images, learning rate 0.01 for 1 steps, then 0.1 divided by 10 at steps 2, 3; float32" in text
+    assert "4 steps of 8 images, learning rate 0.01 for 1 step, then 0.1 divided by 10 at steps 2, 3; float32" in text
     recipe = json.loads((tmp_path / "table6.json").read_text())["recipes"]["resnet20"]
     assert (recipe["warmup_steps"], recipe["label_smoothing"], recipe["eval_steps"]) == (1, 0.1, 4)
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_resnet.data.pipeline import BrokenFiles, stateless_seed
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 from keras_resnet.ops import boxes as box_ops
 from keras_resnet.ops import codecs, graph_errors, image
 
@@ -69,9 +69,8 @@ def train(
         for portrait in sorted(padded_sizes)
     ]
     if batch_size < 1 or batch_size > max(map(len, groups)):
-        raise InputError(
-            f"batch_size must be from 1 to the {max(map(len, groups))} images of one orientation; got {batch_size}."
-        )
+        largest = counted(max(map(len, groups)), "image")
+        raise InputError(f"batch_size must be from 1 to the {largest} of one orientation; got {batch_size}.")
     broken = BrokenFiles(len(annotations), max_broken)
     most_boxes = max(len(annotation.labels) for annotation in annotations)
     ground_truth = [tf.constant(array) for array in _ground_truth(annotations, min(max_gt_boxes, most_boxes), seed)]
