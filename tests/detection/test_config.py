@@ -20,6 +20,7 @@ def test_presets_go_through_json_and_have_the_papers_numbers():
     assert (voc.min_size, voc.max_size, voc.bg_iou_low, voc.roi_pooling) == (600, 1000, 0.1, "max")
 
 
+@pytest.mark.usefixtures("tiny_backbone")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
