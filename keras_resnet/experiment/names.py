@@ -38,7 +38,10 @@ def check_dataset(name: str, data_dir: str | None = None, argument: str = "datas
     kind, colon, path = name.partition(":")
     if colon and kind in ("folder", "idx"):
         if not path or not os.path.isdir(os.path.expanduser(path)):
-            raise InputError(f"{argument} must name an existing folder after '{kind}:'; got {path!r}{_near(path)}.")
+            short = ", for which --data=PATH is short" if (argument, kind) == ("dataset", "folder") else ""
+            raise InputError(
+                f"{argument} must name an existing folder after '{kind}:'{short}; got {path!r}{_near(path)}."
+            )
         return
     if kind in OWN_DATASETS or not name:
         return
