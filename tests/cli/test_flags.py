@@ -28,6 +28,7 @@ CHOICES = {
     "optimizer": "lamb",
     "schedule": "cosine",
     "shortcut": "C",
+    "backbone": "resnet50",
     "loss": "binary_cross_entropy",
     "freeze_stages": 1,
     "roi_pooling": "align",
