@@ -58,6 +58,8 @@ def main(_):
     for config in configs():
         runs.append(str(train.train(config, workdir / config.model).path))
     for verb in ("curves", "responses"):
+        for plot in workdir.glob(f"{verb}.*"):  # of an earlier call
+            plot.unlink()
         code = cli.run(verb, [f"--workdir={','.join(runs)}", f"--out={workdir / verb}.png"])
         if code:
             raise SystemExit(code)

@@ -10,6 +10,7 @@ import pathlib
 
 from absl import flags
 
+from keras_resnet import files
 from keras_resnet.cli import script
 from keras_resnet.errors import InputError
 
@@ -53,6 +54,7 @@ def main(arguments):
         raise InputError("predict requires at least one photograph: predict.py PHOTO...")
     if FLAGS.plot and pathlib.Path(FLAGS.plot).suffix != ".png":
         raise InputError(f"plot must be a .png file; got {FLAGS.plot!r}.")
+    files.check_new(FLAGS.plot or None, "file", "plot")
     import numpy as np
 
     from keras_resnet.classification.pretrained import Pretrained

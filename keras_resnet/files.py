@@ -7,11 +7,13 @@ checksum.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import pathlib
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 
@@ -124,10 +126,28 @@ PARTIAL = ".partial-keras-resnet-"
 """Prefix of the names of folders that are being written."""
 
 
-def check_new(out: str | os.PathLike | None) -> None:
-    """Raise `InputError` if `out` exists; None passes."""
+def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str = "out") -> None:
+    """Raise `InputError` if `out` exists: commands do not overwrite what they did not write in the same run.
+
+    Args:
+        out: the path; None passes.
+        kind: "folder" or "file", for the message.
+        argument: name of the caller's argument.
+    """
     if out is not None and pathlib.Path(out).exists():
-        raise InputError(f"out must be a folder that does not exist yet; {os.fspath(out)!r} does.")
+        raise InputError(f"{argument} must be a {kind} that does not exist yet; {os.fspath(out)!r} does.")
+
+
+def make_parent(out: str | os.PathLike) -> None:
+    """Create the folder of a file that is about to be written.
+
+    Raises:
+        ValueError: it cannot be created.
+    """
+    try:
+        pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out must be a writable file; {os.fspath(out)!r} is not: {error.strerror}.") from error
 
 
 @contextlib.contextmanager
@@ -178,6 +198,76 @@ def staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
         for path in created:
             with contextlib.suppress(OSError):  # not empty: something was published
                 path.rmdir()
+
+
+LOCK = ".lock"
+"""File of a run's folder that names the process which trains there; that process holds its lock."""
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""Errors of file systems that have no locks, such as some network file systems."""
+
+
+@contextlib.contextmanager
+def in_use(folder: str | os.PathLike, argument: str = "workdir") -> Iterator[None]:
+    """Hold the lock of a run's folder, so that no other process trains in it; the end of the process releases it.
+
+    A missing folder is created, and removed again if it stays empty.
+
+    Args:
+        folder: the folder.
+        argument: name of the caller's argument.
+
+    Raises:
+        ValueError: another process holds the lock, or the folder cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    handle = None
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = _lock_file(folder / LOCK)
+        except OSError as error:
+            reason = error.strerror
+            raise InputError(f"{argument} must be a writable folder; {str(folder)!r} is not: {reason}.") from error
+        if handle is None:
+            owner = (folder / LOCK).read_text(encoding="utf-8").strip() or "another process"
+            raise InputError(f"{argument} {str(folder)!r} is in use by {owner}.")
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):  # removed with the folder by the user
+                (folder / LOCK).unlink()
+            os.close(handle)
+        for path in created:
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+
+
+def _lock_file(path: pathlib.Path) -> int | None:
+    """Create a file, lock it and write the owner into it; return the handle, or None if another process has it."""
+    import fcntl  # absent on Windows
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(handle)
+                raise
+        try:
+            is_current = os.stat(path).st_ino == os.fstat(handle).st_ino
+        except FileNotFoundError:  # the process before has removed it since it was opened
+            is_current = False
+        if is_current:
+            os.truncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on host {socket.gethostname()}\n".encode())
+            return handle
+        os.close(handle)
 
 
 @contextlib.contextmanager

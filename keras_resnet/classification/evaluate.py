@@ -137,7 +137,7 @@ def open_dataset(classifiers: Sequence[TrainedClassifier], dataset: str | None, 
 def default_split(dataset: Dataset, classifiers: Sequence[TrainedClassifier] = ()) -> str:
     """Return the split to evaluate on: the first of test, validation and val that a data set has.
 
-    A data set without them, on which the first classifier was trained, has the part that was held out in training.
+    A data set without them, on which the first classifier was trained, has the split on which training evaluated.
 
     Args:
         dataset: the data set.
@@ -152,7 +152,7 @@ def default_split(dataset: Dataset, classifiers: Sequence[TrainedClassifier] = (
             return name
     if classifiers and classifiers[0].dataset_info.name == dataset.info.name:
         config = classifiers[0].config
-        if config.eval_split != config.train_split and config.eval_split.split("[")[0] in splits:
+        if config.eval_split.split("[")[0] in splits:
             return config.eval_split
     raise InputError(f"split must be given for a data set without test or validation: one of {', '.join(splits)}.")
 

@@ -148,7 +148,9 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
     data_dir: str | None = option(
         None, "Folder of prepared tensorflow-datasets; by default the run's.", "data", path="file"
     )
-    split: str | None = option(None, "Split to evaluate on; by default test, or else validation or val.", "data")
+    split: str | None = option(
+        None, "Split to evaluate on; by default test, validation, val or the run's eval_split.", "data"
+    )
     out: str | None = option(None, "Folder to create with results.json, results.md and plots.", path="file")
 
     def run(self, invocation: Invocation) -> None:
@@ -179,6 +181,7 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
             )
         if not collectives.is_chief(strategy):
             return
+        print(f"{result.dataset.info.name}, {result.split}:")
         print(report.table(result.rows))
         if self.out:
             result.write(self.out, invocation.command)
@@ -239,7 +242,7 @@ class Export(SourceFlags):
     )
     calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
     calibration_images: int | None = option(
-        None, "Number of calibration images; 256 by default, or as many as there are.", "tflite", minimum=0
+        None, "Number of calibration images; 256 by default, or as many as there are.", "tflite", minimum=1
     )
     report: bool | None = option(None, "Compare the files with the network on images; on by default.", "tflite")
     report_split: str | None = option(None, "Images of the report; by default eval_split.", "tflite")
@@ -257,7 +260,16 @@ class Export(SourceFlags):
         if self.format == "tflite":
             files.check_new(out)
         write = self._saved_model if self.format == "saved_model" else self._tflite
-        print(f"wrote {write(out, options)}")
+        path = write(out, options)
+        print(f"wrote {path}")
+        source = [f"--workdir={self.workdir}"] if self.workdir else ["--dataset=DATASET"]
+        evaluate = ["keras-resnet", "evaluate", *source]
+        if self.format == "saved_model":
+            commands = [["docker", "compose", f"--file={out}/compose.yaml", "up"], [*evaluate, f"--saved_model={path}"]]
+        else:
+            file = sorted(pathlib.Path(out).glob("*.tflite"))[-1]
+            commands = [[*evaluate, f"--tflite={file}"]]
+        print(tasks.next_commands(*commands))
 
     def _saved_model(self, out: str, options: dict[str, Any]) -> pathlib.Path:
         source = self.open()
@@ -282,13 +294,10 @@ class Export(SourceFlags):
         if options.get("batch_size") == 0:
             options["batch_size"] = None
         options.setdefault("calibration_split", config.train_split)
-        if "dataset" in options:
-            available = options["dataset"].count(options["calibration_split"])
-            options.setdefault("calibration_images", min(256, available))
         path = tflite.export(source, out, **options)
         if report:
             print((path / "report.md").read_text(encoding="utf-8"))
-        return path
+        return pathlib.Path(out)
 
 
 TASK = tasks.register(

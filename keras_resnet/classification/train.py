@@ -50,7 +50,7 @@ def train(
         ValueError: as for `fit`, or `init_weights` do not fit the network.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    with _scope(strategy, config):
+    with _scope(strategy, config, workdir):
         dataset = collectives.chief_first(
             strategy, lambda: sources.load(config.dataset, config.data_dir, config.download)
         )
@@ -98,15 +98,15 @@ def fit(model: keras.Model, dataset: Dataset, config: ClassifierConfig, workdir:
         errors.PeerLost: another worker ended or does not answer.
     """
     strategy = model.distribute_strategy
-    with _scope(strategy, config):
+    with _scope(strategy, config, workdir):
         draft = ClassifierRun(pathlib.Path(workdir), config, dataset.info)
         return _fit(model, dataset, _open(draft, dataset, strategy))
 
 
 @contextlib.contextmanager
-def _scope(strategy: tf.distribute.Strategy, config: ClassifierConfig) -> Iterator[None]:
+def _scope(strategy: tf.distribute.Strategy, config: ClassifierConfig, workdir: str | os.PathLike) -> Iterator[None]:
     """Enter the scope of a run, with deterministic kernels if the configuration requests them."""
-    with loop.scope(strategy, config, config.accumulate):
+    with loop.scope(strategy, config, workdir, config.accumulate):
         if config.op_determinism:
             tf.config.experimental.enable_op_determinism()
         yield

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 
+from keras_resnet import files
 from keras_resnet.errors import InputError
-from keras_resnet.experiment import names
+from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Verb
 from keras_resnet.models.architectures import find
@@ -32,6 +34,7 @@ class Convert(Verb):
         source, out = invocation.files
         info = None
         names.check_weights(source, "IN")
+        files.check_new(out, "file", "OUT")
         if self.model:
             find(self.model)
 
@@ -45,6 +48,14 @@ class Convert(Verb):
             source, info = str(run.weights), pretrained.run_info(run)
         model = convert.convert(source, out, self.model, stride_in_1x1=self.stride_in_1x1, info=info)
         print(f"wrote {out}: {model.name}, {model.count_params():,} numbers")
+        mode = []
+        try:
+            convert.info(out, self.model, stride_in_1x1=self.stride_in_1x1)
+        except InputError:  # the file does not say how images are preprocessed
+            mode = ["--preprocessing=caffe|torch|tf"]
+        print(
+            tasks.next_commands(" ".join(["keras-resnet predict", shlex.quote(f"--weights={out}"), *mode, "PHOTO..."]))
+        )
         spec = ArchitectureSpec.of_model(model)
         if out.endswith(".safetensors") and spec and spec.block == "bottleneck" and spec.stride_in_1x1:
             print("note: its bottlenecks have their stride in the first 1x1; torchvision's networks in the 3x3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_resnet import files
 from keras_resnet.cli.out import plot_path
 from keras_resnet.errors import InputError
 from keras_resnet.experiment import names
@@ -38,5 +39,6 @@ class Curves(Verb):
             if not run.metrics.is_file():
                 raise InputError(f"workdir {str(run.path)!r} has no metrics.jsonl: it was not evaluated in training.")
             records[name] = curves.read_metrics(run.metrics)
+        files.make_parent(path)
         curves.plot(records, path, highest=self.highest)
         print(f"wrote {path}")

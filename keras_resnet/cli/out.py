@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import pathlib
 
+from keras_resnet import files
 from keras_resnet.errors import InputError
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def plot_path(out: str) -> pathlib.Path:
-    """Return the path of a plot; its folder is created.
+    """Return the path of a plot that does not exist yet.
 
     Raises:
-        ValueError: another suffix, or a folder that cannot be created.
+        ValueError: another suffix, or the file exists.
     """
     path = pathlib.Path(out)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"out must end in .png, .pdf or .svg; got {out!r}.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out must be a writable file; {out!r} is not: {error.strerror}.") from error
+    files.check_new(path, "file")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_resnet import files
 from keras_resnet.classification.task import SourcesFlags
 from keras_resnet.cli.out import plot_path
 from keras_resnet.errors import InputError
@@ -25,6 +26,7 @@ class Responses(SourcesFlags):
     def run(self, invocation: Invocation) -> None:
         """Measure and plot."""
         path = plot_path(self.out)
+        files.check_new(path.with_suffix(".csv"), "file")
         if not (self.workdir or self.weights):
             raise InputError("workdir or weights must be given: --workdir=...")
         self.check_names()
@@ -34,6 +36,7 @@ class Responses(SourcesFlags):
         from keras_resnet.paper import responses  # imports TensorFlow
 
         measured = responses.of_networks(self.open(), self.dataset, self.data_dir, self.split, self.batch_size)
+        files.make_parent(path)
         responses.plot(measured, path)
         responses.write_csv(measured, path.with_suffix(".csv"))
         for network in measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from keras_resnet.errors import InputError
@@ -36,9 +37,19 @@ class Train(StrategyFlags, Verb):
 
         from keras_resnet.distribute import collectives  # imports TensorFlow
 
-        run = task.run_train(config, workdir, strategy)
+        task.run_train(config, workdir, strategy)
         if collectives.is_chief(strategy):
-            print(f"wrote {run.path}")
+            out = os.path.join("models", os.path.basename(os.path.normpath(workdir)))
+            commands = {"evaluate": [], "export": [f"--out={out}"]}
+            print(
+                tasks.next_commands(
+                    *(
+                        ["keras-resnet", verb, f"--workdir={workdir}", *more]
+                        for verb, more in commands.items()
+                        if verb in task.verbs
+                    )
+                )
+            )
 
     def _base(self, task: Task) -> Any:
         """The configuration that the flags change."""

@@ -8,6 +8,7 @@ import math
 import pathlib
 import re
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from keras_resnet import files
@@ -156,17 +157,15 @@ class Predict(DetectFlags):
         from keras_resnet.detection import evaluate, inference  # imports TensorFlow
         from keras_resnet.ops import codecs
 
-        out, class_names = pathlib.Path(self.out or "."), run.dataset_info.class_names
-        out.mkdir(parents=True, exist_ok=True)
-        names: list[str] = []  # of the images written so far
-        for photo in invocation.files:
+        class_names = run.dataset_info.class_names
+        targets = _targets(invocation.files, pathlib.Path(self.out or "."))
+        for photo, target in targets.items():
             pixels = codecs.read(photo, transform.decode)
             batch, *levels = (scale.batch(pixels) for scale in (transform, *pyramid))
             outputs = detect(batch | ({"pyramid": tuple(levels)} if levels else {}))
             outputs = {name: np.asarray(value) for name, value in outputs.items()}
             detections = inference.unpacked(outputs, 0, np.asarray(batch["image_size"])[0], pixels.shape[:2])
-            names.append(_unused(pathlib.Path(photo).stem, names))
-            target = out / f"{names[-1]}_boxes.png"
+            files.make_parent(target)
             evaluate.draw(pixels.numpy(), detections, class_names, self.show).save(target)
             print(f"{photo}: wrote {target}")
             for box, score, label in zip(*detections, strict=True):
@@ -174,6 +173,22 @@ class Predict(DetectFlags):
                     top, left, bottom, right = box
                     place = f"left {left:.0f}, top {top:.0f}, right {right:.0f}, bottom {bottom:.0f}"
                     print(f"  {class_names[label]} {score:.3f}: {place}")
+
+
+def _targets(photos: Sequence[str], out: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Image -> the new file in `out` for the image with boxes.
+
+    Raises:
+        ValueError: one of the files exists.
+    """
+    taken: list[str] = []
+    for photo in photos:
+        taken.append(_unused(pathlib.Path(photo).stem, taken))
+    targets = {photo: out / f"{name}_boxes.png" for photo, name in zip(photos, taken, strict=True)}
+    for target in targets.values():
+        if target.exists():
+            raise InputError(f"out must be a folder without {target.name!r}; {str(out)!r} has that file.")
+    return targets
 
 
 def _unused(name: str, names: list[str]) -> str:
@@ -223,6 +238,8 @@ class Export(Verb):
             )
             export.export_tflite(model, out, transform, (height, width))
         print(f"wrote {path}")
+        if self.format == "saved_model":
+            print(tasks.next_commands(["docker", "compose", f"--file={out}/compose.yaml", "up"]))
 
 
 TASK = tasks.register(

@@ -88,7 +88,7 @@ def train(
             resumed with another strategy.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    with loop.scope(strategy, config):
+    with loop.scope(strategy, config, workdir):
         return _train(config, workdir, strategy)
 
 
@@ -161,7 +161,7 @@ def fit(
     """
     if config.training != "joint":
         raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
-    with loop.scope(model.distribute_strategy, config):
+    with loop.scope(model.distribute_strategy, config, workdir):
         run = _opened(config, dataset, workdir, model.distribute_strategy)
         _fit(run, model, *_annotations(run, dataset, model.distribute_strategy))
     return run

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -134,6 +135,12 @@ class Task:
         """Train a configuration in a folder; return the run."""
         module, function = self.train.split(":")
         return getattr(importlib.import_module(module), function)(config, workdir, strategy)
+
+
+def next_commands(*commands: Sequence[str]) -> str:
+    """Return the last lines of a long command: what to type next, for the shell."""
+    lines = [command if isinstance(command, str) else shlex.join(command) for command in commands]
+    return "\n".join(f"{'      ' if number else 'next: '}{line}" for number, line in enumerate(lines))
 
 
 def one_folder(value: str | None, name: str = "workdir") -> str:

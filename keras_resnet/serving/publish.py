@@ -47,6 +47,8 @@ def publish(folder: pathlib.Path, base: pathlib.Path, version: int | None = None
         base: the folder of all versions.
         version: the version's number; by default the largest one plus 1.
 
+    The version's manifest is in it and, with the paths as they are from `base`, next to it: `N.sha256`.
+
     Returns:
         The path of the version.
 
@@ -59,6 +61,10 @@ def publish(folder: pathlib.Path, base: pathlib.Path, version: int | None = None
         check_version(base, version)
         target = base / str(version or max(version_numbers(base), default=0) + 1)
         folder.rename(target)
+        lines = (target / MANIFEST).read_text(encoding="utf-8").splitlines()
+        entries = (line.partition("  ") for line in lines)
+        text = "".join(f"{checksum}  {target.name}/{name}\n" for checksum, _, name in entries)
+        files.write(files.manifest_path(target), text)
         files.fsync(base)
     return target
 

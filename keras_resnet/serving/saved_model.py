@@ -5,6 +5,7 @@ out/1/assets/labels.txt                  the class names, one a line
 out/1/assets.extra/                      warm-up requests
 out/1/batching_params.pbtxt              for --enable_per_model_batching_parameters
 out/1/manifest.sha256                    checksums, for `sha256sum --check` or `publish.verify`
+out/1.sha256                             the same checksums, for `sha256sum --check` in `out`
 out/models.config, out/compose.yaml      how to start TensorFlow Serving
 """
 

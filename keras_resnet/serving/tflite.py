@@ -12,6 +12,7 @@ Each maps `images` u8[B,H,W,3], RGB at the network's size, to `probabilities` [B
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import pathlib
 import tempfile
@@ -36,8 +37,13 @@ from keras_resnet.serving.source import ServableClassifier
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 
+CALIBRATION_IMAGES = 256
+"""Number of images for calibration, if there are as many."""
+
 FEWEST_CALIBRATION_IMAGES = 20
-"""With fewer images, the ranges of activations are unreliable."""
+"""With fewer images, the ranges of activations are unreliable, which is logged."""
+
+logger = logging.getLogger(__name__)
 
 
 def export(
@@ -47,7 +53,7 @@ def export(
     variants: Sequence[str] = VARIANTS,
     dataset: Dataset | None = None,
     calibration_split: str = "train",
-    calibration_images: int = 256,
+    calibration_images: int | None = None,
     report_split: str | None = None,
     report_images: int = 0,
     batch_size: int | None = 1,
@@ -63,7 +69,7 @@ def export(
         variants: some of `VARIANTS`.
         dataset: images for calibration and report; required for int8 and for a report.
         calibration_split: split on whose images int8 is calibrated.
-        calibration_images: number of them, spread evenly over the split; at least 20.
+        calibration_images: number of them, spread evenly over the split; by default 256, or as many as there are.
         report_split: split of the report's images; None for no report.
         report_images: number of them, spread evenly over the split; 0 for all.
         batch_size: images in a call; None for any number, with which interpreters may be slower.
@@ -183,13 +189,18 @@ def sample(dataset: Dataset, split: str, count: int) -> Dataset:
     return dataset.pick(split, index if ordered else index * available // len(index))
 
 
-def _calibration(dataset: Dataset, split: str, count: int, transform: EvalTransform) -> list[np.ndarray]:
+def _calibration(dataset: Dataset, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
     """Images f32[1,H,W,3] in [0, 255] of the evaluation pipeline."""
     available = dataset.count(split)
-    if not FEWEST_CALIBRATION_IMAGES <= count <= available:
-        raise InputError(
-            f"calibration_images must be from {FEWEST_CALIBRATION_IMAGES} to the {available} images of {split!r}; "
-            f"got {count}."
+    count = min(CALIBRATION_IMAGES, available) if count is None else count
+    if not 1 <= count <= available:
+        raise InputError(f"calibration_images must be from 1 to the {available} images of {split!r}; got {count}.")
+    if count < FEWEST_CALIBRATION_IMAGES:
+        logger.warning(
+            "int8 is calibrated on %s of %r only: below %d, the ranges of activations are unreliable",
+            "1 image" if count == 1 else f"{count} images",
+            split,
+            FEWEST_CALIBRATION_IMAGES,
         )
     batches = pipeline.evaluate(sample(dataset, split, count), 1, transform, split="picked")
     images = [np.array(batch[0]) for batch in batches]

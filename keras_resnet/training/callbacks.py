@@ -34,6 +34,11 @@ def current_step(optimizer: keras.optimizers.Optimizer) -> int:
     return int(np.asarray(optimizer.iterations))
 
 
+def shortest(value: float) -> float:
+    """Return a number of float32 with the fewest digits: 0.1 instead of 0.10000000149011612."""
+    return float(str(np.float32(value)))
+
+
 class LossWithoutPadding(keras.callbacks.Callback):
     """Correct the test loss for padding images of weight 0, before other callbacks read it.
 
@@ -83,7 +88,7 @@ class MetricsLog(keras.callbacks.Callback):
         record |= {
             name: round(float(value), 6) if math.isfinite(value) else None for name, value in (logs or {}).items()
         }
-        record["learning_rate"] = current_rate(self.model.optimizer)
+        record["learning_rate"] = shortest(current_rate(self.model.optimizer))
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 

@@ -112,7 +112,7 @@ class Checkpoints(keras.callbacks.Callback):
         if newest is None:
             return 0
         try:
-            self.checkpoint.restore(newest).assert_existing_objects_matched()
+            self.checkpoint.restore(newest).assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise InputError(f"checkpoint {newest!r} does not fit this run: {str(error).splitlines()[0]}") from error
         self.saved = self.step

@@ -5,7 +5,7 @@ compiles the model in the scope of the strategy, and calls `fit`:
 
     def train(config, workdir, strategy=None):
         strategy = strategy or tf.distribute.get_strategy()
-        with loop.scope(strategy, config):
+        with loop.scope(strategy, config, workdir):
             run = loop.open_run(MyRun(pathlib.Path(workdir), config, dataset_info), strategy)
             model = run.build()
             loop.compile_model(model, config, loss="mse")
@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 import pathlib
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ from typing import Any, NamedTuple, TypeVar
 import keras
 import tensorflow as tf
 
+from keras_resnet import files
 from keras_resnet.distribute import collectives
 from keras_resnet.distribute.environment import versions
 from keras_resnet.distribute.strategy import describe, distributed, per_replica
@@ -74,18 +76,22 @@ class EvalBatches(NamedTuple):
 
 
 @contextlib.contextmanager
-def scope(strategy: tf.distribute.Strategy, config: BaseConfig, accumulate: int = 1) -> Iterator[None]:
+def scope(
+    strategy: tf.distribute.Strategy, config: BaseConfig, workdir: str | os.PathLike, accumulate: int = 1
+) -> Iterator[None]:
     """Enter the scope of a strategy for a run, after checking that all workers have the same configuration.
 
-    It seeds all generators with the configuration's seed.
+    It seeds all generators with the configuration's seed. The chief locks the run's folder.
 
     Args:
         strategy: the strategy of the run.
         config: the configuration of the run.
+        workdir: the run's folder.
         accumulate: micro-batches in a step.
 
     Raises:
-        ValueError: workers have different configurations or versions, or the batch cannot be divided among replicas.
+        ValueError: another process trains in the folder, workers have different configurations or versions, or the
+            batch cannot be divided among replicas.
         errors.PeerLost: another worker ended or does not answer.
     """
     with collectives.together(strategy), strategy.scope():
@@ -93,8 +99,14 @@ def scope(strategy: tf.distribute.Strategy, config: BaseConfig, accumulate: int 
         per_replica(strategy, config.batch_size)
         if strategy.num_replicas_in_sync > 1 and accumulate > 1:
             raise InputError(f"accumulate must be 1 on several replicas; got {accumulate}: use more replicas.")
-        keras.utils.set_random_seed(config.seed)
-        yield
+        with contextlib.ExitStack() as stack:
+            if collectives.is_chief(strategy):
+                lock = files.in_use(workdir)
+                collectives.chief_first(strategy, lambda: stack.enter_context(lock))
+            else:
+                collectives.chief_first(strategy, lambda: None)
+            keras.utils.set_random_seed(config.seed)
+            yield
 
 
 def reopened(run: RunT) -> RunT:
@@ -382,8 +394,12 @@ def _fit(
     config, strategy = run.config, model.distribute_strategy
     batch_size = config.batch_size // saver.accumulate
     start = saver.restore(run.checkpoints)
-    shown = []
-    if collectives.is_chief(strategy):
+    shown, is_chief = [], collectives.is_chief(strategy)
+    if start >= config.steps and not _missed_evaluation(saver, config):
+        if is_chief:
+            print(f"{run.path}: finished at step {start}; nothing to do", flush=True)
+        return
+    if is_chief:
         for leftover in run.path.glob(f"{weights.PARTIAL}*"):  # of a run that was killed while it wrote weights
             shutil.rmtree(leftover)
         print(log, flush=True)
@@ -410,6 +426,8 @@ def _fit(
         raise InputError(
             f"workdir {str(run.path)!r} cannot be written to; its older checkpoints are kept: {error}."
         ) from error
+    if is_chief:
+        print(f"wrote {run.path}", flush=True)
 
 
 def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int, int]]:

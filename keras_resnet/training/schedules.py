@@ -149,6 +149,6 @@ def describe(
     if schedule == "plateau":
         return f"learning rate {rate} divided by 10 after {patience} evaluations without a lower error"
     if not decay_steps:
-        return f"learning rate {rate}"
+        return f"{'' if warmup_steps or warmup_error else 'constant '}learning rate {rate}"
     plural = "s" if len(decay_steps) > 1 else ""
     return f"learning rate {rate} divided by 10 at step{plural} {', '.join(map(str, decay_steps))}"

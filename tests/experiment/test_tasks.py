@@ -24,7 +24,7 @@ def test_a_task_in_one_short_file(brightness, tmp_path, capsys):
     assert cli.run("train", ["--preset=noise_brightness", workdir, "--units=2"]) == 0
     output = capsys.readouterr().out
     assert "step 40/40" in output
-    assert output.endswith(f"wrote {tmp_path}/run\n")
+    assert f"wrote {tmp_path}/run\nnext: keras-resnet evaluate --workdir={tmp_path}/run\n" in output
     content = json.loads((tmp_path / "run/config.json").read_text())
     assert (content["task"], content["config"]["units"]) == ("brightness", 2)
     for name in ("best.weights.h5", "metrics.jsonl", "curves.png", "checkpoints/checkpoint"):

@@ -41,7 +41,7 @@ def batches(seed, size, start_step=0, context=None):
 
 def train(config, workdir, strategy):
     info = DatasetInfo("noise", ("brightness",), (4, 4), {"train": 64})
-    with loop.scope(strategy, config):
+    with loop.scope(strategy, config, workdir):
         run = loop.open_run(BrightnessRun(pathlib.Path(workdir), config, info), strategy)
         model = run.build()
         loop.compile_model(model, config, loss="mse")

@@ -4,23 +4,34 @@ The command runs in this process. Whatever is refused here is refused before Ten
 """
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from keras_resnet import files
 from keras_resnet.classification import config as classification
+from keras_resnet.classification import evaluate
 from keras_resnet.classification import task as classification_task
+from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.cli import exits, flags, notices, reproduce, synonyms
 from keras_resnet.cli import main as cli
 from keras_resnet.cli.train import Train
+from keras_resnet.data.dataset import Dataset, DatasetInfo
 from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.errors import InputError
 from keras_resnet.experiment import names, tasks
+from keras_resnet.serving import publish
+from keras_resnet.training import callbacks, schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
 VERBS = [*cli.TASK_VERBS, *cli.VERBS]
@@ -84,9 +95,9 @@ NO_PATHS = {
 @pytest.mark.parametrize("written", ["~/runs/x", "$HOME/runs/x", "${HOME}/runs/x", "$RUNS/x"])
 def test_paths_are_expanded(home, written):
     assert Train().override({"workdir": written}).workdir == f"{home}/runs/x"
-    evaluate = classification_task.Evaluate().override({"workdir": [written, "b"], "dataset": f"folder:{written}"})
-    assert evaluate.workdir == (f"{home}/runs/x", "b")
-    assert evaluate.dataset == f"folder:{home}/runs/x"
+    verb = classification_task.Evaluate().override({"workdir": [written, "b"], "dataset": f"folder:{written}"})
+    assert verb.workdir == (f"{home}/runs/x", "b")
+    assert verb.dataset == f"folder:{home}/runs/x"
     config = classification.ClassifierConfig().override({"data_dir": written, "init_weights": f"{written}.h5"})
     assert (config.data_dir, config.init_weights) == (f"{home}/runs/x", f"{home}/runs/x.h5")
 
@@ -142,7 +153,6 @@ def test_a_run_keeps_absolute_paths(home):
         ),
         ("train --preset=digits_resnet20 --workdir=x --data=photso", "(did you mean"),
         ("train --preset=digits_resnet20 --workdir=x --init_weights=imagnet", "init_weights must be the path of an"),
-        ("train --preset=bccd_resnet50 --workdir=x --data=photos --backbone=resnet5", "backbone must be one of"),
         ("train --preset=bccd_resnet50 --workdir=x --data=photos --backbone_weights=imagenett", "'imagenet'?)"),
         ("train --preset=digits_resnet20 --task=detection --workdir=x", "is one of --task=classification"),
         ("train --preset=digits_resnet20 --workdir=x --optimizer=adam", "got 'adam' (did you mean 'adamw'?)"),
@@ -375,3 +385,137 @@ def test_warnings_and_errors_are_not_dropped(line):
     arrived = []
     notices.forward([line + b"\n"], arrived.append)
     assert arrived == [line + b"\n"]
+
+
+# Run folders
+
+
+LOCKED = """
+import sys, time
+from keras_resnet import files
+with files.in_use(sys.argv[1]):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    """A process that trains in the folder `run`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", LOCKED, str(tmp_path / "run")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, other_process):
+    folder = tmp_path / "run"
+    owner = f"process {other_process.pid} on host {socket.gethostname()}"
+    with pytest.raises(InputError, match=f"workdir {str(folder)!r} is in use by {owner}."), files.in_use(folder):
+        pass
+    other_process.kill()
+    other_process.wait()
+    with files.in_use(folder):  # a kill releases the lock, though the file is still there
+        assert (folder / files.LOCK).read_text().startswith(f"process {os.getpid()} on host")
+    assert not (folder / files.LOCK).exists()
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyError), files.in_use(tmp_path / "new" / "run"):
+        raise KeyError
+    assert not (tmp_path / "new").exists()
+    with files.in_use(tmp_path / "run"):
+        (tmp_path / "run" / "config.json").write_text("{}")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    for _ in range(2):  # the same process again
+        with files.in_use(tmp_path / "run"):
+            pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="workdir must be a writable folder"), files.in_use(tmp_path / "file" / "run"):
+        pass
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def no_locks(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with files.in_use(tmp_path / "run"):
+        assert (tmp_path / "run" / files.LOCK).exists()
+
+
+def test_the_folder_of_the_second_training_is_refused(home, other_process, refused):
+    words = ["train", "--preset=digits_resnet20", "--model=resnet20", f"--workdir={home}/run", "--steps=2"]
+    assert f"is in use by process {other_process.pid} on host" in refused(words)
+    assert [path.name for path in (home / "run").iterdir()] == [files.LOCK]
+
+
+# Plots, reports and the next command
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "curves --workdir=runs/digits --out=curves.png",
+            "out must be a file that does not exist yet; 'curves.png' does",
+        ),
+        ("curves --workdir=runs/digits", "'curves.png' does"),
+        ("responses --workdir=runs/digits --out=new.png", "'new.csv' does"),
+        ("convert resnet50.weights.h5 curves.safetensors", "OUT must be a file that does not exist yet"),
+        ("evaluate --workdir=runs/digits --out=photos", "out must be a folder that does not exist yet; 'photos' does"),
+        ("export --workdir=runs/digits --format=tflite --out=photos", "'photos' does"),
+    ],
+)
+def test_nothing_is_overwritten(home, refused, command, message):
+    for name in ("curves.png", "new.csv", "curves.safetensors"):
+        (home / name).write_text("mine")
+    assert message in refused(command)
+    assert (home / "curves.png").read_text() == (home / "new.csv").read_text() == "mine"
+
+
+def test_folders_of_outputs_are_made_only_for_outputs(home, refused):
+    content = {"task": "classification", "config": {}, "dataset": {"name": "a", "class_names": ["b"]}}
+    content["dataset"] |= {"image_size": None, "splits": {}}
+    (home / "runs" / "digits" / "config.json").write_text(json.dumps(content))
+    assert "has no metrics.jsonl" in refused("curves --workdir=runs/digits --out=new/folder/curves.png")
+    assert not (home / "new").exists()
+
+
+def test_the_next_command_can_be_typed():
+    text = tasks.next_commands(["keras-resnet", "evaluate", "--workdir=my runs/a"], "keras-resnet predict PHOTO...")
+    assert text == "next: keras-resnet evaluate '--workdir=my runs/a'\n      keras-resnet predict PHOTO..."
+
+
+def test_the_manifest_of_a_version_is_checked_from_its_folder_and_from_the_one_above(tmp_path):
+    with files.staging(tmp_path / "models") as folder:
+        (folder / "variables").mkdir()
+        (folder / "variables" / "a b").write_text("content")
+        version = publish.publish(folder, tmp_path / "models")
+    for where, manifest in ((version, "manifest.sha256"), (version.parent, "1.sha256")):
+        command = ["sha256sum", "--check", "--strict", manifest]
+        assert subprocess.run(command, cwd=where, capture_output=True).returncode == 0
+    assert publish.version_numbers(version.parent) == {1}
+
+
+def test_the_learning_rate_is_written_as_it_was_given():
+    for rate in (0.1, 0.01, 1e-3, 5e-05, 0.3):
+        assert callbacks.shortest(np.float32(rate)) == rate
+
+
+def test_a_constant_rate_is_called_constant():
+    assert schedules.describe("piecewise", 0.1) == "constant learning rate 0.1"
+    assert "constant" not in schedules.describe("piecewise", 0.1, decay_steps=[3])
+
+
+def test_a_run_of_a_folder_is_evaluated_on_its_own_split():
+    info = DatasetInfo("folder:photos", ("a", "b"), None, {"train": 9})
+    for split in ("train[80%:]", "train"):
+        config = classification.ClassifierConfig(eval_split=split)
+        run = ClassifierRun(pathlib.Path("run"), config, info)
+        assert evaluate.default_split(Dataset(info, lambda split: None), [run]) == split

@@ -37,7 +37,7 @@ def batches(start_step=0, context=None):
 
 def train(workdir, monitor="val_loss"):
     strategy = tf.distribute.get_strategy()
-    with loop.scope(strategy, CONFIG):
+    with loop.scope(strategy, CONFIG, workdir):
         info = DatasetInfo("line", (), None, {"train": 64})
         run = loop.open_run(LineRun(pathlib.Path(workdir), CONFIG, info), strategy)
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="dense")], name="line")

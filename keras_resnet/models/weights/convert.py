@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_resnet import files
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import resnet, weights
 from keras_resnet.models.architectures import EXPANSION, Architecture, find
@@ -168,13 +169,11 @@ def convert(
     writer = next((write for suffix, write in WRITERS.items() if out.name.endswith(suffix)), None)
     if writer is None:
         raise InputError(f"out must end in {' or '.join(WRITERS)}; got {str(out)!r}.")
-    if out.exists():
-        raise InputError(f"out must not exist yet; got {str(out)!r}.")
-    if not out.parent.is_dir():
-        raise InputError(f"out must be in an existing folder; got {str(out)!r}.")
+    files.check_new(out, "file")
     built = network(source, model, stride_in_1x1=stride_in_1x1)
     if info is None:
         with _opened(source, stride_in_1x1) as stored:
             info = stored.info
+    files.make_parent(out)
     writer(built, out, info)
     return built
