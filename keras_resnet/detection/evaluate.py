@@ -18,6 +18,7 @@ from keras_resnet.detection.average_precision import Curve, Detections
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError, counted
+from keras_resnet.experiment import plots
 from keras_resnet.ops import codecs
 
 COCO_STATISTICS = (
@@ -204,16 +205,14 @@ def _xywh(box: np.ndarray) -> list[float]:
 
 def plot(result: VocResult, path: str | os.PathLike) -> None:
     """Draw precision over recall of each class."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.subplots()
-    for name, curve, average in zip(result.class_names, result.curves, result.averages(), strict=True):
-        axes.plot(curve.recall, curve.precision, label=f"{name}: {average:.1f} %")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=counted(result.images, "image"))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=1 + len(result.class_names) // 12)
-    figure.savefig(path, dpi=120)
+    with plots.figure(path, 6, 5, dpi=120) as figure:
+        axes = figure.subplots()
+        for name, curve, average in zip(result.class_names, result.curves, result.averages(), strict=True):
+            axes.plot(curve.recall, curve.precision, label=plots.label(f"{name}: {average:.1f} %"))
+        title = counted(result.images, "image")
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, ncols=1 + len(result.class_names) // 12)
 
 
 COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#800000", "#808000", "#000075")
@@ -232,6 +231,7 @@ def draw(
     """
     image = Image.fromarray(pixels)
     canvas = ImageDraw.Draw(image)
+    font = plots.pillow_font()
     width = max(1, round(max(image.size) / 300))
     for box, score, label in zip(*detections, strict=True):
         if score < score_thresh:
@@ -239,10 +239,10 @@ def draw(
         top, left, bottom, right = (round(float(side)) for side in box)
         color = COLORS[label % len(COLORS)]
         canvas.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=width)
-        text = f"{class_names[label]} {score:.2f}"
-        place = canvas.textbbox((left, max(top - 12, 0)), text)
+        text = plots.label(f"{class_names[label]} {score:.2f}", fallbacks=False).replace(r"\$", "$")
+        place = canvas.textbbox((left, max(top - 12, 0)), text, font=font)
         canvas.rectangle(place, fill=color)
-        canvas.text(place[:2], text, fill="white")
+        canvas.text((left, max(top - 12, 0)), text, fill="white", font=font)
     return image
 
 

@@ -6,18 +6,19 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import EvalTransform, Transform
 from keras_resnet.evaluation import metrics
 from keras_resnet.evaluation.metrics import Outcomes
+from keras_resnet.experiment import plots
 
 NAMED_CLASSES = 40
 """Most classes for which a confusion matrix shows names; half of it for percentages in the cells."""
 
-DPI = 100
+BLUE = (0.12, 0.47, 0.71)
+"""Red, green and blue of the bars."""
 
 
 def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str | os.PathLike, title: str = "") -> None:
@@ -30,46 +31,51 @@ def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str |
     counts = counts[np.ix_(seen, seen)]
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = 3 + 0.42 * min(len(seen), NAMED_CLASSES) if len(seen) <= NAMED_CLASSES else 8
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    axes = figure.subplots()
-    heatmap = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    bar = figure.colorbar(heatmap, ax=axes, shrink=0.8)
-    bar.set_label("% of the images of the class")
-    axes.set(xlabel="predicted", ylabel="class", title=title)
-    if len(seen) <= NAMED_CLASSES:
-        names = [class_names[int(number)] for number in seen]
-        axes.set_xticks(range(len(seen)), names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(seen)), names)
-    else:
-        ticks = np.linspace(0, len(seen) - 1, 11).round().astype(int)
-        axes.set_xticks(ticks, seen[ticks], rotation=45)
-        axes.set_yticks(ticks, seen[ticks])
-    if len(seen) <= NAMED_CLASSES // 2:
-        for (row, column), value in np.ndenumerate(share):
-            if value:
-                text = f"{value:.0f}" if value >= 1 else f"{value:.1f}"
-                axes.text(column, row, text, ha="center", va="center", color="white" if value > 50 else "black", size=8)
-    figure.savefig(path, dpi=DPI)
+    with plots.figure(path, size + 0.8, size) as figure:
+        axes = figure.subplots()
+        heatmap = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        bar = figure.colorbar(heatmap, ax=axes, shrink=0.8)
+        bar.set_label("% of the images of the class")
+        axes.set(xlabel="predicted", ylabel="class", title=plots.label(title))
+        if len(seen) <= NAMED_CLASSES:
+            names = [plots.label(class_names[int(number)]) for number in seen]
+            axes.set_xticks(range(len(seen)), names, rotation=45, ha="right", rotation_mode="anchor")
+            axes.set_yticks(range(len(seen)), names)
+        else:
+            ticks = np.linspace(0, len(seen) - 1, 11).round().astype(int)
+            axes.set_xticks(ticks, seen[ticks], rotation=45)
+            axes.set_yticks(ticks, seen[ticks])
+        if len(seen) <= NAMED_CLASSES // 2:
+            for (row, column), value in np.ndenumerate(share):
+                if value:
+                    text = f"{value:.0f}" if value >= 1 else f"{value:.1f}"
+                    axes.text(
+                        column, row, text, ha="center", va="center", color="white" if value > 50 else "black", size=8
+                    )
 
 
 def reliability(outcomes: Outcomes, path: str | os.PathLike, title: str = "") -> None:
-    """Plot accuracy over confidence (Guo et al., 2017), and the number of images in each bin of confidence."""
+    """Plot accuracy over confidence (Guo et al., 2017), and the number of images in each bin of confidence.
+
+    A bin is the paler, the fewer images it has, because their accuracy says less.
+    """
     bins = metrics.calibration(outcomes)
     width = 1 / len(bins.count)
     centers = (np.arange(len(bins.count)) + 0.5) * width
     filled = bins.count > 0
-    figure = Figure(figsize=(5, 6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.bar(centers[filled], bins.accuracy[filled], width, edgecolor="white", label="accuracy")
-    above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color="black", markersize=3)
-    above.plot([0, 1], [0, 1], "--", color="gray", label="perfectly calibrated")
-    above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1), title=title)
-    above.legend(loc="upper left")
-    below.bar(centers, bins.count, width, edgecolor="white", color="gray")
-    below.set(xlabel="confidence", ylabel="images", yscale="log")
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=DPI)
+    shares = bins.count[filled] / max(bins.count.max(), 1)
+    shades = [(*BLUE, 0.15 + 0.85 * float(share) ** 0.5) for share in shares]
+    with plots.figure(path, 5, 6) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.bar(centers[filled], bins.accuracy[filled], width, color=shades, edgecolor="white", label="accuracy")
+        above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color="black", markersize=3)
+        above.plot([0, 1], [0, 1], "--", color="gray", label="perfectly calibrated")
+        above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1), title=plots.label(title))
+        above.legend(loc="upper left")
+        below.bar(centers, bins.count, width, edgecolor="white", color="gray")
+        below.set(xlabel="confidence", ylabel="images", yscale="log")
+        for axes in (above, below):
+            axes.grid(alpha=0.3)
 
 
 def mistakes(
@@ -97,18 +103,19 @@ def mistakes(
     indices = metrics.confident_mistakes(outcomes, most)
     columns = 5
     rows = max(-(-len(indices) // columns), 1)
-    figure = Figure(figsize=(2.1 * columns, 2.4 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    if not len(indices):
-        axes[0].text(0, 0.5, "no mistakes")
-    for axis, index, pixels in zip(axes, indices, read_images(dataset, split, indices, transform), strict=False):
-        label, predicted = (class_names[classes[index]] for classes in (outcomes.label, outcomes.predicted))
-        axis.imshow(pixels, interpolation="nearest")
-        axis.set_title(f"{label}\ntaken for {predicted}\n{100 * outcomes.confidence[index]:.1f} % sure", size=8)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=DPI)
+    with plots.figure(path, 2.1 * columns, 2.4 * rows + 0.5) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        if not len(indices):
+            axes[0].text(0, 0.5, "no mistakes")
+        for axis, index, pixels in zip(axes, indices, read_images(dataset, split, indices, transform), strict=False):
+            label, predicted = (
+                plots.label(class_names[classes[index]]) for classes in (outcomes.label, outcomes.predicted)
+            )
+            axis.imshow(pixels, interpolation="nearest")
+            axis.set_title(f"{label}\ntaken for {predicted}\n{100 * outcomes.confidence[index]:.1f} % sure", size=8)
+        figure.suptitle(plots.label(title))
 
 
 def read_images(dataset: Dataset, split: str, indices: np.ndarray | Sequence[int], transform: Transform) -> np.ndarray:

@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_resnet.experiment import plots
+
 ERRORS = {"top1_error": "training", "val_top1_error": "test"}
 """Name of an error in a classifier's records -> label of its line."""
 
@@ -63,17 +65,15 @@ def plot_panels(
         lines: name in the records -> label of its line.
         label: label of the vertical axis.
     """
-    from matplotlib.figure import Figure  # slow to import
-
-    figure = Figure(figsize=(7 * len(panels), 4.5), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (title, runs) in zip(row, panels.items(), strict=True):
-        _draw(axes, runs, lines)
-        axes.set(xlabel="step", ylim=(0, highest), title=title)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8 if len(runs) > 3 else None)
-    row[0].set_ylabel(label)
-    figure.savefig(path, dpi=120)
+    with plots.figure(path, 7 * len(panels), 4.5, dpi=120) as figure:
+        row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axes, (title, runs) in zip(row, panels.items(), strict=True):
+            _draw(axes, runs, lines)
+            axes.set(xlabel="step", ylim=(0, highest), title=plots.label(title))
+            plots.whole_numbers(axes.xaxis)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=8 if len(runs) > 3 else None)
+        row[0].set_ylabel(label)
 
 
 def _draw(axes: Any, runs: Mapping[str, Records], lines: Mapping[str, str]) -> None:
@@ -85,4 +85,4 @@ def _draw(axes: Any, runs: Mapping[str, Records], lines: Mapping[str, str]) -> N
             marker = "o" if len(points) == 1 else None
             color = f"C{number}" if len(runs) > 1 else None
             style = "-" if key.startswith("val_") else "--"
-            axes.plot(steps, errors, style, marker=marker, color=color, label=prefix + line)
+            axes.plot(steps, errors, style, marker=marker, color=color, label=plots.label(prefix + line))

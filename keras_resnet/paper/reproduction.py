@@ -16,8 +16,11 @@ from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.distribute.environment import environment
 from keras_resnet.errors import InputError, check_choice
+from keras_resnet.evaluation.report import markdown_table
 from keras_resnet.experiment import curves
 from keras_resnet.models import costs
+from keras_resnet.models.predictions import imagenet_classes
+from keras_resnet.models.weights.published import CIFAR10_CLASSES
 from keras_resnet.paper import responses
 from keras_resnet.training import loop
 
@@ -27,7 +30,7 @@ class Experiment:
     """A table or figure of the paper.
 
     Attributes:
-        title: what it shows.
+        title: what it shows, with the place of the data set's name.
         presets: the networks with their recipes, in the paper's order.
         paper: network -> the paper's test error in percent, where it states one.
         views: the test protocol, of `evaluation.protocols`.
@@ -49,6 +52,9 @@ _RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet
 _PLAIN = ("plainnet20", "plainnet32", "plainnet44", "plainnet56")
 _TABLE_6 = dict(zip(_RESNETS, (8.75, 7.51, 7.17, 6.97, 6.43, 7.93), strict=True))
 
+_CLASSES = (sorted(CIFAR10_CLASSES), sorted(wnid for wnid, _ in imagenet_classes()))
+"""Class names of CIFAR-10 and ImageNet."""
+
 _SCHEDULE = {
     *("dataset", "train_split", "eval_split", "steps", "batch_size", "optimizer", "learning_rate", "schedule"),
     *("decay_steps", "warmup_steps", "precision"),
@@ -56,22 +62,22 @@ _SCHEDULE = {
 
 EXPERIMENTS = {
     "table2": Experiment(
-        "Table 2: plain and residual networks on ImageNet, ten crops",
+        "Table 2: plain and residual networks on {dataset}, ten crops",
         tuple(f"imagenet_{network}" for network in ("plainnet18", "resnet18_a", "plainnet34", "resnet34_a")),
         {"plainnet18": 27.94, "resnet18_a": 27.88, "plainnet34": 28.54, "resnet34_a": 25.03},
         views="ten_crop",
     ),
     "table6": Experiment(
-        "Table 6: residual networks on CIFAR-10", _cifar10(*_RESNETS), _TABLE_6, on_demand=("resnet1202",)
+        "Table 6: residual networks on {dataset}", _cifar10(*_RESNETS), _TABLE_6, on_demand=("resnet1202",)
     ),
     "figure6": Experiment(
-        "Figure 6: plain and residual networks on CIFAR-10 while they train",
+        "Figure 6: plain and residual networks on {dataset} while they train",
         _cifar10(*_PLAIN, *_RESNETS),
         _TABLE_6,
         on_demand=("resnet1202",),
     ),
     "figure7": Experiment(
-        "Figure 7: layer responses on CIFAR-10",
+        "Figure 7: layer responses on {dataset}",
         _cifar10("plainnet20", "plainnet56", "resnet20", "resnet56", "resnet110"),
         _TABLE_6,
     ),
@@ -126,6 +132,7 @@ def reproduce(
             done = sum(len(of_seeds) for of_seeds in runs.values())
             print(f"{name}: {network}, seed {config.seed}, run {done + 1} of {count}", flush=True)
             runs[network].append(_trained(config, out / "runs" / f"{network}_seed{config.seed}"))
+    experiment = _on(experiment, [run for of_seeds in runs.values() for run in of_seeds])
     if name == "figure7":
         lines, results = _responses(runs, out)
     else:
@@ -148,6 +155,24 @@ def reproduce(
     files.write(out / f"{name}.json", json.dumps(values, indent=2) + "\n")
     files.write(out / f"{name}.md", text + "\n")
     return text
+
+
+PAPER_DATASETS = {"cifar10": "CIFAR-10", "imagenet2012": "ImageNet"}
+"""Data set of the presets -> its name in the paper."""
+
+
+def _on(experiment: Experiment, runs: Sequence[ClassifierRun]) -> Experiment:
+    """The experiment with its data set in the title, and without the paper's numbers if that is not the paper's.
+
+    A data set with the classes of the paper's counts as a copy of it.
+    """
+    paper = PRESETS[experiment.presets[0]].dataset
+    if all(run.config.dataset == paper for run in runs):
+        return dataclasses.replace(experiment, title=experiment.title.format(dataset=PAPER_DATASETS[paper]))
+    names = " and ".join(dict.fromkeys(run.dataset_info.name for run in runs))
+    copies = all(sorted(run.dataset_info.class_names) in _CLASSES for run in runs)
+    title = experiment.title.format(dataset=names)
+    return dataclasses.replace(experiment, title=title, paper=experiment.paper if copies else {})
 
 
 def scaled(config: ClassifierConfig, steps: int | None) -> ClassifierConfig:
@@ -184,10 +209,14 @@ def _trained(config: ClassifierConfig, path: pathlib.Path) -> ClassifierRun:
 
 def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]]) -> tuple[list[str], list[dict]]:
     """The error table, as lines and as values."""
-    lines = [
-        "| network | layers | parameters | training error (%) | test error (%) | paper (%) |",
-        "|---|---:|---:|---:|---:|---:|",
+    columns = [
+        "layers",
+        "parameters",
+        "training error (%)",
+        "test error (%)",
+        *(["paper (%)"] * bool(experiment.paper)),
     ]
+    table = []
     results = []
     for network, of_seeds in runs.items():
         last = [curves.read_metrics(run.metrics)[-1] for run in of_seeds]
@@ -197,10 +226,8 @@ def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]])
             test = [_test_error(run, experiment.views) for run in of_seeds]
         cost = _cost(of_seeds[0])
         paper = experiment.paper.get(network)
-        lines.append(
-            f"| {network} | {cost['layers']} | {cost['parameters']:,} | {_spread(training)} | {_spread(test)} "
-            f"| {'' if paper is None else f'{paper:.2f}'} |"
-        )
+        cells = [network, str(cost["layers"]), f"{cost['parameters']:,}", _spread(training), _spread(test)]
+        table.append([*cells, *(["" if paper is None else f"{paper:.2f}"] * bool(experiment.paper))])
         seeds = [run.config.seed for run in of_seeds]
         results.append(
             {"network": network, "layers": cost["layers"], "parameters": cost["parameters"], "seeds": seeds}
@@ -209,7 +236,11 @@ def _errors(experiment: Experiment, runs: Mapping[str, Sequence[ClassifierRun]])
     views = "of a single view after the last step"
     if experiment.views != "single":
         views = f"of {experiment.views}, with the weights of the lowest single-view error"
-    return [*lines, "", f"Test errors are {views}; training errors are means since the previous evaluation."], results
+    return [
+        markdown_table(("network",), columns, table),
+        "",
+        f"Test errors are {views}; training errors are means since the previous evaluation.",
+    ], results
 
 
 def _test_error(run: ClassifierRun, views: str) -> float:

@@ -16,6 +16,7 @@ from keras_resnet.classification import evaluate
 from keras_resnet.classification.run import TrainedClassifier, unique_names
 from keras_resnet.data import pipeline
 from keras_resnet.errors import InputError
+from keras_resnet.experiment import plots
 from keras_resnet.models.submodels import submodel
 
 
@@ -119,21 +120,19 @@ def _counted(batches: Iterable, bar: tqdm) -> Iterator:
 
 def plot(responses: Sequence[Responses], path: str | os.PathLike) -> None:
     """Plot Figure 7: standard deviations by layer (top) and sorted by size (bottom); plain networks are dashed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 6.5), layout="constrained")
-    above, below = figure.subplots(2, 1)
-    for network in responses:
-        style = "--" if "plain" in network.name.lower() else "-"
-        index = np.arange(1, len(network.deviations) + 1)
-        above.plot(index, network.deviations, style, label=network.name, linewidth=1.3)
-        below.plot(index, np.sort(network.deviations)[::-1], style, label=network.name, linewidth=1.3)
-    for axes, label in ((above, "3x3 layer, in order"), (below, "3x3 layer, sorted by its deviation")):
-        axes.set(xlabel=label, ylabel="standard deviation", ylim=(0, None), xlim=(0, None))
-        axes.grid(alpha=0.3)
-    above.set_title("Layer responses after batch norm, before the nonlinearity")
-    above.legend()
-    figure.savefig(path, dpi=100)
+    with plots.figure(path, 7, 6.5) as figure:
+        above, below = figure.subplots(2, 1)
+        for network in responses:
+            style = "--" if "plain" in network.name.lower() else "-"
+            index = np.arange(1, len(network.deviations) + 1)
+            above.plot(index, network.deviations, style, label=plots.label(network.name), linewidth=1.3)
+            below.plot(index, np.sort(network.deviations)[::-1], style, label=plots.label(network.name), linewidth=1.3)
+        for axes, label in ((above, "3x3 layer, in order"), (below, "3x3 layer, sorted by its deviation")):
+            axes.set(xlabel=label, ylabel="standard deviation", ylim=(0, None), xlim=(0, None))
+            plots.whole_numbers(axes.xaxis)
+            axes.grid(alpha=0.3)
+        above.set_title("Layer responses after batch norm, before the nonlinearity")
+        above.legend()
 
 
 def write_csv(responses: Sequence[Responses], path: str | os.PathLike) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from keras_resnet.data import pipeline
@@ -23,6 +22,7 @@ from keras_resnet.evaluation import exported
 from keras_resnet.evaluation.metrics import Outcomes, Result
 from keras_resnet.evaluation.report import markdown_table
 from keras_resnet.evaluation.scores import log_probabilities
+from keras_resnet.experiment import plots
 from keras_resnet.ops import image
 
 ROUNDS = 15
@@ -203,16 +203,15 @@ def write(rows: Sequence[Row], folder: pathlib.Path, title: str, threads: int) -
 
 def _plot(rows: Sequence[Row], path: pathlib.Path, title: str) -> None:
     """Plot three bars for each variant: error, size and time."""
-    figure = Figure(figsize=(10, 0.6 + 0.5 * len(rows)), layout="constrained")
-    panels = {"top-1 error (%)": "top1_error", "size (MB)": "megabytes", "time of an image (ms)": "milliseconds"}
-    axes = figure.subplots(1, len(panels), sharey=True)
-    for axis, (label, name) in zip(axes, panels.items(), strict=True):
-        values = [getattr(row, name) for row in rows]
-        bars = axis.barh([row.variant for row in rows], values, color=["0.6", *["tab:blue"] * (len(rows) - 1)])
-        axis.bar_label(bars, [f"{value:.3g}" for value in values], padding=3)
-        axis.margins(x=0.18)
-        axis.set_xlabel(label)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].invert_yaxis()
-    figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    with plots.figure(path, 10, 0.6 + 0.5 * len(rows), dpi=150) as figure:
+        panels = {"top-1 error (%)": "top1_error", "size (MB)": "megabytes", "time of an image (ms)": "milliseconds"}
+        axes = figure.subplots(1, len(panels), sharey=True)
+        for axis, (label, name) in zip(axes, panels.items(), strict=True):
+            values = [getattr(row, name) for row in rows]
+            bars = axis.barh([row.variant for row in rows], values, color=["0.6", *["tab:blue"] * (len(rows) - 1)])
+            axis.bar_label(bars, [f"{value:.3g}" for value in values], padding=3)
+            axis.margins(x=0.18)
+            axis.set_xlabel(label)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[0].invert_yaxis()
+        figure.suptitle(plots.label(title))

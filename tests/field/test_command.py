@@ -17,6 +17,8 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from keras_resnet import files
 from keras_resnet.classification import config as classification
@@ -28,9 +30,14 @@ from keras_resnet.cli import main as cli
 from keras_resnet.cli.train import Train
 from keras_resnet.data.dataset import Dataset, DatasetInfo
 from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.detection.evaluate import draw
 from keras_resnet.errors import InputError
-from keras_resnet.experiment import names, tasks
-from keras_resnet.serving import publish
+from keras_resnet.evaluation import figures
+from keras_resnet.evaluation.metrics import Outcomes
+from keras_resnet.experiment import curves, names, plots, tasks
+from keras_resnet.models.weights import published
+from keras_resnet.paper import reproduction, responses
+from keras_resnet.serving import publish, tflite
 from keras_resnet.training import callbacks, schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -210,10 +217,6 @@ def test_names_of_prepared_and_unknown_data_sets_are_left_to_others(tmp_path):
 
 
 def test_the_names_known_here_are_those_of_the_package():
-    from keras_resnet.models.weights import published
-    from keras_resnet.paper import reproduction
-    from keras_resnet.serving import tflite
-
     assert set(names.WEIGHTS) == {info.weights for info in published.PUBLISHED}
     assert tuple(reproduction.EXPERIMENTS) == reproduce.EXPERIMENTS
     assert classification_task.VARIANTS == tflite.VARIANTS
@@ -519,3 +522,74 @@ def test_a_run_of_a_folder_is_evaluated_on_its_own_split():
         config = classification.ClassifierConfig(eval_split=split)
         run = ClassifierRun(pathlib.Path("run"), config, info)
         assert evaluate.default_split(Dataset(info, lambda split: None), [run]) == split
+
+
+# Names in plots
+
+NAMES = ("猫", "قطة", "🐈", "a$b$", "_background", "50 %", "x_1^2", "line\nbreak", r"\alpha", "größe", "<b>")
+
+
+def outcomes(classes):
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(50, classes))
+    return Outcomes.of(random.integers(0, classes, 50), scores - np.log(np.exp(scores).sum(1, keepdims=True)))
+
+
+def test_class_names_of_any_script_are_drawn_in_silence(tmp_path, recwarn, caplog):
+    records = [{"step": 2, "top1_error": 50.0, "val_top1_error": 40.0}, {"step": 4, "val_top1_error": 30.0}]
+    figures.confusion_matrix(outcomes(len(NAMES)), NAMES, tmp_path / "confusion.png", "猫 $")
+    figures.reliability(outcomes(len(NAMES)), tmp_path / "reliability.png", "_猫 $")
+    curves.plot({name: records for name in NAMES}, tmp_path / "curves.png", "猫 $")
+    responses.plot([responses.Responses(name, ("a",), np.ones(3)) for name in NAMES], tmp_path / "responses.png")
+    detections = (np.array([[0, 0, 9, 9]] * len(NAMES)), np.ones(len(NAMES)), np.arange(len(NAMES)))
+    draw(np.zeros((40, 40, 3), "uint8"), detections, NAMES)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert not [str(warning.message) for warning in recwarn if "Deprecat" not in str(warning.category)]
+    assert not caplog.records
+
+
+def test_names_are_shown_as_they_are_or_escaped():
+    assert plots.label("größe 50 % x_1") == "größe 50 % x_1"
+    assert plots.label("a$b") == r"a\$b"
+    assert plots.label("line\nbreak\t") == r"line\nbreak\t"
+    assert plots.label("_background").strip() == "_background"
+    assert plots.label("猫", fallbacks=False) == r"\u732b"
+    assert plots.label("🐈", fallbacks=False) == r"\U0001f408"
+
+
+@pytest.mark.parametrize("last", [1, 3, 7, 10, 300, 64_000])
+def test_axes_of_steps_have_whole_numbers(last):
+    axes = Figure().subplots()
+    axes.plot([1, last], [0, 1])
+    plots.whole_numbers(axes.xaxis)
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+def test_a_bin_of_few_images_is_pale(tmp_path, monkeypatch):
+    drawn = []
+    bar = Axes.bar
+    monkeypatch.setattr(Axes, "bar", lambda *arguments, **options: drawn.append(options) or bar(*arguments, **options))
+    sure = np.log([[0.999, 0.001]] * 500 + [[0.55, 0.45]])
+    figures.reliability(Outcomes.of(np.zeros(501, int), sure), tmp_path / "reliability.png")
+    pale, solid = (color[3] for color in drawn[0]["color"])
+    assert pale < 0.25
+    assert solid == 1
+
+
+# The paper's numbers stand next to the paper's data sets
+
+
+@pytest.mark.parametrize(
+    ("dataset", "class_names", "title", "has_paper"),
+    [
+        ("cifar10", published.CIFAR10_CLASSES, "Table 6: residual networks on CIFAR-10", True),
+        ("digits", tuple("0123456789"), "Table 6: residual networks on digits", False),
+        ("folder:/cifar", published.CIFAR10_CLASSES, "Table 6: residual networks on folder:/cifar", True),
+    ],
+)
+def test_an_experiment_names_its_data_set(dataset, class_names, title, has_paper):
+    config = classification.ClassifierConfig(dataset=dataset)
+    run = ClassifierRun(pathlib.Path("run"), config, DatasetInfo(dataset, class_names, (32, 32), {}))
+    experiment = reproduction._on(reproduction.EXPERIMENTS["table6"], [run])
+    assert experiment.title == title
+    assert bool(experiment.paper) is has_paper
