@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 1
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded real images
+demo: $(or $(wildcard $(VENV)/.installed),$(VENV)/.package) ## train, evaluate and export a ResNet-20 on embedded real images
 	$(VENV)/bin/python examples/demo.py
 
 test: lint docs test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
@@ -51,6 +51,14 @@ clean-install: ## install a wheel into a new environment and use it there, for m
 
 clean: ## remove the environments and what was built
 	rm -rf $(VENV) $(JAX_VENV) $(ADDONS_VENV) build dist site
+
+# The package and what runs its TFLite files, without what the tests need; pip lists what it downloads.
+$(VENV)/.package: setup.py constraints.txt
+	@echo 'installing TensorFlow and what the demo uses into $(VENV): minutes and about 2 GB, once'
+	$(PYTHON) -m venv $(VENV)
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install --disable-pip-version-check \
+		--constraint constraints.txt -e '.[tflite]'
+	touch $@
 
 # The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
 $(VENV)/.installed: setup.py constraints.txt
