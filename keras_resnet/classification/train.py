@@ -54,6 +54,8 @@ def train(
         dataset = collectives.chief_first(
             strategy, lambda: sources.load(config.dataset, config.data_dir, config.download)
         )
+        for name in ("train_split", "eval_split"):
+            dataset.count(getattr(config, name), name)  # before weights are downloaded
         path = info = None
         if config.init_weights:
             path, info = collectives.chief_first(strategy, lambda: finetuning.find(config.init_weights, config.model))

@@ -125,18 +125,24 @@ class Dataset:
         picked = self.examples(split).pick(np.asarray(indices, "int64"))
         return Dataset(dataclasses.replace(self.info, splits={"picked": picked.count}), {"picked": picked}.__getitem__)
 
-    def count(self, split: str) -> int:
-        """Return the number of examples of a split or a part of one."""
-        _, start, stop = split_range(split, self.info.splits)
+    def count(self, split: str, argument: str = "split") -> int:
+        """Return the number of examples of a split or a part of one.
+
+        Args:
+            split: as for `examples`.
+            argument: name of the caller's argument, for error messages.
+        """
+        _, start, stop = split_range(split, self.info.splits, argument)
         return stop - start
 
 
-def split_range(split: str, splits: dict[str, int]) -> tuple[str, int, int]:
+def split_range(split: str, splits: dict[str, int], argument: str = "split") -> tuple[str, int, int]:
     """Parse "name", "name[start:stop]" or the same in percent into the split's name, first index and end.
 
     Args:
         split: the text to parse.
         splits: number of examples of each split.
+        argument: name of the caller's argument, for error messages.
 
     Raises:
         ValueError: the notation is wrong, there is no such split, or the part is empty.
@@ -144,9 +150,9 @@ def split_range(split: str, splits: dict[str, int]) -> tuple[str, int, int]:
     number = r"(-?\d+%?)?"
     match = re.fullmatch(rf"(\w+)(?:\[{number}:{number}\])?", split)
     if not match:
-        raise InputError(f"split must be a name or a part such as 'train[:90%]'; got {split!r}.")
+        raise InputError(f"{argument} must be a name or a part such as 'train[:90%]'; got {split!r}.")
     name, *bounds = match.groups()
-    check_choice("split", name, splits)
+    check_choice(argument, name, splits)
     count = splits[name]
     bounds = [
         bound if bound is None else round(int(bound[:-1]) * count / 100) if bound[-1] == "%" else int(bound)
@@ -154,5 +160,5 @@ def split_range(split: str, splits: dict[str, int]) -> tuple[str, int, int]:
     ]
     start, stop, _ = slice(*bounds).indices(count)
     if start >= stop:
-        raise InputError(f"split {split!r} is empty: {name!r} has {count} examples.")
+        raise InputError(f"{argument} {split!r} is empty: {name!r} has {count} examples.")
     return name, start, stop

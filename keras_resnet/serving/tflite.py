@@ -100,6 +100,11 @@ def export(
         calibration = _calibration(dataset, calibration_split, calibration_images, transform)
     images = outputs = None
     if dataset is not None and report_split:
+        available = dataset.count(report_split, "report_split")
+        if report_images > available:
+            raise InputError(
+                f"report_images must be from 0 to the {available} images of {report_split!r}; got {report_images}."
+            )
         images = sample(dataset, report_split, report_images)
         outputs = class_names.label_map(images.info.class_names, source.dataset_info.class_names)
 
@@ -191,7 +196,7 @@ def sample(dataset: Dataset, split: str, count: int) -> Dataset:
 
 def _calibration(dataset: Dataset, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
     """Images f32[1,H,W,3] in [0, 255] of the evaluation pipeline."""
-    available = dataset.count(split)
+    available = dataset.count(split, "calibration_split")
     count = min(CALIBRATION_IMAGES, available) if count is None else count
     if not 1 <= count <= available:
         raise InputError(f"calibration_images must be from 1 to the {available} images of {split!r}; got {count}.")

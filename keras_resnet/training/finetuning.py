@@ -40,7 +40,7 @@ def find(source: str, model: str, argument: str = "init_weights") -> tuple[pathl
         return published.fetch(info), info
     path = pathlib.Path(source)
     path = path / "best.weights.h5" if path.is_dir() else path
-    weights.check_file(path)
+    weights.check_file(path, argument)
     try:
         with weights.opened(path) as stored:
             return path, stored.info if stored else None

@@ -188,10 +188,10 @@ def load(
         raise InputError(f"weights file {str(path)!r} does not fit {model.name}: {reason}.") from error
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Raise `InputError` unless `path` is that of an existing file."""
+def check_file(path: str | os.PathLike[str], argument: str = "weights") -> None:
+    """Raise `InputError` unless `path` is that of an existing file; `argument` is the name of the caller's."""
     if not isinstance(path, (str, os.PathLike)) or not pathlib.Path(path).is_file():
-        raise InputError(f"weights must be the path of an existing file; there is no file {str(path)!r}.")
+        raise InputError(f"{argument} must be the path of an existing file; there is no file {str(path)!r}.")
 
 
 def _fitting(model: keras.Model, stored: StoredWeights, adapt: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
