@@ -8,7 +8,7 @@ ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo 
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test soak test-tensorflow test-jax test-addons lint format docs dist clean-install clean
+.PHONY: help demo test soak test-tensorflow test-jax test-addons lint format docs dist environments clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,10 +16,10 @@ help: ## show this list
 demo: $(or $(wildcard $(VENV)/.installed),$(VENV)/.package) ## train, evaluate and export a ResNet-20 on embedded real images
 	$(VENV)/bin/python examples/demo.py
 
-test: lint docs test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
+test: lint test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
-	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=loadfile -m 'not soak'
+	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=worksteal -m 'not soak'
 
 soak: $(VENV)/.installed ## random kills, mutated files and load, for minutes
 	$(VENV)/bin/python -m pytest --ignore=tests/jax -m soak
@@ -28,7 +28,7 @@ test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environme
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
 
 test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
-	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile -m 'not slow and not soak'
+	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal -m 'not slow and not soak'
 
 lint: $(VENV)/.installed ## check style, format and types
 	$(VENV)/bin/ruff check .
@@ -45,6 +45,8 @@ docs: $(VENV)/.installed ## build the guides and the reference of the code into 
 dist: $(VENV)/.installed ## build the wheel into dist/
 	rm -rf build dist
 	$(VENV)/bin/pip wheel $(PIP_FLAGS) --no-deps --wheel-dir dist .
+
+environments: $(VENV)/.installed $(JAX_VENV)/.installed $(ADDONS_VENV)/.installed ## install what all tests need; with --jobs at once
 
 clean-install: ## install a wheel into a new environment and use it there, for minutes
 	$(PYTHON) tests/clean_install.py

@@ -1,5 +1,6 @@
 """Shared by all tests: quiet TensorFlow, a fixed seed, and the folder of optional real data."""
 
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -44,19 +45,56 @@ NOT_ON_KERAS_2 = {
 }
 """Tests that do not apply to Keras 2 and TensorFlow 2.15, and why: files and folders here, or single tests."""
 
+SAME_ON_KERAS_2 = {
+    "test_language.py": "reads texts",
+    "test_layering.py": "reads sources",
+    "test_manifest.py": "writes files only",
+    "cli/test_flags.py": "parses flags only",
+    "cli/test_main.py": "the verbs call evaluation and serving, which have tests of their own",
+    "classification/test_config.py": "has no network",
+    "classification/test_train.py::test_a_corrected_command_runs": "about what is checked before training",
+    "data/test_idx.py": "reads files with NumPy",
+    "data/test_pipeline.py::test_30_broken_files_of_3000": "decoding is in ops/test_codecs.py",
+    "data/test_pipeline.py::test_batches_have_static_shapes_and_types": "the graphs are built as on Keras 3",
+    "data/test_pipeline.py::test_evaluation_sees_each_image_once": "arithmetic of indices",
+    "data/test_pipeline.py::test_every_switch_of_the_view_does_something": "data/test_transforms.py has them",
+    "data/test_pipeline.py::test_two_processes_yield_the_same_batches": "the graphs are built as on Keras 3",
+    "data/test_sources.py": "has no network",
+    "detection/test_anchors.py": "computes with NumPy",
+    "detection/test_average_precision.py": "computes with NumPy",
+    "detection/test_config.py": "has no network",
+    "detection/data": "test_train.py and test_task.py read the same data",
+    "distribute/test_launch.py": "starts processes without TensorFlow",
+    "evaluation/test_metrics.py": "computes with NumPy",
+    "evaluation/test_report.py": "draws with matplotlib",
+    "evaluation/test_scores.py": "reads and writes files",
+    "experiment/test_tasks.py": "a run without layers of its own",
+    "models/test_architectures.py": "computes from tables",
+    "models/test_class_names.py": "compares names",
+    "models/test_costs.py": "computes from tables",
+    "models/weights/test_published.py": "downloads files",
+    "paper": "trains and evaluates as classification and evaluation do",
+    "serving/test_publish.py": "moves files",
+    "serving/test_server.py::test_the_client_reports_a_missing_server": "a client without Keras",
+    "serving/test_server.py::test_the_client_reports_another_server": "a client without Keras",
+    "serving/test_server.py::test_the_example_client": "a client without Keras",
+}
+"""Tests that would show nothing new on Keras 2: they do not reach Keras, or others show it there, and which."""
+
 
 def pytest_ignore_collect(collection_path):
     """Leave out whole files on Keras 2; None leaves the decision to others."""
     path = collection_path.relative_to(pathlib.Path(__file__).parent).as_posix() if KERAS_2 else ""
-    return True if path in NOT_ON_KERAS_2 else None
+    return True if path in NOT_ON_KERAS_2 | SAME_ON_KERAS_2 else None
 
 
 def pytest_collection_modifyitems(items):
     """Skip single tests on Keras 2."""
+    reasons = NOT_ON_KERAS_2 | SAME_ON_KERAS_2
     for item in items if KERAS_2 else ():
         name = item.nodeid.split("[")[0].removeprefix("tests/")
-        if name in NOT_ON_KERAS_2:
-            item.add_marker(pytest.mark.skip(reason=NOT_ON_KERAS_2[name]))
+        if name in reasons:
+            item.add_marker(pytest.mark.skip(reason=reasons[name]))
 
 
 def pytest_configure():
@@ -66,6 +104,9 @@ def pytest_configure():
 
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    # Tracing graphs makes so many objects that a fifth of the time would go into looking for garbage among them.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +148,25 @@ def small_networks():
     yield
     for name, net in ARCHITECTURES.items():
         object.__setattr__(net, "stages", whole[name])
+
+
+@pytest.fixture
+def without_curves(monkeypatch):
+    """Do not draw the learning curves of runs, which takes as long as the steps of short ones."""
+    from keras_resnet.training.callbacks import Curves
+
+    monkeypatch.setattr(Curves, "on_epoch_end", lambda self, epoch, logs=None: None)
+
+
+@pytest.fixture(scope="module")
+def short_timing():
+    """Time the networks of a report for moments only, for tests that do not compare times."""
+    from keras_resnet.serving import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "ROUNDS", 2)
+        patch.setattr(report, "ROUND_SECONDS", 0.01)
+        yield
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def flags_of(script):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if list(blocks(page))], ids=lambda page: page.name)
-def test_blocks_are_executed(page, reader):
+def test_blocks_are_executed(page, reader, short_timing):
     from keras_resnet.classification.config import ClassifierConfig
 
     names, done = {"ClassifierConfig": ClassifierConfig}, set()
@@ -325,11 +325,13 @@ def test_images_are_used():
 
 
 @pytest.mark.slow
-def test_the_site_loads_nothing_from_other_hosts(tmp_path):
+def test_the_site_is_built_without_warnings_and_loads_nothing_from_other_hosts(tmp_path):
+    """The same build as `make docs`."""
     pytest.importorskip("mkdocs", reason="the docs are built on the main stack")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    build = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert build.returncode == 0, build.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) > 20
     for page in pages:

@@ -1,13 +1,16 @@
 """The command line and the scripts, run as users run them."""
 
 import json
+import logging
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from keras_resnet.cli import main as cli
@@ -32,12 +35,40 @@ def run(*command, code=0, cwd=ROOT, **variables):
     return result.stdout
 
 
-def keras_resnet(*arguments, code=0):
-    return run("-m", "keras_resnet.cli", *arguments, code=code)
+@pytest.fixture
+def refused_here(monkeypatch, capfd):
+    """As `run` with code 1, but in this process, which has TensorFlow already: for scripts that `run` runs too."""
+
+    def call(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *map(str, arguments)])
+        monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])  # absl's app adds one
+        known = set(flags.FLAGS)
+        with pytest.raises(SystemExit) as exit:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        for name in set(flags.FLAGS) - known:  # the next script defines its own
+            delattr(flags.FLAGS, name)
+        # Python prints a text that is the code, and exits with 1.
+        message = exit.value.code if isinstance(exit.value.code, str) else ""
+        assert message or exit.value.code == 1
+        return "".join(capfd.readouterr()) + message
+
+    return call
+
+
+@pytest.fixture
+def command(capsys):
+    """Run `keras-resnet` in this process; return its output, both streams together."""
+
+    def call(*arguments, code=0):
+        capsys.readouterr()
+        assert cli.main([str(argument) for argument in arguments]) == code
+        return "".join(capsys.readouterr())
+
+    return call
 
 
 @pytest.mark.slow
-def test_demo(tmp_path):
+def test_demo(tmp_path, refused_here):
     output = run("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo")
     assert "on 599 held-out images" in output
     assert "SavedModel: max difference" in output
@@ -56,10 +87,9 @@ def test_demo(tmp_path):
     }
     # The demo does not replace an existing folder.
     message = "demo: workdir must be a folder that does not exist yet"
-    assert message in run("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo", code=1)
+    assert message in refused_here("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
@@ -68,8 +98,8 @@ def test_demo(tmp_path):
         ("finetune_folder", ["--data=/nowhere", "--workdir=unused"]),
     ],
 )
-def test_mistakes_of_examples(script, arguments):
-    assert f"{script}: dataset must name an existing folder" in run(f"examples/{script}.py", *arguments, code=1)
+def test_mistakes_of_examples(script, arguments, refused_here):
+    assert f"{script}: dataset must name an existing folder" in refused_here(f"examples/{script}.py", *arguments)
 
 
 @pytest.mark.slow
@@ -154,11 +184,12 @@ def installed(tmp_path):
 
 
 @pytest.mark.slow
-def test_train_evaluate_predict_export(installed, tmp_path):
+def test_train_evaluate_predict_export(installed, command, refused_here, tmp_path):
+    """Each verb by the console command of the installed wheel; what a run refuses afterwards, in this process."""
     python, console = installed
 
-    def keras_resnet(*arguments, code=0):
-        return python(console, *arguments, code=code)
+    def keras_resnet(*arguments):
+        return python(console, *arguments)
 
     run_dir = tmp_path / "run"
     output = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", "--eval_steps=2", f"--workdir={run_dir}")
@@ -167,9 +198,9 @@ def test_train_evaluate_predict_export(installed, tmp_path):
     assert [record["step"] for record in records] == [2, 4]
     best = min(record["val_top1_error"] for record in records)
 
-    again = keras_resnet("train", f"--config={run_dir}/config.json", f"--workdir={run_dir}")
+    again = command("train", f"--config={run_dir}/config.json", f"--workdir={run_dir}")
     assert "resuming from step 4" in again
-    other = keras_resnet("train", "--preset=digits_resnet20", "--steps=4", f"--workdir={run_dir}", code=1)
+    other = command("train", "--preset=digits_resnet20", "--steps=4", f"--workdir={run_dir}", code=1)
     assert "holds a run with a different configuration: eval_steps 2 there, 50 here." in other
 
     output = keras_resnet("evaluate", f"--workdir={run_dir}")
@@ -180,22 +211,17 @@ def test_train_evaluate_predict_export(installed, tmp_path):
     photo = tmp_path / "a photo.png"
     Image.fromarray(np.zeros((50, 40, 3), "uint8")).save(photo)
     assert f"{photo}: " in keras_resnet("predict", f"--workdir={run_dir}", photo)
-    assert "is not a readable JPEG" in keras_resnet("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
-    assert "no image file" in keras_resnet("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
+    assert "is not a readable JPEG" in command("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
+    assert "no image file" in command("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
 
-    arguments = [ROOT / "export/to_saved_model.py", f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
-    assert f"wrote {tmp_path}/models/digits/1" in python(*arguments)
-    assert "has version 1 already" in python(*arguments, "--version=1", code=1)
-    arguments = [
-        ROOT / "export/to_tflite.py",
-        f"--workdir={run_dir}",
-        f"--out={tmp_path}/lite",
-        "--variants=float32,int8",
-    ]
-    output = python(*arguments, "--report_images=20", "--calibration_images=20")
+    arguments = [f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
+    assert f"wrote {tmp_path}/models/digits/1" in python(ROOT / "export/to_saved_model.py", *arguments)
+    assert "has version 1 already" in refused_here("export/to_saved_model.py", *arguments, "--version=1")
+    arguments = [f"--workdir={run_dir}", f"--out={tmp_path}/lite", "--variants=float32,int8"]
+    output = python(ROOT / "export/to_tflite.py", *arguments, "--report_images=20", "--calibration_images=20")
     assert "| int8 |" in output
     assert f"wrote {tmp_path}/lite" in output
-    assert "that does not exist yet" in python(*arguments, code=1)
+    assert "that does not exist yet" in refused_here("export/to_tflite.py", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +299,7 @@ def test_sigterm_saves_and_exits_with_143(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_with_a_broken_file(tmp_path):
+def test_a_folder_with_a_broken_file(tmp_path, command):
     random = np.random.default_rng(0)
     for number in range(12):
         path = tmp_path / "foto s" / f"class {number % 2}" / f"{number} ü.jpg"
@@ -281,24 +307,22 @@ def test_a_folder_with_a_broken_file(tmp_path):
         Image.fromarray(random.integers(0, 256, (40, 50, 3)).astype("uint8")).save(path)
     arguments = ["train", f"--dataset=folder:{tmp_path}/foto s", "--image_size=32", "--steps=2", "--batch_size=6"]
     arguments += ["--eval_split=train", "--crop=inception", f"--workdir={tmp_path}/run"]
-    assert "wrote" in keras_resnet(*arguments)
+    assert "wrote" in command(*arguments)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]["mean"][0] > 100
     path.write_bytes(b"broken")
-    output = keras_resnet(*arguments, f"--workdir={tmp_path}/other", code=1)
+    output = command(*arguments, f"--workdir={tmp_path}/other", code=1)
     assert f"keras-resnet train: 1 file cannot be decoded, more than max_broken allows (0): {path}." in output
-    output = keras_resnet("evaluate", f"--workdir={tmp_path}/run", "--split=train", code=1)
+    output = command("evaluate", f"--workdir={tmp_path}/run", "--split=train", code=1)
     assert f"keras-resnet evaluate: {path} cannot be decoded as a JPEG, PNG, GIF, BMP or WebP image." in output
 
 
 def test_a_mistake_exits_without_a_traceback():
-    assert keras_resnet("trian", code=1).startswith("keras-resnet: the verb must be one of train, evaluate, ")
-    output = keras_resnet("train", "--dataset=folder:/no/such", "--workdir=/no/such", code=1)
+    output = run("-m", "keras_resnet.cli", "train", "--dataset=folder:/no/such", "--workdir=/no/such", code=1)
     assert "keras-resnet train: dataset must name an existing folder" in output
 
 
 def test_help():
-    assert "evaluate" in keras_resnet("--help")
-    assert "--learning_rate: Initial learning rate." in keras_resnet("train", "--help")
+    assert "evaluate" in run("-m", "keras_resnet.cli", "--help")
 
 
 @pytest.mark.slow
@@ -340,7 +364,7 @@ def test_the_benchmark_of_evaluation_runs():
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_performance_runs(tmp_path):
+def test_the_benchmark_of_performance_runs(tmp_path, refused_here):
     arguments = ["--quick", "--only=training", "--contenders=keras_resnet float32,torch matrix product float32"]
     output = run("benchmarks/performance.py", *arguments, f"--out={tmp_path}/out")
     assert "### Training step of ResNet50, batch 2, 32 pixels, float32" in output
@@ -348,7 +372,7 @@ def test_the_benchmark_of_performance_runs(tmp_path):
     assert "not measured" not in output
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"performance.json", "performance.md", "performance.png"}
-    assert "only must be some of" in run("benchmarks/performance.py", "--only=nothing", code=1)
+    assert "only must be some of" in refused_here("benchmarks/performance.py", "--only=nothing")
 
 
 @pytest.mark.slow

@@ -2,12 +2,13 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import KERAS_2
+from tests.conftest import KERAS_2, NOT_ON_KERAS_2, SAME_ON_KERAS_2
 
 OTHER = os.environ.get("KERAS_RESNET_OTHER_PYTHON")
 TOLERANCES = {
@@ -43,6 +44,14 @@ def test_each_stack_continues_the_other(here_first, tmp_path):
         tolerance = next(limit for start, limit in TOLERANCES.items() if name.startswith(start))
         assert difference <= tolerance, (name, difference)
     assert {name.split()[0] for name in found} == {"logits", "steps", "SavedModel", "run", "detector"}
+
+
+@pytest.mark.parametrize("name", NOT_ON_KERAS_2 | SAME_ON_KERAS_2)
+def test_what_keras_2_leaves_out_exists(name):
+    path, _, function = name.partition("::")
+    place = pathlib.Path(__file__).parent / path
+    assert place.exists()
+    assert not function or f"def {function}(" in place.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(not KERAS_2, reason="about Keras 2")

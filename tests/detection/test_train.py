@@ -21,6 +21,8 @@ from tests.detection.runs import config
 from tests.detection.scenes import scenes, tiny
 from tests.runs import signal_at
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplog):
     whole, options = DetectorRun.open(trained_run), config(trained_run.parent / "voc")

@@ -26,7 +26,7 @@ from tests.distribute.two_workers import CONFIG, SAME
 from tests.networks import one_block
 from tests.runs import assert_equal, signal_at, variables_of
 
-pytestmark = pytest.mark.usefixtures("one_block_resnet20")
+pytestmark = pytest.mark.usefixtures("one_block_resnet20", "without_curves")
 
 
 @pytest.fixture(autouse=True)

@@ -20,14 +20,7 @@ from keras_resnet.evaluation import metrics
 from keras_resnet.serving import metadata, report, tflite, warmup
 from tests.serving.sources import Source, settle
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_timing():
-    """Time each network for moments only: the tests do not compare times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "ROUNDS", 2)
-        patch.setattr(report, "ROUND_SECONDS", 0.01)
-        yield
+pytestmark = pytest.mark.usefixtures("short_timing")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def run(digits_run):
 
 
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
+def exported(run, short_timing, tmp_path_factory):
     dataset = sources.load("digits")
     out = tmp_path_factory.mktemp("tflite") / "out"
     return tflite.export(run, out, dataset=dataset, calibration_images=50, report_split="test", report_images=200)
