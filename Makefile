@@ -6,6 +6,8 @@ ADDONS_VENV := .venv-addons
 # tensorflow-addons has no wheels for newer ones.
 ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo $(PYTHON))
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+# Compiling what is imported takes less time than compiling everything.
+PIP_INSTALL := install --no-compile
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
 .PHONY: help demo test soak test-tensorflow test-jax test-addons lint format docs dist environments clean-install clean
@@ -65,17 +67,17 @@ $(VENV)/.package: setup.py constraints.txt
 # The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[detection,docs,test,tflite]'
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) -e '.[detection,docs,test,tflite]'
 	touch $@
 
 $(JAX_VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(JAX_VENV)
-	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) jax keras absl-py pytest safetensors tqdm
-	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
+	$(JAX_VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) jax keras absl-py pytest safetensors tqdm
+	$(JAX_VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) --no-deps -e .
 	touch $@
 
 $(ADDONS_VENV)/.installed: setup.py constraints-addons.txt
 	$(ADDONS_PYTHON) -m venv $(ADDONS_VENV)
-	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(ADDONS_VENV)/bin/pip install --quiet --disable-pip-version-check \
+	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(ADDONS_VENV)/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check \
 		--constraint constraints-addons.txt -e '.[addons,tflite]' psutil pytest pytest-xdist
 	touch $@

@@ -97,8 +97,10 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=reasons[name]))
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Split the CPU in two logical devices, for tests of replicas; TensorFlow allows it before its first use only."""
+    if config.getoption("numprocesses", None):
+        return  # the workers of pytest-xdist do it
     if importlib.util.find_spec("tensorflow"):
         import tensorflow as tf
 

@@ -316,7 +316,12 @@ def fit(
     """
     strategy = model.distribute_strategy
     log = log or headline(model, run, accumulate=accumulate)
-    batches()  # finds invalid arguments before anything is written
+    first = batches()  # finds invalid arguments before anything is written
+
+    def batches_from(start_step: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        """Return the batches from a step on; those from the first step on one device exist already."""
+        return batches(start_step=start_step, context=context) if start_step or context else first
+
     tests = tests if isinstance(tests, EvalBatches) else EvalBatches(tests)
     collectives.chief_first(strategy, run.create)
     progress = shown if shown and monitor else ((monitor or "loss").removeprefix("val_"),)
@@ -331,7 +336,7 @@ def fit(
         _fit(
             model,
             run,
-            batches,
+            batches_from,
             tests,
             saver,
             [
