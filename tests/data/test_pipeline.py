@@ -58,6 +58,7 @@ def source(request, folder, stream):
     return dataset, {"cache": "memory"} if "cached" in request.param else {}
 
 
+@pytest.mark.parametrize("dataset", ["digits", "folder"], indirect=True)
 def test_batches_have_static_shapes_and_types(dataset):
     for transform, labels in (
         (TrainTransform((32, 32), MEAN, STD), (16,)),
@@ -77,9 +78,9 @@ def test_batches_have_static_shapes_and_types(dataset):
 
 
 def steps_of(dataset):
-    """Steps within the first epoch, of the batch that goes over its end, and in the third epoch."""
+    """Steps of 8 images: of the batch that goes over the end of the first epoch, and within the third epoch."""
     epoch = dataset.count("train") // 8
-    return 1, epoch, 2 * epoch + 5
+    return epoch, 2 * epoch + 5
 
 
 def starts_anywhere(dataset, transform, steps, **options):
@@ -164,17 +165,16 @@ def test_shuffling_is_uniform_enough():
 def test_evaluation_sees_each_image_once(dataset):
     count = dataset.count("train")
     transform = EvalTransform((32, 32), MEAN, STD, 0 if dataset.info.image_size else 36)
-    for size in (1, 16, count + 1):
-        for pad in (False, True):
-            stream = pipeline.evaluate(dataset, size, transform, split="train", pad_batches=pad, with_index=True)
-            assert int(stream.cardinality()) == -(-count // size)
-            batches = take(stream, None)
-            assert len(batches) == -(-count // size)
-            index = np.concatenate([batch[-1] for batch in batches])
-            weights = np.concatenate([batch[2] for batch in batches]) if pad else np.ones(len(index))
-            np.testing.assert_array_equal(index[weights > 0], np.arange(count))
-            if pad:
-                assert len(index) == -(-count // size) * size
+    for size, pad in ((1, False), (16, False), (16, True), (count + 1, True)):
+        stream = pipeline.evaluate(dataset, size, transform, split="train", pad_batches=pad, with_index=True)
+        assert int(stream.cardinality()) == -(-count // size)
+        batches = take(stream, None)
+        assert len(batches) == -(-count // size)
+        index = np.concatenate([batch[-1] for batch in batches])
+        weights = np.concatenate([batch[2] for batch in batches]) if pad else np.ones(len(index))
+        np.testing.assert_array_equal(index[weights > 0], np.arange(count))
+        if pad:
+            assert len(index) == -(-count // size) * size
 
 
 def test_10000_images_on_replicas_and_workers(two_replicas):
