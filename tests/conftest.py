@@ -106,7 +106,7 @@ def pytest_configure(config):
 
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    # Tracing graphs makes so many objects that a fifth of the time would go into looking for garbage among them.
+    # Tracing makes so many objects that looking for garbage among them as often as by default takes a fifth of a run.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
