@@ -56,13 +56,13 @@ def refused_here(monkeypatch, capfd):
 
 
 @pytest.fixture
-def command(capsys):
+def command(capfd):
     """Run `keras-resnet` in this process; return its output, both streams together."""
 
     def call(*arguments, code=0):
-        capsys.readouterr()
+        capfd.readouterr()
         assert cli.main([str(argument) for argument in arguments]) == code
-        return "".join(capsys.readouterr())
+        return "".join(capfd.readouterr())
 
     return call
 
