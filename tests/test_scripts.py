@@ -187,6 +187,9 @@ def installed(tmp_path):
 def test_train_evaluate_predict_export(installed, command, refused_here, tmp_path):
     """Each verb by the console command of the installed wheel; what a run refuses afterwards, in this process."""
     python, console = installed
+    zoo = ROOT / "keras_resnet/models/weights/zoo"
+    packaged = {path.relative_to(ROOT) for path in zoo.rglob("*") if path.suffix in (".safetensors", ".json", ".md")}
+    assert packaged <= {path.relative_to(console.parents[1]) for path in console.parents[1].rglob("zoo/*/*")}
 
     def keras_resnet(*arguments):
         return python(console, *arguments)
