@@ -1,7 +1,7 @@
 # Everything a fresh machine needs: Python, make and a package index.
 PYTHON ?= python3
 VENV := .venv
-JAX_VENV := .venv-jax
+BACKENDS_VENV := .venv-backends
 ADDONS_VENV := .venv-addons
 # tensorflow-addons has no wheels for newer ones.
 ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo $(PYTHON))
@@ -10,7 +10,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 PIP_INSTALL := install --no-compile
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test soak test-tensorflow test-jax test-addons lint format docs dist environments clean-install clean
+.PHONY: help demo test soak test-tensorflow test-backends test-addons lint format docs dist environments clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,16 +18,17 @@ help: ## show this list
 demo: $(or $(wildcard $(VENV)/.installed),$(VENV)/.package) ## train, evaluate and export a ResNet-20 on embedded real images
 	$(VENV)/bin/python examples/demo.py
 
-test: lint test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
+test: lint test-tensorflow test-backends ## all checks and tests, on TensorFlow, and on JAX and PyTorch without it
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
-	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=worksteal -m 'not soak'
+	$(VENV)/bin/python -m pytest --ignore=tests/backends --numprocesses=2 --dist=worksteal -m 'not soak'
 
 soak: $(VENV)/.installed ## random kills, mutated files and load, for minutes
-	$(VENV)/bin/python -m pytest --ignore=tests/jax -m soak
+	$(VENV)/bin/python -m pytest --ignore=tests/backends -m soak
 
-test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
+test-backends: $(BACKENDS_VENV)/.installed ## the tests on Keras with JAX and PyTorch, in an environment without TensorFlow
+	KERAS_BACKEND=jax $(BACKENDS_VENV)/bin/python -m pytest tests/backends
+	KERAS_BACKEND=torch $(BACKENDS_VENV)/bin/python -m pytest tests/backends
 
 test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
 	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=worksteal -m 'not slow and not soak'
@@ -54,7 +55,7 @@ clean-install: ## install a wheel into a new environment and use it there, for m
 	$(PYTHON) tests/clean_install.py
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(JAX_VENV) $(ADDONS_VENV) build dist site
+	rm -rf $(VENV) $(BACKENDS_VENV) $(ADDONS_VENV) build dist site
 
 # The package and what runs its TFLite files, without what the tests need; pip lists what it downloads.
 $(VENV)/.package: setup.py constraints.txt
@@ -70,10 +71,10 @@ $(VENV)/.installed: setup.py constraints.txt
 	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) -e '.[detection,docs,test,tflite]'
 	touch $@
 
-$(JAX_VENV)/.installed: setup.py constraints.txt
-	$(PYTHON) -m venv $(JAX_VENV)
-	$(JAX_VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) jax keras absl-py pytest safetensors tqdm
-	$(JAX_VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) --no-deps -e .
+$(BACKENDS_VENV)/.installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(BACKENDS_VENV)
+	$(BACKENDS_VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) jax keras torch absl-py pytest safetensors tqdm
+	$(BACKENDS_VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) --no-deps -e .
 	touch $@
 
 $(ADDONS_VENV)/.installed: setup.py constraints-addons.txt
