@@ -49,7 +49,7 @@ dist: $(VENV)/.installed ## build the wheel into dist/
 	rm -rf build dist
 	$(VENV)/bin/pip wheel $(PIP_FLAGS) --no-deps --wheel-dir dist .
 
-environments: $(VENV)/.installed $(JAX_VENV)/.installed $(ADDONS_VENV)/.installed ## install what all tests need; with --jobs at once
+environments: $(VENV)/.installed $(BACKENDS_VENV)/.installed $(ADDONS_VENV)/.installed ## install what all tests need; with --jobs at once
 
 clean-install: ## install a wheel into a new environment and use it there, for minutes
 	$(PYTHON) tests/clean_install.py

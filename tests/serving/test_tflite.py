@@ -202,7 +202,10 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
         ),
         ({"variants": ["int8"], "dataset": "digits", "calibration_images": 5000}, "from 20 to the 1198 images of"),
         ({"dataset": "digits", "report_split": "val"}, "split must be one of 'train', 'test'"),
-        ({"dataset": "digits", "report_split": "test", "report_images": 600}, "from 0 to the 599 images of 'test'; got 600"),
+        (
+            {"dataset": "digits", "report_split": "test", "report_images": 600},
+            "from 0 to the 599 images of 'test'; got 600",
+        ),
         ({"dataset": "synthetic:32x32x11", "report_split": "test"}, "network's 10 classes, or some of them by name"),
     ],
 )
