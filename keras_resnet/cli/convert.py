@@ -26,6 +26,9 @@ class Convert(Verb):
         "Bottlenecks have their stride in the first 1x1 (v1), not in the 3x3 (v1.5); for files that do not say it.",
         "network",
     )
+    weights_key: str | None = option(
+        None, "Which network of a file with several: part of the names of its tensors, as state_dict_ema.", "network"
+    )
 
     def run(self, invocation: Invocation) -> None:
         """Convert."""
@@ -46,7 +49,9 @@ class Convert(Verb):
         if os.path.isdir(source):
             run = ClassifierRun.open(source)
             source, info = str(run.weights), pretrained.run_info(run)
-        model = convert.convert(source, out, self.model, stride_in_1x1=self.stride_in_1x1, info=info)
+        model = convert.convert(
+            source, out, self.model, stride_in_1x1=self.stride_in_1x1, weights_key=self.weights_key, info=info
+        )
         print(f"wrote {out}: {model.name}, {model.count_params():,} numbers")
         mode = []
         try:

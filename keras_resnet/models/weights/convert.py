@@ -26,11 +26,13 @@ WRITERS: dict[str, Callable[[keras.Model, pathlib.Path, ModelInfo | None], None]
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str], stride_in_1x1: bool | None) -> Iterator[weights.StoredWeights]:
+def _opened(
+    path: str | os.PathLike[str], stride_in_1x1: bool | None, weights_key: str | None
+) -> Iterator[weights.StoredWeights]:
     """Open a weights file of a residual or plain network."""
     weights.check_file(path)
     try:
-        with weights.opened(path, stride_in_1x1) as stored:
+        with weights.opened(path, stride_in_1x1, weights_key) as stored:
             if stored is None:
                 raise InputError(
                     "it is not from a network of this package, or was written by an older version of Keras"
@@ -46,6 +48,7 @@ def info(
     *,
     mode: str | None = None,
     stride_in_1x1: bool | None = None,
+    weights_key: str | None = None,
 ) -> ModelInfo:
     """Return the metadata of a weights file: preprocessing, crop and classes.
 
@@ -54,14 +57,16 @@ def info(
         model: name of the network, if the file does not determine it; see `network`.
         mode: preprocessing, a key of `normalization.MODES`, if the file does not state it.
         stride_in_1x1: see `network`.
+        weights_key: see `network`.
 
     Raises:
         ValueError: the file is damaged or has no classifier, or neither the file nor `mode` state the preprocessing.
     """
-    with _opened(path, stride_in_1x1) as stored:
+    with _opened(path, stride_in_1x1, weights_key) as stored:
         name = _options(stored, model)["name"]
         if weights.HEAD[0] not in stored.shapes:
-            raise InputError("it has no classifier")
+            head = f", but a head of {len(stored.head)} layers" if stored.head else ""
+            raise InputError(f"it has no classifier{head}")
         if mode is not None:
             check_choice("preprocessing", mode, tuple(MODES))
             return dataclasses.replace(stored.usual_info(mode), model=name)
@@ -75,6 +80,7 @@ def network(
     model: str | None = None,
     *,
     stride_in_1x1: bool | None = None,
+    weights_key: str | None = None,
     classifier_activation: str | None = "softmax",
     input_shape: tuple[int | None, int | None, int] | None = None,
 ) -> keras.Model:
@@ -84,18 +90,19 @@ def network(
         path: path of the file.
         model: name of the network, e.g. "resnet50", if the file does not determine all of its architecture.
         stride_in_1x1: whether bottlenecks have their stride in the first 1x1; overrides what the file implies.
+        weights_key: which network of a file with several; see `files.load`.
         classifier_activation: activation of the classifier; None returns logits.
         input_shape: (height, width, channels); by default any height and width, with the channels of the file.
 
     Raises:
         ValueError: the file is damaged, or does not determine the architecture.
     """
-    with _opened(path, stride_in_1x1) as stored:
+    with _opened(path, stride_in_1x1, weights_key) as stored:
         options = _options(stored, model)
     channels = options.pop("channels")
     shape = input_shape or (None, None, channels)
     built = resnet.ResNet(**options, input_shape=shape, classifier_activation=classifier_activation)
-    weights.load(built, path, stride_in_1x1=stride_in_1x1)
+    weights.load(built, path, stride_in_1x1=stride_in_1x1, weights_key=weights_key)
     return built
 
 
@@ -147,6 +154,7 @@ def convert(
     model: str | None = None,
     *,
     stride_in_1x1: bool | None = None,
+    weights_key: str | None = None,
     info: ModelInfo | None = None,
 ) -> keras.Model:
     """Convert a weights file to another format and write its SHA-256 manifest.
@@ -157,6 +165,7 @@ def convert(
             with torchvision's names.
         model: name of the network, if the file does not determine it; see `network`.
         stride_in_1x1: see `network`.
+        weights_key: see `network`.
         info: metadata to save in the file; by default that of `source`.
 
     Returns:
@@ -170,9 +179,9 @@ def convert(
     if writer is None:
         raise InputError(f"out must end in {' or '.join(WRITERS)}; got {str(out)!r}.")
     files.check_new(out, "file")
-    built = network(source, model, stride_in_1x1=stride_in_1x1)
+    built = network(source, model, stride_in_1x1=stride_in_1x1, weights_key=weights_key)
     if info is None:
-        with _opened(source, stride_in_1x1) as stored:
+        with _opened(source, stride_in_1x1, weights_key) as stored:
             info = stored.info
     files.make_parent(out)
     writer(built, out, info)

@@ -17,7 +17,7 @@ import logging
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +26,7 @@ import numpy as np
 from keras_resnet import compat, files
 from keras_resnet.errors import InputError
 from keras_resnet.models.weights import namings, published, readers
+from keras_resnet.models.weights.identify import identify
 from keras_resnet.models.weights.info import ModelInfo
 from keras_resnet.models.weights.spec import STEM, ArchitectureSpec, named_variables
 
@@ -48,6 +49,8 @@ class StoredWeights:
         spec: architecture of its network, as far as the file determines it.
         names: "{layer}/{variable}" -> name in the file.
         content: the open file.
+        head: layers of a head that is not one linear classifier, and is not read.
+        note: which of several networks in the file this is, for the log; "" if it is the only one.
     """
 
     path: pathlib.Path
@@ -55,6 +58,8 @@ class StoredWeights:
     spec: ArchitectureSpec
     names: dict[str, str]
     content: readers.Content
+    head: tuple[str, ...] = ()
+    note: str = ""
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -116,13 +121,16 @@ def _shapes(content: readers.Content, naming: namings.Naming, names: dict[str, s
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], stride_in_1x1: bool | None = None) -> Iterator[StoredWeights | None]:
+def opened(
+    path: str | os.PathLike[str], stride_in_1x1: bool | None = None, weights_key: str | None = None
+) -> Iterator[StoredWeights | None]:
     """Open a weights file of a residual or plain network.
 
     Args:
         path: path of the file.
         stride_in_1x1: overrides what the naming convention implies about the stride of bottlenecks; see
             `ArchitectureSpec`.
+        weights_key: which network of a file with several, such as "state_dict_ema"; see `identify`.
 
     Yields:
         `StoredWeights`, which can be read inside the context; None for a file of Keras 3 that only Keras can map to a
@@ -136,18 +144,25 @@ def opened(path: str | os.PathLike[str], stride_in_1x1: bool | None = None) -> I
         if content.whole:
             yield None
             return
-        naming, names = namings.identify(content.tensors)
+        network = identify({name: tensor.shape for name, tensor in content.tensors.items()}, weights_key)
+        naming, names = network.naming, network.names
+        content.check(names.values())
         spec = ArchitectureSpec.of_shapes(_shapes(content, naming, names))
         if text := content.notes.get("fingerprint"):
             spec = spec.complete(ArchitectureSpec.from_json(text))
         elif stride_in_1x1 is not None:
             spec = dataclasses.replace(spec, stride_in_1x1=stride_in_1x1)
         spec = spec.complete(dataclasses.replace(spec, **naming.implies))
-        yield StoredWeights(pathlib.Path(path), naming, spec, names, content)
+        yield StoredWeights(pathlib.Path(path), naming, spec, names, content, network.head, network.note)
 
 
 def load(
-    model: keras.Model, path: str | os.PathLike[str], *, adapt: bool = False, stride_in_1x1: bool | None = None
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    adapt: bool = False,
+    stride_in_1x1: bool | None = None,
+    weights_key: str | None = None,
 ) -> None:
     """Load a weights file into a model; if the file does not fit, the model is not changed.
 
@@ -158,16 +173,20 @@ def load(
             and a warning is logged; a classifier that the model lacks is ignored. With another number of input
             channels the kernels for red, green and blue are repeated and scaled by 3 / channels.
         stride_in_1x1: overrides what the naming convention implies about the stride of bottlenecks.
+        weights_key: which network of a file with several, such as "state_dict_ema" or "encoder_q": part of the names of
+            its tensors. By default the averaged weights, if the file has one network with and one without.
 
     Raises:
         ValueError: the file is missing, damaged, or of another network.
     """
     check_file(path)
     try:
-        with opened(path, stride_in_1x1) as stored:
+        with opened(path, stride_in_1x1, weights_key) as stored:
             if stored is None:
                 _load_whole(model, path)
             else:
+                if stored.note:
+                    logger.warning("%s: %s", path, stored.note)
                 variables, values = _fitting(model, stored, adapt)
                 for name, value in values.items():
                     variables[name].assign(value)
@@ -195,6 +214,8 @@ def _fitting(model: keras.Model, stored: StoredWeights, adapt: bool) -> tuple[di
         if any(shapes.get(name) != wanted.get(name) for name in HEAD):
             if HEAD[0] in wanted:
                 stored_classes = f"{shapes[HEAD[0]][-1]} classes" if HEAD[0] in shapes else "no classifier"
+                if stored.head:
+                    stored_classes = f"a head of {_some(stored.head)}"
                 logger.warning(
                     "%s: the file has %s, the network %d classes; the classifier keeps its initial weights",
                     model.name,
@@ -206,6 +227,8 @@ def _fitting(model: keras.Model, stored: StoredWeights, adapt: bool) -> tuple[di
                 shapes.pop(name, None)
         if shapes[STEM][2] == 3 and shapes[STEM][:2] == wanted[STEM][:2] and shapes[STEM][3] == wanted[STEM][3]:
             shapes[STEM] = wanted[STEM]
+    if stored.head and HEAD[0] in wanted:
+        raise InputError(f"its head is {_some(stored.head)}, not one classifier; adapt=True loads the backbone only")
     if unmatched := sorted(set(shapes) ^ set(wanted)):
         owner = "the file" if unmatched[0] in shapes else "the network"
         raise InputError(f"only {owner} has {unmatched[0]}")
@@ -215,6 +238,10 @@ def _fitting(model: keras.Model, stored: StoredWeights, adapt: bool) -> tuple[di
     values = {name: stored.read(name) for name in wanted}
     values[STEM] = adapted_stem(values[STEM], wanted[STEM][2])
     return variables, values
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def adapted_stem(kernel: np.ndarray, channels: int) -> np.ndarray:

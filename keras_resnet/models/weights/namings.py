@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from keras_resnet.errors import InputError
 from keras_resnet.models.layers import BATCH_NORM_EPSILON
 from keras_resnet.models.weights.spec import LAYER, PARTS, kind_of
 
@@ -42,6 +41,8 @@ class Naming:
         epsilon: epsilon of batch norm.
         implies: fields of `ArchitectureSpec` that networks of this convention have if the file does not state them.
         mode: preprocessing that such weights usually require, a key of `normalization.MODES`.
+        letters: whether blocks and their convolutions are counted by letters; from the second block on, "b1", "b2", ...
+            are read too.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Naming:
     epsilon: float = 1e-5
     implies: dict[str, Any] = dataclasses.field(default_factory=dict)
     mode: str | None = None
+    letters: bool = False
 
     def layer(self, ours: str) -> str:
         """Convert a layer name of this package to the convention."""
@@ -67,9 +69,10 @@ class Naming:
         number = int(match["number"])
         template = (self.block if number else self.shortcut)[match["kind"] == "bn"]
         stage, block, first = self.first
-        return template.format(
-            stage=int(match["stage"]) - 2 + stage, block=int(match["block"]) - 1 + block, number=number - 1 + first
-        )
+        counts: tuple[Any, Any] = int(match["block"]) - 1 + block, number - 1 + first
+        if self.letters:
+            counts = chr(ord("a") - 1 + counts[0]), chr(ord("a") - 1 + counts[1])
+        return template.format(stage=int(match["stage"]) - 2 + stage, block=counts[0], number=counts[1])
 
     def tensor(self, ours: str) -> str:
         """Convert a variable name of this package, "{layer}/{variable}", to the convention."""
@@ -80,6 +83,8 @@ class Naming:
     def _patterns(self) -> list[tuple[re.Pattern, str]]:
         """Pairs of a pattern for the convention's layer names and a template of this package's name."""
         counters = {name: rf"(?P<{name}>0|[1-9]\d{{0,3}})" for name in ("stage", "block", "number")}
+        if self.letters:
+            counters |= {"block": r"(?P<block>[a-z]|b[1-9]\d{0,2})", "number": "(?P<number>[a-c])"}
         rows = [(self.head, "predictions")]
         for index, kind in enumerate(("conv", "bn")):
             rows.append((self.stem[index], f"conv1_{kind}"))
@@ -97,11 +102,20 @@ class Naming:
             if match := pattern.fullmatch(layer):
                 stage, block, number = self.first
                 origin = {"stage": stage - 2, "block": block - 1, "number": number - 1}
-                ours = template.format(**{name: int(text) - origin[name] for name, text in match.groupdict().items()})
+                ours = template.format(
+                    **{name: _count(text) - origin[name] for name, text in match.groupdict().items()}
+                )
                 for name in PARTS[kind_of(ours) or ""]:
                     if self.parts[name] == part:
                         return f"{ours}/{name}"
         return None
+
+
+def _count(text: str) -> int:
+    """Return the number of a counter: "3" and "c" are 3, "b3" is 4."""
+    if text.isdecimal():
+        return int(text)
+    return 1 + int(text[1:]) if len(text) > 1 else ord(text) - ord("a") + 1
 
 
 _OURS: dict[str, Any] = {
@@ -138,6 +152,20 @@ NAMINGS = (
         implies={"stride_in_1x1": True},
         mode="caffe",
     ),
+    Naming(
+        "Keras before 2.2",
+        stem=("conv1", "bn_conv1"),
+        block=("res{stage}{block}_branch2{number}", "bn{stage}{block}_branch2{number}"),
+        shortcut=("res{stage}{block}_branch1", "bn{stage}{block}_branch1"),
+        head="fc1000",
+        first=(2, 1, 1),
+        parts=KERAS,
+        conv_bias=True,
+        epsilon=1e-3,
+        implies={"stride_in_1x1": True},
+        mode="caffe",
+        letters=True,
+    ),
     TORCHVISION,
     Naming(
         "akamaster",
@@ -165,47 +193,6 @@ NAMINGS = (
     ),
 )
 """All supported conventions; timm uses torchvision's."""
-
-WRAPPERS = ("module.", "resnet.")
-"""Prefixes that `torch.nn.DataParallel` and Hugging Face's classifier add to all or most names."""
-
-
-def identify(names: Iterable[str]) -> tuple[Naming, dict[str, str]]:
-    """Find the naming convention of a file.
-
-    Args:
-        names: names of all tensors in the file; the step counters of batch norm are ignored.
-
-    Returns:
-        The convention, and a dictionary from this package's names to names in the file, including the biases of
-        convolutions.
-
-    Raises:
-        ValueError: no convention covers all names.
-    """
-    bare = {name: _unwrapped(name) for name in names if not name.endswith(".num_batches_tracked")}
-    fewest_unknown: list[str] | None = None
-    for naming in NAMINGS:
-        ours = {original: naming.ours(name) for original, name in bare.items()}
-        originals = {name: original for original, name in ours.items() if name}
-        biases = [original for name, original in originals.items() if name.endswith("_conv/bias")]
-        if naming.conv_bias and not biases:
-            continue
-        unknown = [original for original, name in ours.items() if name is None]
-        unknown += [] if naming.conv_bias else biases
-        if not unknown and len(originals) == len(bare):
-            return naming, originals
-        if fewest_unknown is None or len(unknown) < len(fewest_unknown):
-            fewest_unknown = unknown
-    allowed = ", ".join(naming.name for naming in NAMINGS)
-    subject = f"its tensor {fewest_unknown[0]!r} is" if fewest_unknown else "its tensors are"
-    raise InputError(f"{subject} not named as in a residual network of {allowed} or timm")
-
-
-def _unwrapped(name: str) -> str:
-    for prefix in WRAPPERS:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def to_ours(name: str, array: np.ndarray, naming: Naming) -> np.ndarray:

@@ -7,6 +7,7 @@ no virtual or external data, and not more data than the file has bytes. Pickles 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -16,7 +17,7 @@ import os
 import pathlib
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,9 @@ from keras_resnet.models.weights.spec import PARTS, STEM, kind_of
 ATTRIBUTE = "keras_resnet"
 """Attribute of HDF5 files and metadata key of safetensors: the architecture and `ModelInfo` of the weights as JSON."""
 
-MAX_TENSORS = 20_000
-"""Maximum number of tensors. ResNet-1202 has 6,017 variables, and in PyTorch a step counter for each batch norm."""
+MAX_TENSORS = 100_000
+"""Maximum number of tensors. ResNet-1202 has 6,017 variables, and in PyTorch a step counter for each batch norm; a
+checkpoint has the state of an optimizer too."""
 
 INDEX = ".index"
 """Suffix of the index file of a `tf.train.Checkpoint`."""
@@ -40,14 +42,33 @@ NOT_WEIGHTS = ("optimizer/", "metrics/")
 """Groups of other data in a weights file of Keras; only Keras 2 writes the metrics."""
 
 MAX_DEPTH = 12
-"""Maximum nesting of HDF5 groups; Keras' files have about six levels."""
+"""Maximum nesting of HDF5 groups and of dictionaries; Keras' files have about six levels."""
+
+SHOWN = 6
+"""Names in a message."""
+
+DATA_CLASSES = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath", "Path")),
+    *(f"pathlib.Pure{name}Path" for name in ("Posix", "Windows")),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    "numpy.dtype",
+    "numpy.ndarray",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "torch.torch_version.TorchVersion",
+)
+"""Classes of data that training scripts store with the weights: each is replaced by one that ignores its data."""
 
 
 class Tensor(NamedTuple):
-    """A tensor in a file: its shape, and a function that reads it as f32[...]."""
+    """A tensor in a file: its shape, a function that reads it as f32[...], and why it cannot be weights, or ""."""
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
+    problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +79,19 @@ class Content:
         tensors: name in the file -> tensor.
         notes: architecture and metadata written by this package; empty for other files.
         whole: whether this is a file of Keras 3 for an arbitrary model, which only Keras can map to the model.
+        bounded: whether it is known that the file has as many bytes as the tensors take.
     """
 
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
     whole: bool = False
+    bounded: bool = False
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `InputError` if one of these tensors cannot be weights."""
+        for name in names:
+            if problem := self.tensors[name].problem:
+                raise InputError(f"its tensor {name!r} {problem}")
 
     def read(self, name: str) -> np.ndarray:
         """Read a tensor as f32[...].
@@ -132,7 +161,7 @@ def _check(content: Content, size: int) -> None:
         raise InputError(f"it has {len(content.tensors):,} tensors, more than {MAX_TENSORS:,}")
     # The smallest supported type is half precision with two bytes per value.
     values = sum(math.prod(tensor.shape) for tensor in content.tensors.values())
-    if 2 * values > size:
+    if 2 * values > size and not content.bounded:
         raise InputError(f"it declares {values:,} values in {size:,} bytes")
 
 
@@ -240,16 +269,24 @@ def _by_layer(datasets: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _legacy_names(datasets: dict[str, Any]) -> dict[str, Any]:
-    """Return data sets of a legacy file by "{layer}/{variable}".
+KERAS_1 = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
+"""Names of variables in Keras 1, after the name of the layer -> today's; "std" is a variance."""
 
-    Their paths are "conv1_conv/conv1_conv/kernel:0" or "conv1_conv/kernel:0".
+
+def _legacy_names(datasets: dict[str, Any]) -> dict[str, Any]:
+    """Return data sets of a legacy file by "{layer}/{variable}", or "{model}/{layer}/{variable}" in nested models.
+
+    Their paths are "conv1_conv/conv1_conv/kernel:0" or "conv1_conv/kernel:0", in Keras 1 "conv1/conv1_W:0".
     """
+    paths = {path: path.split(":")[0].split("/") for path in datasets}
+    short = collections.Counter((parts[0], parts[-1]) for parts in paths.values())
+    nested = {top for (top, _), count in short.items() if count > 1}
     named: dict[str, Any] = {}
     for path, dataset in datasets.items():
-        layer, _, rest = path.partition("/")
-        variable = rest.rpartition("/")[2]
-        name = f"{layer}/{variable.split(':')[0]}"
+        top, variable = paths[path][0], paths[path][-1]
+        layer = "/".join(paths[path][:-1]) if top in nested else top
+        old = variable.removeprefix(f"{layer.rpartition('/')[2]}_")
+        name = f"{layer}/{KERAS_1.get(old, old)}"
         if name in named:
             raise InputError(f"it has {name!r} twice")
         named[name] = dataset
@@ -270,15 +307,52 @@ def _pickle(path: pathlib.Path) -> Iterator[Content]:
             "PyTorch files require torch (pip install 'keras-resnet-zoo[torch]'); safetensors files do not"
         ) from error
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([_inert(name) for name in DATA_CLASSES]):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # PyTorch's message is long and explains how to load the file unsafely.
         if any(word in str(error) for word in ("weights_only", "Unsupported", "Weights only")):
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
             raise InputError(
-                "it contains objects other than tensors, which could run code; nothing was loaded"
+                f"it contains objects other than tensors{f', of {named[1]}' if named else ''}, which could run code; "
+                "nothing was loaded. Save only the tensors where the file was written: torch.save(model.state_dict(), "
+                "'weights.pth')"
             ) from error
         raise
-    yield Content({name: _torch_tensor(name, value) for name, value in _state(stored).items()}, {})
+    tensors = dict(_flat(stored))
+    if not tensors:
+        keys = ", ".join(repr(key) for key in list(stored)[:SHOWN]) if isinstance(stored, dict) else ""
+        raise InputError(f"it has no state_dict; it has the keys {keys}" if keys else "it has no state_dict")
+    yield Content({name: _torch_tensor(value) for name, value in tensors.items()}, {}, bounded=True)
+
+
+def _inert(name: str) -> type:
+    """Return a class for the unpickler to use for a class of data: it ignores everything it is given."""
+    module, _, own = name.rpartition(".")
+
+    def ignore(self: object, *_: object, **__: object) -> None:
+        """Ignore the data."""
+
+    return type(own, (), {"__module__": module, "__init__": ignore, "__setstate__": ignore})
+
+
+def _flat(stored: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors in nested dictionaries and lists, named by the keys on the way: "state_dict.conv1.weight".
+
+    Each container is entered once, since they can contain each other.
+    """
+    import torch
+
+    seen: set[int] = set()
+    pending: list[tuple[tuple[str, ...], Any]] = [((), stored)]
+    while pending:
+        keys, value = pending.pop()
+        if isinstance(value, torch.Tensor):
+            yield ".".join(keys), value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen and len(keys) < MAX_DEPTH:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            pending += [((*keys, str(key)), item) for key, item in reversed(list(items)) if isinstance(key, (str, int))]
 
 
 def _check_zip(path: pathlib.Path) -> None:
@@ -294,24 +368,17 @@ def _check_zip(path: pathlib.Path) -> None:
         raise InputError("it is an archive with compressed members, which PyTorch does not write")
 
 
-def _state(stored: Any) -> dict[str, Any]:
-    """Return the dictionary of tensors in a PyTorch checkpoint."""
-    for key in ("state_dict", "model"):
-        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
-            stored = stored[key]
-    if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
-        raise InputError("it has no state_dict")
-    return stored
-
-
-def _torch_tensor(name: str, value: Any) -> Tensor:
+def _torch_tensor(value: Any) -> Tensor:
     import torch
 
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
-        raise InputError(f"its entry {name!r} is not a dense tensor")
-    if not (value.is_floating_point() or name.endswith("num_batches_tracked")):
-        raise InputError(f"its tensor {name!r} has type {value.dtype}")
-    return Tensor(tuple(value.shape), lambda: value.detach().to(torch.float32).numpy())
+    problem = ""
+    if value.layout != torch.strided or value.is_quantized:
+        problem = "is not dense"
+    elif not value.is_floating_point():
+        problem = f"has type {value.dtype}"
+    elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        problem = f"declares {value.numel():,} values in {value.untyped_storage().nbytes():,} bytes"
+    return Tensor(tuple(value.shape), lambda: value.detach().to(torch.float32).numpy(), problem)
 
 
 # safetensors
@@ -325,14 +392,14 @@ def _safetensors(path: pathlib.Path) -> Iterator[Content]:
         raise InputError("safetensors files require safetensors (pip install safetensors)") from error
     with safetensors.safe_open(path, framework="numpy") as file:
         notes = _notes((file.metadata() or {}).get(ATTRIBUTE))
-        yield Content({name: _slice(file, name) for name in file.keys()}, notes)  # noqa: SIM118
+        yield Content({name: _slice(file, name) for name in file.keys()}, notes, bounded=True)  # noqa: SIM118
 
 
 def _slice(file: Any, name: str) -> Tensor:
     part = file.get_slice(name)
-    if part.get_dtype() not in ("F64", "F32", "F16", "BF16") and not name.endswith("num_batches_tracked"):
-        raise InputError(f"its tensor {name!r} has type {part.get_dtype()}")
-    return Tensor(tuple(part.get_shape()), lambda: file.get_tensor(name).astype("float32"))
+    known = part.get_dtype() in ("F64", "F32", "F16", "BF16")
+    problem = "" if known else f"has type {part.get_dtype()}"
+    return Tensor(tuple(part.get_shape()), lambda: file.get_tensor(name).astype("float32"), problem)
 
 
 # TensorFlow checkpoints

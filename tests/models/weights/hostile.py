@@ -4,6 +4,7 @@ The files try to run code, which would create `folder/executed`, to read `folder
 or to exhaust memory and time.
 """
 
+import argparse
 import io
 import json
 import os
@@ -160,6 +161,15 @@ def bare_pickle_with_code(folder, model):
     return path
 
 
+def namespace_with_code(folder, model):
+    """Arguments of a training script are ignored, but not what they hold."""
+    import torch
+
+    path = folder / "a.pth"
+    torch.save({"conv1.weight": torch.zeros(1), "args": argparse.Namespace(lr=0.1, hook=Code(folder))}, path)
+    return path
+
+
 def zip_with_outside_path(folder, model):
     import torch
 
@@ -222,6 +232,7 @@ CORPUS = {
     pickle_with_code: MORE,
     old_pickle_with_code: MORE,
     bare_pickle_with_code: MORE,
+    namespace_with_code: MORE,
     zip_with_outside_path: "a member whose path is outside of it",
     zip_bomb: "compressed members",
     safetensors_shape_bomb: "cannot be read",
