@@ -52,6 +52,17 @@ def is_path(name: str) -> bool:
     return os.sep in name or "." in name or name.startswith("~") or os.path.exists(name)
 
 
+def absolute_dataset(name: str) -> str:
+    """Return the name of a data set, such as "folder:photos", with an absolute path if it has one.
+
+    A run then finds its images from any working directory.
+    """
+    kind, colon, path = name.partition(":")
+    if not path or kind not in PATH_KINDS:
+        return name
+    return f"{kind}{colon}{os.path.abspath(path)}"
+
+
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Write a file by rename, so that at every moment it is the old one or the new one, also after a power cut.
 

@@ -54,6 +54,8 @@ def train(
         dataset = collectives.chief_first(
             strategy, lambda: sources.load(config.dataset, config.data_dir, config.download)
         )
+        if collectives.is_chief(strategy):
+            print(dataset.describe(), flush=True)
         for name in ("train_split", "eval_split"):
             dataset.count(getattr(config, name), name)  # before weights are downloaded
         path = info = None
@@ -119,6 +121,8 @@ def _open(draft: ClassifierRun, dataset: Dataset, strategy: tf.distribute.Strate
 
     def opened() -> ClassifierRun:
         run = loop.reopened(draft)
+        if not (run.path / "config.json").exists():
+            _check_eval_images(run, dataset)
         if run.dataset_info.mean is None or (run.config.pixel_mean and not run.pixel_mean.exists()):
             _check(run, dataset)
             run = _with_statistics(run, dataset)
@@ -139,6 +143,13 @@ def _check(run: ClassifierRun, dataset: Dataset) -> None:
     run = dataclasses.replace(run, config=dataclasses.replace(config, pixel_mean=False), dataset_info=info)
     pipeline.train(dataset, config.batch_size // config.accumulate, run.train_transform(), split=config.train_split)
     pipeline.evaluate(dataset, 1, run.eval_transform(), split=config.eval_split)
+
+
+def _check_eval_images(run: ClassifierRun, dataset: Dataset) -> None:
+    """Check that all images of eval_split can be decoded, since every one counts in an evaluation."""
+    config = run.config
+    transform = run.eval_transform(*NO_NORMALIZATION)
+    pipeline.check_images(dataset, transform, config.eval_split, threads=config.threads, max_pixels=config.max_pixels)
 
 
 def _with_statistics(run: ClassifierRun, dataset: Dataset) -> ClassifierRun:

@@ -10,7 +10,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet import files
 from keras_resnet.errors import InputError, check_choice
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""Split -> its usual names."""
+
+
+def usual_split(name: str) -> str:
+    """Return the key of `SPLIT_NAMES` for a name, in any case: "val" for "Validation"; other names are returned."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +50,7 @@ class DatasetInfo:
     def from_dict(cls, values: dict[str, Any]) -> DatasetInfo:
         """Build the metadata from a dictionary with JSON's types."""
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**options)
+        return cls(**{**options, "name": files.absolute_dataset(options["name"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +138,17 @@ class Dataset:
         picked = self.examples(split).pick(np.asarray(indices, "int64"))
         return Dataset(dataclasses.replace(self.info, splits={"picked": picked.count}), {"picked": picked}.__getitem__)
 
+    def describe(self) -> str:
+        """Return one line with the number of classes and of the images in each split."""
+        classes, parts = len(self.info.class_names), []
+        for split, count in self.info.splits.items():
+            part = f"{split} {count:,} {'image' if count == 1 else 'images'}"
+            examples = self.read(split) if self.info.name.startswith("folder:") else None
+            if isinstance(examples, Files) and (present := len(np.unique(examples.labels))) < classes:
+                part += f" of {present} of them"
+            parts.append(part)
+        return f"{self.info.name}: {classes:,} classes; {', '.join(parts)}"
+
     def count(self, split: str, argument: str = "split") -> int:
         """Return the number of examples of a split or a part of one.
 
@@ -139,6 +163,8 @@ class Dataset:
 def split_range(split: str, splits: dict[str, int], argument: str = "split") -> tuple[str, int, int]:
     """Parse "name", "name[start:stop]" or the same in percent into the split's name, first index and end.
 
+    A split is found by each of its usual names: "validation" names the split "val" of a data set, and the reverse.
+
     Args:
         split: the text to parse.
         splits: number of examples of each split.
@@ -152,6 +178,8 @@ def split_range(split: str, splits: dict[str, int], argument: str = "split") -> 
     if not match:
         raise InputError(f"{argument} must be a name or a part such as 'train[:90%]'; got {split!r}.")
     name, *bounds = match.groups()
+    if name not in splits:
+        name = next((other for other in splits if usual_split(other) == usual_split(name)), name)
     check_choice(argument, name, splits)
     count = splits[name]
     bounds = [

@@ -34,10 +34,12 @@ class BrokenFiles:
     Attributes:
         names: the broken files so far.
         allowed: how many broken files are allowed.
+        log_each: whether each is logged.
     """
 
-    def __init__(self, count: int, max_share: float):
+    def __init__(self, count: int, max_share: float, log_each: bool = True):
         self.names: set[str] = set()
+        self.log_each = log_each
         self.allowed = int(count * max_share)
 
     def report(self, names: np.ndarray) -> str:
@@ -45,7 +47,8 @@ class BrokenFiles:
         for name in (value.decode(errors="replace") for value in names):
             if name not in self.names:
                 self.names.add(name)
-                log.warning("skipped %s, which cannot be decoded (%d so far)", name, len(self.names))
+                if self.log_each:
+                    log.warning("skipped %s, which cannot be decoded (%d so far)", name, len(self.names))
         if len(self.names) <= self.allowed:
             return ""
         count, first = counted(len(self.names), "file"), ", ".join(sorted(self.names)[:3])
@@ -313,6 +316,36 @@ def evaluate(
     return _with_options(batches, threads).prefetch(tf.data.AUTOTUNE)
 
 
+def check_images(
+    dataset: Dataset, transform: Transform, split: str, *, threads: int = 0, max_pixels: int = codecs.MAX_PIXELS
+) -> None:
+    """Decode all images of a split that are files, so that a damaged one is found before hours of training.
+
+    Args:
+        dataset: the images.
+        transform: crops.
+        split: split of the data set, or a part of one.
+        threads: size of a private thread pool; 0 for TensorFlow's shared one.
+        max_pixels: larger images are an error.
+
+    Raises:
+        ValueError: images cannot be decoded; the message counts them and names the first.
+    """
+    if not isinstance(dataset.examples(split), Files):
+        return
+    count = dataset.count(split)
+    broken = BrokenFiles(count, 1.0, log_each=False)
+    batch_size = 1 if None in transform.shape else 64
+    images = evaluate(
+        dataset, batch_size, transform, split=split, threads=threads, max_pixels=max_pixels, broken=broken
+    )
+    for _ in images:
+        pass
+    if broken.names:
+        reason = _refusal(np.array([min(broken.names).encode()]), transform).rstrip(".")
+        raise InputError(f"{reason}; {len(broken.names):,} of the {count:,} images of split {split!r} cannot be used.")
+
+
 Output = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
 """Function of pixels, labels i32[B] and indices i64[B] that returns an element of an evaluation pipeline."""
 
@@ -373,7 +406,7 @@ def _refusal(names: np.ndarray, transform: Transform) -> str:
         size = codecs.read(name).shape
         if not transform.resize and (size[0] < height or size[1] < width):
             return f"{name} has {size[0]}x{size[1]} pixels, fewer than the crop of {height}x{width}; set resize."
-    return f"{name} cannot be decoded as a {codecs.FORMATS} image."
+    return f"{name} cannot be decoded as a {codecs.FORMATS} image{codecs.what_it_is(name)}."
 
 
 def stateless_seed(seed: int, number: tf.Tensor) -> tf.Tensor:

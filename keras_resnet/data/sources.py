@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 import re
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data import idx
-from keras_resnet.data.dataset import Dataset, DatasetInfo, Files, Images, Stream
-from keras_resnet.errors import InputError
+from keras_resnet import files
+from keras_resnet.data import class_folders, idx
+from keras_resnet.data.dataset import Dataset, DatasetInfo, Images, Stream
+from keras_resnet.errors import InputError, did_you_mean
 
 STATISTICS = {
     "cifar10": ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
@@ -25,10 +27,12 @@ STATISTICS = {
 IN_MEMORY_BYTES = 1 << 30
 """Splits of tensorflow-datasets with images of one size are decoded into memory up to this size."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-"""Suffixes of image files in folders, in any case."""
+KINDS = ("digits", "folder", "idx", "synthetic")
+"""What names of data sets other than those of tensorflow-datasets begin with, up to a colon."""
 
-FOLDER_SPLITS = ("train", "val", "test")
+
+ALLOWED = "'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a tensorflow-datasets name"
+"""The names of data sets, for messages."""
 
 
 def load(name: str, data_dir: str | None = None, download: bool = False) -> Dataset:
@@ -39,7 +43,7 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
             * "digits": scikit-learn's 1,797 scanned digits, which need no download; every third one is held out for
               testing;
             * "folder:/path": images in one subfolder per class, below `train/`, `val/` and `test/` or, without these,
-              all in the split "train";
+              all in the split "train"; see `class_folders`;
             * "idx:/path": the four files of MNIST or Fashion-MNIST, such as those of Debian's package
               dataset-fashion-mnist in /usr/share/datasets/fashion-mnist; gray images are repeated to RGB, and
               `labels.txt` in the folder may name the classes;
@@ -55,16 +59,30 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
         ValueError: there is no such data set, the folder has no images, the IDX files are broken, or the data set is
             not prepared and `download` is False.
     """
-    kind, _, rest = name.partition(":")
+    kind, colon, rest = name.partition(":")
     if name == "digits":
         return _digits()
     if kind == "folder":
-        return _folder(rest)
+        return class_folders.load(_existing(kind, rest))
     if kind == "idx":
         return _idx(rest)
     if kind == "synthetic":
         return _synthetic(name, rest or "224x224x1000")
+    if colon and (hint := did_you_mean(kind, KINDS)):
+        raise InputError(f"dataset must be {ALLOWED}; got {name!r}{hint}.")
     return _tensorflow_datasets(name, data_dir, download)
+
+
+def _existing(kind: str, path: str) -> str:
+    """Return the absolute path of the folder that a data set's name has after its kind.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    root = os.path.abspath(files.expand(path))
+    if not path or not os.path.isdir(root):
+        raise InputError(f"dataset must name an existing folder after '{kind}:'; got {path!r}.")
+    return root
 
 
 @functools.cache
@@ -111,50 +129,9 @@ def _synthetic(name: str, shape: str) -> Dataset:
     return Dataset(DatasetInfo(name, names, (height, width), counts, (127.5,) * 3, (73.9,) * 3), read)
 
 
-def _folder(path: str) -> Dataset:
-    """Return the images of a folder with one subfolder per class."""
-    root = pathlib.Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise InputError(f"dataset must name an existing folder after 'folder:'; got {path!r}.")
-    roots = {split: root / split for split in FOLDER_SPLITS if (root / split).is_dir()} or {"train": root}
-    first = next(iter(roots.values()))
-    class_names = tuple(sorted(entry.name for entry in first.iterdir() if entry.is_dir()))
-    if not class_names:
-        raise InputError(f"dataset folder {str(first)!r} must have one subfolder for each class; it has none.")
-    splits = {split: _folder_split(split_root, first, class_names) for split, split_root in roots.items()}
-    counts = {split: examples.count for split, examples in splits.items()}
-    return Dataset(DatasetInfo(f"folder:{root}", class_names, None, counts), splits.__getitem__)
-
-
-def _folder_split(root: pathlib.Path, first: pathlib.Path, class_names: tuple[str, ...]) -> Files:
-    """Return the files of one split.
-
-    Args:
-        root: folder of the split.
-        first: folder of the first split, each of whose classes must have images.
-        class_names: names of the class folders.
-    """
-    extra = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in class_names)
-    if extra:
-        raise InputError(f"dataset folder {str(root)!r} has classes {extra} that {str(first)!r} does not have.")
-    paths, labels, positions = [], [], []
-    for label, name in enumerate(class_names):
-        images = sorted(str(file) for file in (root / name).rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not images and (root == first or not (root / name).is_dir()):
-            raise InputError(f"class folder {str(root / name)!r} must hold images ({', '.join(SUFFIXES)}).")
-        paths += images
-        labels += [label] * len(images)
-        positions += [(number + 0.5) / len(images) for number in range(len(images))]
-    # The classes alternate, so that a part such as train[:90%] has the same fraction of each.
-    order = np.argsort(positions, kind="stable")
-    return Files(np.array(paths)[order], np.array(labels, "int32")[order])
-
-
 def _idx(path: str) -> Dataset:
     """Return the gray images of IDX files, in memory and repeated to RGB."""
-    root = pathlib.Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise InputError(f"dataset must name an existing folder after 'idx:'; got {path!r}.")
+    root = pathlib.Path(_existing("idx", path))
     arrays = {split: idx.images(root, split) for split in idx.SPLITS}
     sizes = {split: images.shape[1:] for split, (images, _) in arrays.items()}
     if len(set(sizes.values())) > 1:
@@ -185,8 +162,7 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     """Return a data set of tensorflow-datasets, in memory if its images have one size and are few enough."""
     import tensorflow_datasets as tfds
 
-    allowed = "'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a tensorflow-datasets name"
-    builder = open_builder(name, data_dir, download, allowed, "label")
+    builder = open_builder(name, data_dir, download, ALLOWED, "label")
     features = builder.info.features
     shape = features["image"].shape
     size = None if None in shape[:2] else tuple(shape[:2])

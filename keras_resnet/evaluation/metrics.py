@@ -84,7 +84,8 @@ class Result:
         count: number of images.
         top1_error: percentage of images whose best class is wrong.
         top1_interval: its 95 % confidence interval (Wilson, 1927).
-        top5_error: percentage of images whose five best classes are all wrong; 0 for five classes or fewer.
+        top5_error: percentage of images whose five best classes are all wrong; None for five classes or fewer, as the
+            five best are then all classes.
         top5_interval: its 95 % confidence interval.
         loss: mean cross-entropy in nats.
         calibration_error: expected calibration error of 15 bins (Guo et al., 2017), in percent.
@@ -98,8 +99,8 @@ class Result:
     count: int
     top1_error: float
     top1_interval: tuple[float, float]
-    top5_error: float
-    top5_interval: tuple[float, float]
+    top5_error: float | None
+    top5_interval: tuple[float, float] | None
     loss: float
     calibration_error: float
     kappa: float
@@ -113,13 +114,14 @@ class Result:
         count = len(outcomes.label)
         top1, top5 = (int(np.sum(outcomes.rank >= place)) for place in (1, 5))
         bins = calibration(outcomes)
+        has_top5 = outcomes.classes > 5
         gap = np.sum(bins.count * np.abs(bins.confidence - bins.accuracy)) / max(bins.count.sum(), 1)
         return cls(
             count,
             100 * top1 / count,
             interval(top1, count),
-            100 * top5 / count,
-            interval(top5, count),
+            100 * top5 / count if has_top5 else None,
+            interval(top5, count) if has_top5 else None,
             float(-np.mean(outcomes.log_probability)),
             float(100 * gap),
             *agreement(outcomes),
@@ -128,9 +130,12 @@ class Result:
         )
 
     def numbers(self) -> dict[str, Any]:
-        """Return the metrics without the outcomes, in JSON's types; None replaces NaN and infinite values."""
+        """Return the metrics without the outcomes, in JSON's types; None replaces NaN and infinite values.
+
+        The top-5 error is left out where there is none.
+        """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del values["outcomes"]
+        values = {name: value for name, value in values.items() if name != "outcomes" and value is not None}
         for name in ("loss", "kappa"):
             values[name] = values[name] if np.isfinite(values[name]) else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -52,17 +52,25 @@ def markdown_table(names: Sequence[str], columns: Sequence[str], rows: Iterable[
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return a Markdown table of errors in percent with 95 % intervals, loss, calibration error and image count."""
-    interval = "95 % interval"
-    columns = ("top-1 error (%)", interval, "top-5 error (%)", interval, "loss", "calibration error (%)", "images")
+    """Return a Markdown table of errors in percent with 95 % intervals, loss, calibration error and image count.
+
+    The top-5 error is left out if no network has more than five classes.
+    """
+    places = [place for place in (1, 5) if any(_error(row, place) for row in rows)]
+    errors = [column for place in places for column in (f"top-{place} error (%)", "95 % interval")]
     cells = []
     for row in rows:
         result = row.result
-        top1, top5 = (f"{low:.2f}-{high:.2f}" for low, high in (result.top1_interval, result.top5_interval))
-        errors = (f"{result.top1_error:.2f}", top1, f"{result.top5_error:.2f}", top5)
+        own = [cell for place in places for cell in _error(row, place) or ("", "")]
         others = (f"{result.loss:.4f}", f"{result.calibration_error:.2f}", str(result.count))
-        cells.append((row.network, row.views, *errors, *others))
-    return markdown_table(("network", "views"), columns, cells)
+        cells.append((row.network, row.views, *own, *others))
+    return markdown_table(("network", "views"), (*errors, "loss", "calibration error (%)", "images"), cells)
+
+
+def _error(row: Row, place: int) -> tuple[str, str] | None:
+    """Return the cells of the top-1 or top-5 error and its interval; None if there is none."""
+    error, interval = getattr(row.result, f"top{place}_error"), getattr(row.result, f"top{place}_interval")
+    return None if error is None else (f"{error:.2f}", f"{interval[0]:.2f}-{interval[1]:.2f}")
 
 
 def write(

@@ -59,7 +59,8 @@ def check_dataset(name: str, data_dir: str | None = None, argument: str = "datas
     if name.startswith((".", "/", "~")) or not base:
         raise InputError(f"{argument} must name a data set; there is no folder {name!r}{_near(name)}.")
     common = [*OWN_DATASETS, *sorted(known)]
-    hint = did_you_mean(base, COMMON_DATASETS) or did_you_mean(base, common)
+    hint = did_you_mean(kind, (*OWN_DATASETS, *files.PATH_KINDS)) if colon else ""
+    hint = hint or did_you_mean(base, COMMON_DATASETS) or did_you_mean(base, common)
     if hint:
         raise InputError(
             f"{argument} must be 'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from keras_resnet.errors import InputError
-from keras_resnet.ops import graph_errors, image
+from keras_resnet.ops import formats, graph_errors, image
 
 MAX_PIXELS = 50_000_000
 """Largest image that is decoded, in pixels; files whose header says more are refused."""
@@ -19,7 +19,10 @@ MAX_PIXELS = 50_000_000
 WEBP = hasattr(tf.raw_ops, "DecodeWebP")
 """Whether this TensorFlow reads WebP; the one of the Keras 2 stack does not."""
 
-FORMATS = "JPEG, PNG, GIF, BMP or WebP" if WEBP else "JPEG, PNG, GIF or BMP"
+READABLE = ("JPEG", "PNG", "GIF", "BMP", *(("WebP",) if WEBP else ()))
+"""Formats that can be decoded, with the names of `formats`."""
+
+FORMATS = f"{', '.join(READABLE[:-1])} or {READABLE[-1]}"
 
 
 def _head(contents: tf.Tensor, count: int = 32) -> tf.Tensor:
@@ -186,7 +189,21 @@ def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Te
     except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
         raise InputError(f"there is no image file {path!r}.") from error
     except tf.errors.InvalidArgumentError as error:
-        raise InputError(f"{path!r} is not a readable {FORMATS} image: {graph_errors.first_line(error)}.") from error
+        reason = what_it_is(path) or f": {graph_errors.first_line(error)}"
+        raise InputError(f"{path!r} is not a readable {FORMATS} image{reason}.") from error
+
+
+def what_it_is(path: str) -> str:
+    """Return why a file is not a readable image, to end a message: ": it is empty", ": it is a TIFF file" or ""."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            head = file.read(formats.HEAD)
+    except tf.errors.OpError:
+        return ""
+    kind = formats.of(head)
+    if not head:
+        return ": it is empty"
+    return f": it is a {kind} file" if kind and kind not in READABLE else ""
 
 
 def exif_orientation(contents: tf.Tensor) -> tf.Tensor:

@@ -39,7 +39,7 @@ class Row:
     Attributes:
         variant: "original" for the network itself, run by TensorFlow.
         top1_error: in percent.
-        top5_error: in percent.
+        top5_error: in percent; None for five classes or fewer.
         agreement: percentage of images with the same best class as the original.
         difference: largest difference between a probability and the original's.
         megabytes: size of the file in 10^6 bytes; for the original, of its weights.
@@ -51,7 +51,7 @@ class Row:
 
     variant: str
     top1_error: float
-    top5_error: float
+    top5_error: float | None
     agreement: float
     difference: float
     megabytes: float
@@ -171,21 +171,18 @@ def _time(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    columns = ("top-1 error %", "top-5 error %", "same class %", "max. difference", "MB", "ms an image (range)")
-    cells = [
-        (
-            row.variant,
-            f"{row.top1_error:.2f}",
-            f"{row.top5_error:.2f}",
-            f"{row.agreement:.2f}",
-            f"{row.difference:.1e}",
-            f"{row.megabytes:.2f}",
-            f"{row.milliseconds:.2f} ({row.fastest:.2f}-{row.slowest:.2f})",
-        )
-        for row in rows
-    ]
-    return markdown_table(("variant",), columns, cells)
+    """Return the rows as a Markdown table; the top-5 error is left out for five classes or fewer."""
+    columns = {
+        "top-1 error %": [f"{row.top1_error:.2f}" for row in rows],
+        "top-5 error %": [f"{row.top5_error:.2f}" for row in rows if row.top5_error is not None],
+        "same class %": [f"{row.agreement:.2f}" for row in rows],
+        "max. difference": [f"{row.difference:.1e}" for row in rows],
+        "MB": [f"{row.megabytes:.2f}" for row in rows],
+        "ms an image (range)": [f"{row.milliseconds:.2f} ({row.fastest:.2f}-{row.slowest:.2f})" for row in rows],
+    }
+    columns = {name: cells for name, cells in columns.items() if cells}
+    variants = [row.variant for row in rows]
+    return markdown_table(("variant",), tuple(columns), zip(variants, *columns.values(), strict=True))
 
 
 def write(rows: Sequence[Row], folder: pathlib.Path, title: str, threads: int) -> None:
@@ -196,8 +193,8 @@ def write(rows: Sequence[Row], folder: pathlib.Path, title: str, threads: int) -
         f"turns.\n\n{table(rows)}\n\n![errors, sizes and times](report.png)\n"
     )
     (folder / "report.md").write_text(text, encoding="utf-8")
-    values = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)
-    (folder / "report.json").write_text(values + "\n", encoding="utf-8")
+    values = [{name: value for name, value in vars(row).items() if value is not None} for row in rows]
+    (folder / "report.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     _plot(rows, folder / "report.png", title)
 
 
