@@ -190,7 +190,7 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
 
 @dataclasses.dataclass(frozen=True)
 class Predict(SourceFlags):
-    """Print the most probable classes of each image file."""
+    """Print the most probable classes of each image file; of a folder, of all images in it."""
 
     FILES = "PHOTO..."
 
@@ -202,12 +202,14 @@ class Predict(SourceFlags):
             raise InputError("predict requires at least one image file.")
         source = self.open()
 
-        from keras_resnet.models.predictions import decode_predictions  # imports Keras
+        from keras_resnet.data import folders  # imports TensorFlow
+        from keras_resnet.models.predictions import decode_predictions
         from keras_resnet.ops import codecs
 
+        photos = folders.expand(invocation.files)
         model, transform = source.load(), source.photo_transform()
         names = source.dataset_info.class_names
-        for photo in invocation.files:
+        for photo in photos:
             scores = model.predict_on_batch(transform.batch(codecs.read(photo, transform.decode)[None]))
             best = decode_predictions(scores, min(self.top, len(names)), names)[0]
             print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))

@@ -54,6 +54,10 @@ def train(
         dataset = collectives.chief_first(
             strategy, lambda: sources.load(config.dataset, config.data_dir, config.download)
         )
+        if len(dataset.info.class_names) < 2:
+            raise InputError(
+                f"dataset must have at least two classes; {dataset.info.name!r} has {list(dataset.info.class_names)}."
+            )
         if collectives.is_chief(strategy):
             print(dataset.describe(), flush=True)
         for name in ("train_split", "eval_split"):
@@ -122,6 +126,7 @@ def _open(draft: ClassifierRun, dataset: Dataset, strategy: tf.distribute.Strate
     def opened() -> ClassifierRun:
         run = loop.reopened(draft)
         if not (run.path / "config.json").exists():
+            _check(run, dataset)
             _check_eval_images(run, dataset)
         if run.dataset_info.mean is None or (run.config.pixel_mean and not run.pixel_mean.exists()):
             _check(run, dataset)

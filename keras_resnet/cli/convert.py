@@ -27,7 +27,9 @@ class Convert(Verb):
         "network",
     )
     weights_key: str | None = option(
-        None, "Which network of a file with several: part of the names of its tensors, as state_dict_ema.", "network"
+        None,
+        "Which of several networks to convert: part of the names of its tensors, such as state_dict_ema.",
+        "network",
     )
 
     def run(self, invocation: Invocation) -> None:

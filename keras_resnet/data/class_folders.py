@@ -31,8 +31,8 @@ def load(root: str) -> Dataset:
         root: absolute path of the folder.
 
     Raises:
-        ValueError: the folder has no images, only one class, images outside class folders or one level too deep,
-            images of a format that cannot be read, or splits with different classes.
+        ValueError: the folder has no images, images outside class folders or one level too deep, images of a format
+            that cannot be read, or splits with different classes.
     """
     roots, unused = _split_roots(root)
     contents = {split: _contents(path) for split, path in roots.items()}
@@ -90,7 +90,7 @@ def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, 
     """Return the names of the classes, those of the subfolders of a split.
 
     Raises:
-        ValueError: there are fewer than two, or their folders hold only folders.
+        ValueError: there are none, or their folders hold only folders.
     """
     if not contents:
         there = [path for path in outside.images if os.path.dirname(path) == root]
@@ -106,11 +106,10 @@ def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, 
             f"folder whose subfolders are the classes, such as folder:{os.path.join(root, deeper)}, or rename the "
             "folders to train, val and test if they are splits."
         )
-    if len(contents) == 1:
+    if len(contents) == 1 and not any("" in found for found in inner.values()):
         (name,) = contents
-        nested = _branching(os.path.join(root, name))
-        hint = f"; did you mean folder:{nested}?" if nested else "; a classifier has at least two."
-        raise InputError(f"dataset folder {root!r} has one class folder only, {name!r}{hint}")
+        if nested := _branching(os.path.join(root, name)):
+            raise InputError(f"dataset folder {root!r} has one class folder, {name!r}; did you mean folder:{nested}?")
     return tuple(contents)
 
 

@@ -61,7 +61,8 @@ def visible(folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     Raises:
         ValueError: the folder cannot be read.
     """
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -151,6 +152,15 @@ def images(folder: str | os.PathLike[str]) -> list[str]:
         raise InputError(f"folder {root!r} must hold images ({codecs.FORMATS}); it has none.")
     log_left_out(root, {"files that are not images": listing.others})
     return listing.images
+
+
+def expand(paths: Iterable[str]) -> list[str]:
+    """Return paths with the images of each folder, as of `images`, instead of the folder.
+
+    Raises:
+        ValueError: as for `images`.
+    """
+    return [path for given in paths for path in (images(given) if os.path.isdir(given) else [given])]
 
 
 def check_readable(root: str, listings: Iterable[Listing]) -> None:

@@ -139,7 +139,7 @@ def _number(value: float) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class Predict(DetectFlags):
-    """Print the objects in each image file, and write the image with boxes to --out."""
+    """Print the objects in each image file or folder of images, and write the images with boxes to --out."""
 
     FILES = "PHOTO..."
 
@@ -154,11 +154,12 @@ class Predict(DetectFlags):
 
         import numpy as np
 
-        from keras_resnet.detection import evaluate, inference  # imports TensorFlow
+        from keras_resnet.data import folders  # imports TensorFlow
+        from keras_resnet.detection import evaluate, inference
         from keras_resnet.ops import codecs
 
         class_names = run.dataset_info.class_names
-        targets = _targets(invocation.files, pathlib.Path(self.out or "."))
+        targets = _targets(folders.expand(invocation.files), pathlib.Path(self.out or "."))
         for photo, target in targets.items():
             pixels = codecs.read(photo, transform.decode)
             batch, *levels = (scale.batch(pixels) for scale in (transform, *pyramid))

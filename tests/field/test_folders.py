@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_resnet.classification import train
+from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.data import folders, pipeline, sources
+from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.evaluation import metrics, report
 from keras_resnet.ops import codecs, formats
@@ -191,10 +194,8 @@ REFUSED = {
     "nothing": ({}, "must have one subfolder for each class; it has none"),
     "images in the root": ({"1.jpg": PHOTO, "2.jpg": PHOTO}, "has 2 images outside of any; move the images of each"),
     "images in the split": (below("train", {"1.jpg": PHOTO}), "has 1 images outside of any; move the images of each"),
-    "one class": ({"cat/1.jpg": PHOTO}, "has one class folder only, 'cat'; a classifier has at least two"),
-    "one class in a split": (below("train", {"cat/1.jpg": PHOTO}), "has one class folder only, 'cat'"),
     "one level too deep": (below("archive"), "only hold folders with images, .*such as folder:.*/archive, or rename"),
-    "two levels too deep": (below("archive/data"), r"one class folder only, 'archive'; did you mean folder:.*/data\?"),
+    "two levels too deep": (below("archive/data"), r"one class folder, 'archive'; did you mean folder:.*/data\?"),
     "splits in an archive": ({**below("a/train"), **below("a/test")}, "such as 'a/test' and 'a/train'.*folder:.*/a,"),
     "unknown names of splits": ({**below("fold1"), **below("fold2")}, "such as 'fold1/cat' and 'fold1/dog'"),
     "a class too deep in a split": (below("train/images"), "such as 'images/cat' and 'images/dog'"),
@@ -213,6 +214,16 @@ def test_refused_with_the_way_out(files, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         sources.load(write(tmp_path, files))
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_training_refuses_one_class(split, tmp_path):
+    """Evaluation does not: the images of one of a network's classes have an error too."""
+    name = write(tmp_path, {f"{split}cat/1.jpg": PHOTO})
+    assert sources.load(name).info.class_names == ("cat",)
+    with pytest.raises(ValueError, match=rf"dataset must have at least two classes; '{name}' has \['cat'\]"):
+        train.train(ClassifierConfig(dataset=name), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_link_to_the_folder_that_contains_it(tmp_path):
@@ -235,15 +246,13 @@ def test_images_of_any_folder(tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path}: left out files that are not images: 1 ('notes.txt')"
     ]
+    assert folders.expand(["x.jpg", str(tmp_path / "a")]) == ["x.jpg", str(tmp_path / "a/1")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="must hold images"):
         folders.images(tmp_path / "empty")
 
 
 def test_the_name_of_a_folder_is_absolute(tmp_path, monkeypatch):
-    from keras_resnet.classification.config import ClassifierConfig
-    from keras_resnet.data.dataset import DatasetInfo
-
     write(tmp_path / "photos", TWO_CLASSES)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

@@ -69,7 +69,8 @@ def identify(shapes: Shapes, weights_key: str | None = None) -> Network:
 
 def _networks(shapes: Shapes) -> tuple[list[Network], str | None]:
     """Return the networks in a file, and the first tensor that does not fit if there are none."""
-    networks, problem, claimed = [], next(iter(shapes), None), set()
+    networks: list[Network] = []
+    problem, claimed = next(iter(shapes), None), set[str]()
     for prefix, stem in sorted(_prefixes(shapes)):
         if stem in claimed:  # the first convolution of a block of a network with a shorter prefix
             continue
