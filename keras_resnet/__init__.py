@@ -8,11 +8,11 @@ tasks require TensorFlow. Everything is imported on first use, so that a command
 """
 
 import importlib
-import importlib.util
-import pkgutil
+import sys
 import typing
 
-from keras_resnet.models.architectures import ARCHITECTURES
+from keras_resnet.errors import did_you_mean
+from keras_resnet.models import applications, registration
 
 __version__ = "0.2.0"
 
@@ -41,6 +41,7 @@ __all__ = [
     "feature_info",
     "features",
     "list_weights",
+    "load_weights",
     "model_info",
     "preprocess_input",
     "to_keras",
@@ -59,6 +60,7 @@ if typing.TYPE_CHECKING:
         serving,
         training,
     )
+    from keras_resnet.models.architectures import ARCHITECTURES
     from keras_resnet.models.features import feature_info, features
     from keras_resnet.models.predictions import decode_predictions
     from keras_resnet.models.resnet import (
@@ -83,29 +85,45 @@ if typing.TYPE_CHECKING:
         ResNet1202,
     )
     from keras_resnet.models.to_keras import to_keras
+    from keras_resnet.models.weights.files import load as load_weights
     from keras_resnet.models.weights.published import list_weights, model_info
     from keras_resnet.ops.normalization import preprocess_input
 else:  # hidden from type checkers, which would accept every name in a module that has a `__getattr__`
-    _MODULES = {
-        "decode_predictions": "keras_resnet.models.predictions",
-        "feature_info": "keras_resnet.models.features",
-        "features": "keras_resnet.models.features",
-        "list_weights": "keras_resnet.models.weights.published",
-        "model_info": "keras_resnet.models.weights.published",
-        "preprocess_input": "keras_resnet.ops.normalization",
-        "to_keras": "keras_resnet.models.to_keras",
-        **dict.fromkeys(["ResNet", *ARCHITECTURES], "keras_resnet.models.resnet"),
+    _LOCATIONS = {
+        **{name: f"keras_resnet.models.resnet:{name}" for name in __all__ if "Net" in name},
+        "ARCHITECTURES": "keras_resnet.models.architectures:ARCHITECTURES",
+        "decode_predictions": "keras_resnet.models.predictions:decode_predictions",
+        "feature_info": "keras_resnet.models.features:feature_info",
+        "features": "keras_resnet.models.features:features",
+        "list_weights": "keras_resnet.models.weights.published:list_weights",
+        "load_weights": "keras_resnet.models.weights.files:load",
+        "model_info": "keras_resnet.models.weights.published:model_info",
+        "preprocess_input": "keras_resnet.ops.normalization:preprocess_input",
+        "to_keras": "keras_resnet.models.to_keras:to_keras",
     }
 
+    applications.install(sys.modules[__name__])
+    registration.install()
+
+    def _parts() -> list[str]:
+        import pkgutil  # takes longer than the rest of this import
+
+        return [module.name for module in pkgutil.iter_modules(__path__)]
+
     def __getattr__(name: str) -> object:
-        if name in _MODULES:
-            value = getattr(importlib.import_module(_MODULES[name]), name)
-        elif importlib.util.find_spec(f"{__name__}.{name}"):
+        if name in _LOCATIONS:
+            module, attribute = _LOCATIONS[name].split(":")
+            value = getattr(importlib.import_module(module), attribute)
+        elif name in applications.MODULES or name in _parts():
             value = importlib.import_module(f"{__name__}.{name}")
         else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            spelling = name.replace("_", "") if "net" in name.lower() else name
+            hint = did_you_mean(spelling, [*__all__, *_parts()])
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_MODULES, *(module.name for module in pkgutil.iter_modules(__path__))})
+        return sorted(
+            {*__all__, *applications.MODULES, *_parts(), *(name for name in globals() if name.startswith("__"))}
+        )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import operator
 import signal
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -103,3 +106,24 @@ def listed(names: Iterable[object], most: int = 5) -> str:
     names = list(names)
     further = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + further
+
+
+def integer(name: str, value: Any, minimum: int | None = None) -> int:
+    """Return `value` as an `int` if it is a whole number of any integral type, such as `numpy.int64`.
+
+    Args:
+        name: name of the argument.
+        value: its value; True and False are no numbers here.
+        minimum: smallest allowed value.
+
+    Raises:
+        InputError: it is not an integer, or is below the minimum.
+    """
+    allowed = "an integer" if minimum is None else f"an integer of at least {minimum}"
+    number = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            number = operator.index(value)
+    if number is None or (minimum is not None and number < minimum):
+        raise InputError(f"{name} must be {allowed}; got {value!r}.")
+    return number

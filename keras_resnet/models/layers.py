@@ -61,11 +61,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
+            # The kernel takes float32, which the variables are not under a policy such as "bfloat16".
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
             # In training the kernel computes the statistics, and requires these two to be empty.
-            mean=tf.constant([], tf.float32) if training else tf.convert_to_tensor(self.moving_mean),
-            variance=tf.constant([], tf.float32) if training else tf.convert_to_tensor(self.moving_variance),
+            mean=tf.constant([], tf.float32) if training else tf.cast(self.moving_mean, tf.float32),
+            variance=tf.constant([], tf.float32) if training else tf.cast(self.moving_variance, tf.float32),
             epsilon=self.epsilon,
             data_format="NHWC",
             is_training=training,
@@ -74,9 +75,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
             variance *= (count - 1.0) / count
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                update = moving * self.momentum + batch * (1.0 - self.momentum)
+                before = tf.cast(moving, tf.float32)
+                update = before * self.momentum + batch * (1.0 - self.momentum)
                 # A replica may receive no images of a small last batch; their statistics are NaN.
-                moving.assign(tf.where(count > 0, update, tf.convert_to_tensor(moving)))
+                moving.assign(tf.cast(tf.where(count > 0, update, before), moving.dtype))
         return outputs
 
     def _torch(self, inputs: Any, training: bool) -> Any:

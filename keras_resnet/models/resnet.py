@@ -3,23 +3,27 @@
     model = keras_resnet.ResNet50(classes=10)
     model = keras_resnet.ResNet([(16, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=2)
 
-Arguments and layer names follow keras.applications; the output of a stage with n blocks is layer `conv2_block{n}_out`.
+Unlike those of keras.applications, networks are random unless `weights` is given, and nothing is downloaded. Arguments and layer names follow keras.applications; the output of a stage with n blocks is layer `conv2_block{n}_out`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
+import logging
 import math
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 
 from keras_resnet import compat
-from keras_resnet.errors import InputError, check_choice
-from keras_resnet.models import blocks, layers
+from keras_resnet.errors import InputError, check_choice, integer
+from keras_resnet.models import arguments, blocks, layers
 from keras_resnet.models import weights as weight_files
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, LAYERS_PER_BLOCK, STEMS, Stage, Stem, find
 from keras_resnet.models.features import of_indices
@@ -30,7 +34,10 @@ from keras_resnet.models.weights import published
 MINIMUM_SIZE = {"imagenet": 32, "cifar": 8}
 """Stem -> minimum height and width in pixels: 32 as in keras.applications; 8 leaves 2x2 maps for CIFAR's last stage."""
 
+logger = logging.getLogger(__name__)
 
+
+@arguments.hinted
 def ResNet(
     stages: Sequence[tuple[int, int, int]],
     *,
@@ -65,16 +72,17 @@ def ResNet(
         block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1, with four times the filters as output).
         stem: "imagenet" (7x7 convolution of stride 2, 3x3 max pooling of stride 2) or "cifar" (3x3 convolution).
         include_top: whether to include global average pooling and the classifier.
-        weights: None for random initialization, a name such as "imagenet" (see `list_weights`), or the path of a
-            weights file in this package's, keras.applications' or PyTorch's format. If the weights were trained for
-            other classes, the classifier keeps its random initialization; if the number of input channels differs,
-            the first convolution is adapted.
+        weights: None, the default, for random initialization (the default of keras.applications is "imagenet"); a name
+            such as "imagenet" (see `list_weights`), or the path of a weights file in this package's,
+            keras.applications' or PyTorch's format. If the weights were trained for other classes, the classifier keeps
+            its random initialization; if the number of input channels differs, the first convolution is adapted.
+            `load_weights` loads a file into a built network.
         input_tensor: Keras tensor to use as the image input instead of a new `keras.Input`.
         input_shape: (height, width, channels); height and width may be None. Defaults to (224, 224, 3) for the
             ImageNet stem, (32, 32, 3) for the CIFAR stem, and (None, None, 3) if `include_top` is False.
         pooling: with `include_top=False`: None for the feature maps of the last stage, "avg" or "max" for global
             pooling.
-        classes: number of classes.
+        classes: number of classes, of any integral type.
         classifier_activation: activation of the classifier; None returns logits.
         name: name of the model.
         shortcut: "A" (parameter-free), "B" (projections where dimensions change), "C" (projections everywhere), or
@@ -109,19 +117,22 @@ def ResNet(
     """
     if compat.image_data_format() != "channels_last":
         raise InputError(
-            f"Keras' image_data_format must be 'channels_last' to build a network; got {compat.image_data_format()!r}."
+            f"Keras' image_data_format must be 'channels_last' to build a network; got {compat.image_data_format()!r}. "
+            "For channels-first images, pass input_tensor=keras.layers.Permute((2, 3, 1))(inputs)."
         )
+    _check_include_top(include_top)
     stages = _check_stages(stages)
     check_choice("block", block, EXPANSION)
     check_choice("stem", stem, STEMS)
     check_choice("shortcut", shortcut, ("A", "B", "C", None))
     check_choice("zero_channels", zero_channels, ("halves", "after"))
     check_choice("pooling", pooling, (None, "avg", "max"))
-    if include_top and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
-        raise InputError(f"classes must be an integer of at least 1; got {classes!r}.")
-    if not 0 <= batch_norm_momentum < 1:
+    if include_top:
+        classes = integer("classes", classes, minimum=1)
+        _check_activation(classifier_activation, classes)
+    if not _in_unit_interval(batch_norm_momentum):
         raise InputError(f"batch_norm_momentum must be in [0, 1); got {batch_norm_momentum!r}.")
-    if not 0 <= drop_path_rate < 1 or (drop_path_rate and shortcut is None):
+    if not _in_unit_interval(drop_path_rate) or (drop_path_rate and shortcut is None):
         raise InputError(f"drop_path_rate must be in [0, 1), and 0 for a plain net; got {drop_path_rate!r}.")
     if recompute and drop_path_rate:
         raise InputError("recompute cannot be combined with drop_path_rate: recomputing would skip different blocks.")
@@ -181,14 +192,36 @@ def _paper_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str 
     return "resnet"
 
 
+def _in_unit_interval(value: Any) -> bool:
+    """Whether a value is a number in [0, 1)."""
+    return isinstance(value, numbers.Real) and 0 <= value < 1
+
+
+def _check_include_top(include_top: Any) -> None:
+    """Raise `InputError` for another argument in the first position, which would count as true."""
+    if not isinstance(include_top, (bool, np.bool_)):
+        meant = {int: "classes", str: "weights", tuple: "input_shape"}.get(type(include_top))
+        hint = f" Pass {meant}={include_top!r} by name." if meant else ""
+        raise InputError(f"include_top must be True or False; got {include_top!r}.{hint}")
+
+
+def _check_activation(activation: Any, classes: int) -> None:
+    """Warn of a softmax over one class, which is always 1."""
+    if classes == 1 and getattr(activation, "__name__", activation) == "softmax":
+        logger.warning(
+            "with classes=1 and classifier_activation='softmax' the output is always 1; use 'sigmoid', or None for logits"
+        )
+
+
 def _check_stages(stages: Any) -> tuple[Stage, ...]:
-    try:
-        stages = tuple(Stage(*stage) for stage in stages)
-    except TypeError:
-        raise InputError(f"stages must be a list of (filters, blocks, stride); got {stages!r}.") from None
-    if not stages or any(not isinstance(n, int) or n < 1 for stage in stages for n in stage):
-        raise InputError(f"stages must be a list of (filters, blocks, stride), all at least 1; got {stages!r}.")
-    return stages
+    checked = ()
+    with contextlib.suppress(TypeError, InputError):
+        checked = tuple(Stage(*(integer("stages", number, minimum=1) for number in stage)) for stage in stages)
+    if not checked:
+        raise InputError(
+            f"stages must be a list of (filters, blocks, stride), all integers of at least 1; got {stages!r}."
+        )
+    return checked
 
 
 def _dilations(stages: Sequence[Stage], stem_stride: int, output_stride: int | None) -> list[int]:
@@ -198,6 +231,8 @@ def _dilations(stages: Sequence[Stage], stem_stride: int, output_stride: int | N
     for stage in reversed(stages):
         if stage.stride > 1:
             possible.append(possible[-1] // stage.stride)
+    if output_stride is not None:
+        output_stride = integer("output_stride", output_stride)
     check_choice("output_stride", output_stride, (None, *possible))
     dilations, stride, dilation = [], stem_stride, 1
     for stage in stages:
@@ -230,14 +265,17 @@ def _image_input(
     minimum = MINIMUM_SIZE[stem]
     allowed = f"(height, width, channels) with sides of at least {minimum} pixels or None and at least 1 channel"
     try:
-        height, width, channels = input_shape
+        height, width, channels = (side if side is None else integer("input_shape", side) for side in input_shape)
         valid = all(side is None or side >= minimum for side in (height, width)) and channels >= 1
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise InputError(f"input_shape must be {allowed}; got {input_shape!r}.")
+        hint = ""
+        if isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and input_shape[0] in (1, 3):
+            hint = " Images are channels-last here."
+        raise InputError(f"input_shape must be {allowed}; got {input_shape!r}.{hint}")
     # `model.export` uses this name for the input; Keras' default name counts the models built so far.
-    return keras.Input(tuple(input_shape), name="inputs") if input_tensor is None else input_tensor
+    return keras.Input((height, width, channels), name="inputs") if input_tensor is None else input_tensor
 
 
 def _stem(x: Any, stem: Stem, options: blocks.BlockOptions) -> Any:
@@ -350,8 +388,9 @@ def _constructor(name: str) -> Any:
     )
 
     def construct(*args: Any, **kwargs: Any) -> keras.Model:
-        arguments = signature.bind(*args, **kwargs).arguments
-        return ResNet(net.stages, block=net.block, stem=net.stem, **{**defaults, **arguments})
+        arguments.check_names(name, kwargs, signature.parameters)
+        values = signature.bind(*args, **kwargs).arguments
+        return ResNet(net.stages, block=net.block, stem=net.stem, **{**defaults, **values})
 
     kind = "plain network without shortcuts" if plain else "residual network"
     where = "Table 1" if net.stem == "imagenet" else "section 4.2"
@@ -360,7 +399,8 @@ def _constructor(name: str) -> Any:
     construct.__doc__ = (
         f"Build the {net.depth}-layer {kind} of {where}: "
         f"{net.parameters():,} parameters, {net.multiply_adds() / 1e9:.3f}e9 multiply-adds.\n\n"
-        "The positional arguments are those of keras.applications, in its order; see `ResNet` for what each does."
+        "The network is random unless `weights` is given; nothing is downloaded. The positional arguments are those of\n"
+        f"keras.applications, in its order.\n\n{arguments.described(ResNet, signature.parameters)}"
     )
     return construct
 
