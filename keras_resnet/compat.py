@@ -26,6 +26,7 @@ try:  # Keras 3, any backend
     from keras.random import SeedGenerator
     from keras.tree import flatten, map_structure
 
+    @keras.saving.register_keras_serializable(package="keras_resnet")
     class LossScale(keras.optimizers.LossScaleOptimizer):
         """Keras' loss scaling for float16, which also counts the steps skipped because a gradient overflowed.
 

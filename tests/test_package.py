@@ -15,6 +15,7 @@ FUNCTIONS = (
     "feature_info",
     "features",
     "list_weights",
+    "load_weights",
     "model_info",
     "preprocess_input",
     "to_keras",

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import compat, files
-from keras_resnet.classification.config import ClassifierConfig
+from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.pretrained import is_portable, run_info
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import pipeline, sources, statistics
@@ -24,6 +24,7 @@ from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import NO_NORMALIZATION
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError
+from keras_resnet.experiment.config import resolved
 from keras_resnet.models.architectures import find
 from keras_resnet.training import averaging, finetuning, loop
 from keras_resnet.training.adaptive import Plateau, WarmUp
@@ -33,12 +34,12 @@ from keras_resnet.training.schedules import Rate
 
 
 def train(
-    config: ClassifierConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
+    config: ClassifierConfig | str, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
 ) -> ClassifierRun:
     """Train the network of a configuration on its data set; see `fit`.
 
     Args:
-        config: the configuration.
+        config: the configuration, or the name of a preset.
         workdir: as for `fit`.
         strategy: where to train, such as from `distribute.strategy.make`; one device by default. A run may be resumed
             with another strategy.
@@ -49,6 +50,7 @@ def train(
     Raises:
         ValueError: as for `fit`, or `init_weights` do not fit the network.
     """
+    config = resolved(config, ClassifierConfig, PRESETS)
     strategy = strategy or tf.distribute.get_strategy()
     with _scope(strategy, config, workdir):
         dataset = collectives.chief_first(
@@ -80,7 +82,9 @@ def train(
         return _fit(model, dataset, _open(draft, dataset, strategy))
 
 
-def fit(model: keras.Model, dataset: Dataset, config: ClassifierConfig, workdir: str | os.PathLike) -> ClassifierRun:
+def fit(
+    model: keras.Model, dataset: Dataset, config: ClassifierConfig | str, workdir: str | os.PathLike
+) -> ClassifierRun:
     """Train a network according to a configuration and write everything about the run to a folder.
 
     An interrupted run resumes from its newest checkpoint and ends with the weights of an uninterrupted run, because its
@@ -89,9 +93,9 @@ def fit(model: keras.Model, dataset: Dataset, config: ClassifierConfig, workdir:
     Args:
         model: f32[B,H,W,3] -> logits f32[B,K]; `config.model` should name it, so that `evaluate`, `predict` and
             `export` can build it again. It trains in the strategy in whose scope it was built.
-        dataset: from `data.sources.load` or `data.sources.from_arrays`; `config.dataset` and `config.data_dir` are only
-            recorded.
-        config: the configuration.
+        dataset: from `data.sources.load` or `data.sources.from_arrays`. The run records its name instead of
+            `config.dataset`, so that `evaluate` loads these images or, for arrays, asks for a data set.
+        config: the configuration, or the name of a preset.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
             `curves.png`.
 
@@ -99,16 +103,36 @@ def fit(model: keras.Model, dataset: Dataset, config: ClassifierConfig, workdir:
         The run.
 
     Raises:
-        ValueError: the configuration is invalid or differs from that of the run in the folder, or the folder cannot be
-            written.
+        ValueError: the model does not fit the data set, the configuration is invalid or differs from that of the run in
+            the folder, or the folder cannot be written.
         FloatingPointError: the loss or a weight is not finite.
         errors.Stopped: SIGTERM or SIGINT was received; a checkpoint of the current step is saved.
         errors.PeerLost: another worker ended or does not answer.
     """
+    config = dataclasses.replace(resolved(config, ClassifierConfig, PRESETS), dataset=dataset.info.name)
     strategy = model.distribute_strategy
     with _scope(strategy, config, workdir):
         draft = ClassifierRun(pathlib.Path(workdir), config, dataset.info)
+        _check_model(model, draft)
         return _fit(model, dataset, _open(draft, dataset, strategy))
+
+
+def _check_model(model: keras.Model, run: ClassifierRun) -> None:
+    """Raise `InputError` unless a model takes the run's images and returns logits of its classes."""
+    classes, shape = len(run.dataset_info.class_names), model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] != classes:
+        raise InputError(f"model must have an output for each of the data set's {classes} classes; it has {shape}.")
+    activation = getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
+    if activation in ("softmax", "sigmoid"):
+        raise InputError(f"model must return logits: build it with classifier_activation=None, not {activation!r}.")
+    for size in (run.train_size, run.image_size):
+        inputs = model.input_shape
+        if (
+            len(inputs) != 4
+            or inputs[3] != 3
+            or any(a not in (None, b) for a, b in zip(inputs[1:3], size, strict=True))
+        ):
+            raise InputError(f"model must take images of {size[0]}x{size[1]}x3; its input is {inputs}.")
 
 
 @contextlib.contextmanager

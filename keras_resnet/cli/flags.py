@@ -10,8 +10,8 @@ from typing import Any
 
 from absl import flags
 
-from keras_resnet.cli import synonyms
 from keras_resnet.errors import InputError, did_you_mean
+from keras_resnet.experiment import synonyms
 from keras_resnet.experiment.config import GROUPS, TYPE_NAMES, Options
 
 HELP = frozenset({"--help", "-h", "-help"})

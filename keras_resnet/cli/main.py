@@ -25,7 +25,7 @@ import sys
 from collections.abc import Collection, Sequence
 
 from keras_resnet import files
-from keras_resnet.cli import flags, synonyms
+from keras_resnet.cli import backend, flags
 from keras_resnet.cli.convert import Convert
 from keras_resnet.cli.costs import Costs
 from keras_resnet.cli.curves import Curves
@@ -37,7 +37,7 @@ from keras_resnet.cli.reproduce import Reproduce
 from keras_resnet.cli.responses import Responses
 from keras_resnet.cli.train import Train
 from keras_resnet.errors import InputError, PeerLost, did_you_mean
-from keras_resnet.experiment import tasks
+from keras_resnet.experiment import synonyms, tasks
 from keras_resnet.experiment.config import Options, read_json
 from keras_resnet.experiment.tasks import Invocation, Task, TaskFlags, Verb
 
@@ -95,6 +95,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 
     def call() -> int | None:
         parsed = parse(verb, arguments)
+        if parsed:
+            backend.check(verb)
         return parsed[0].run(parsed[1]) if parsed else 0
 
     return exit_code(f"keras-resnet {verb}", call, arguments)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data import augmentations
 from keras_resnet.data.augmentations import Augmentations
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError, check_choice, integer
 from keras_resnet.ops import codecs, image, windows
 
 CROPS = ("pad", "scale", "inception", "center")
@@ -55,6 +56,31 @@ def for_photos(transform: EvalTransform) -> EvalTransform:
     if transform.resize or height != width:
         return transform
     return dataclasses.replace(transform, resize=height)
+
+
+def check_size(size: Any) -> None:
+    """Raise `InputError` unless `size` is the height and width of images in pixels."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise InputError(f"size must be (height, width) in pixels; got {size!r}.")
+    for side in size:
+        integer("size", side, minimum=1)
+
+
+def check_normalization(mean: Any, std: Any) -> None:
+    """Raise `InputError` for a mean that is not finite, or a standard deviation that is not positive.
+
+    Pixels divided by 0 would be infinite or NaN, and training would fail long after the mistake.
+    """
+    for name, value in (("mean", mean), ("std", std)):
+        if value is None:
+            continue
+        try:
+            numbers = np.asarray(value, "float64")
+        except (TypeError, ValueError):
+            numbers = np.array(np.nan)
+        if not np.isfinite(numbers).all() or (name == "std" and (numbers <= 0).any()):
+            allowed = "positive numbers" if name == "std" else "numbers"
+            raise InputError(f"{name} must be {allowed}, one for each channel; got {value!r}.")
 
 
 class Transform(Protocol):
@@ -118,6 +144,8 @@ class EvalTransform:
     exif: bool = False
 
     def __post_init__(self) -> None:
+        check_size(self.size)
+        check_normalization(self.mean, self.std)
         if 0 < self.resize < max(self.size):
             raise InputError(f"resize must be at least the crop, {max(self.size)}, or 0; got {self.resize}.")
 
@@ -219,6 +247,8 @@ class TenCropTransform:
     exif: bool = False
 
     def __post_init__(self) -> None:
+        check_size(self.size)
+        check_normalization(self.mean, self.std)
         if 0 < self.resize < max(self.size):
             raise InputError(f"resize must be at least the crop, {max(self.size)}, or 0; got {self.resize}.")
 
@@ -265,6 +295,8 @@ class DenseTransform:
     mirror: bool = False
 
     def __post_init__(self) -> None:
+        check_size(self.size)
+        check_normalization(self.mean, self.std)
         if self.resize < MINIMUM_SCALE:
             raise InputError(f"scales must be at least {MINIMUM_SCALE} pixels; got {self.resize}.")
         if tf.TensorShape(getattr(self.mean, "shape", [3])).rank != 1:
@@ -339,6 +371,8 @@ class TrainTransform(Augmentations):
     antialias: bool = False
 
     def __post_init__(self) -> None:
+        check_size(self.size)
+        check_normalization(self.mean, self.std)
         check_choice("crop", self.crop, CROPS)
         if self.crop == "scale" and not max(self.size) <= self.scale_range[0] <= self.scale_range[1]:
             raise InputError(

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_resnet.detection import average_precision, inference
 from keras_resnet.detection.average_precision import Detections
-from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.detection.config import PRESETS, DetectorConfig
 from keras_resnet.detection.data import pipeline, sources
 from keras_resnet.detection.data.annotations import Annotation, DetectionDataset
 from keras_resnet.detection.data.transforms import DetectionTransform
@@ -23,6 +23,7 @@ from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.detection.run import DetectorRun
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, counted
+from keras_resnet.experiment.config import resolved
 from keras_resnet.models import resnet, weights
 from keras_resnet.training import finetuning, loop
 
@@ -77,16 +78,17 @@ class Evaluation(keras.callbacks.Callback):
 
 
 def train(
-    config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
+    config: DetectorConfig | str, workdir: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
 ) -> DetectorRun:
     """Train the detector of a configuration on its data set; see `fit`.
 
     Args:
-        config: the run.
+        config: the run, or the name of a preset.
         workdir: as for `fit`; alternating training makes such a folder for each step in it, `step1` .. `step4`.
         strategy: where to train, such as `distribute.strategy.make` builds; by default on one device. A run may be
             resumed with another strategy.
     """
+    config = resolved(config, DetectorConfig, PRESETS)
     strategy = strategy or tf.distribute.get_strategy()
     with loop.scope(strategy, config, workdir):
         return _train(config, workdir, strategy)
@@ -131,7 +133,7 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
 
 
 def fit(
-    model: FasterRCNN, dataset: DetectionDataset, config: DetectorConfig, workdir: str | os.PathLike
+    model: FasterRCNN, dataset: DetectionDataset, config: DetectorConfig | str, workdir: str | os.PathLike
 ) -> DetectorRun:
     """Train a detector as `config` says and write everything about the run to `workdir`.
 
@@ -145,7 +147,7 @@ def fit(
             `export` can rebuild it.
         dataset: a data set of `data.sources.load`; `dataset`, `data_dir`, `backbone_weights` and `init_weights` of
             `config` are only recorded.
-        config: the run.
+        config: the run, or the name of a preset.
         workdir: folder for `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and
             `curves.png`.
 
@@ -159,6 +161,7 @@ def fit(
         errors.Stopped: SIGTERM or SIGINT arrived; a checkpoint of the current step is saved.
         errors.PeerLost: another worker ended or does not answer.
     """
+    config = resolved(config, DetectorConfig, PRESETS)
     if config.training != "joint":
         raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
     with loop.scope(model.distribute_strategy, config, workdir):

@@ -6,7 +6,10 @@ A task derives its configuration from `BaseConfig`. Each field becomes a command
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import numbers
+import operator
 import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from keras_resnet import files
 from keras_resnet.errors import InputError, check_choice, did_you_mean
-from keras_resnet.experiment import names
+from keras_resnet.experiment import names, synonyms
 
 GROUPS = ("data", "augmentation", "network", "optimization", "evaluation", "run", "hardware")
 """Topics of the fields, in the order in which `--help` shows them."""
@@ -76,17 +79,68 @@ def _range(metadata: Mapping[str, Any]) -> str:
     return "0 or more" if minimum == 0 else f"at least {minimum}"
 
 
+PLURALS = {bool: "true and false", int: "integers", float: "numbers", str: "strings"}
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
 
 
-def _has_type(value: object, default: object) -> bool:
-    """Whether a value from JSON has the type of a field with this default."""
-    if default is None:
-        return value is None or isinstance(value, str)
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    types: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple: (list, tuple)}
-    return isinstance(value, types[type(default)]) and not isinstance(value, bool)
+@functools.cache
+def _types(cls: Any) -> dict[str, tuple[type, type | None, bool]]:
+    """Return the type of each field, that of its items for a tuple, and whether it may be None."""
+    found = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        options = typing.get_args(hints[field.name])
+        optional = type(None) in options
+        kind = options[0] if optional else hints[field.name]
+        item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+        found[field.name] = (tuple if item else kind, item, optional)
+    return found
+
+
+def _converted(value: Any, kind: type) -> Any:
+    """Return a value of Python, NumPy or `pathlib` as one of the type of a field.
+
+    Raises:
+        TypeError: it has another type.
+    """
+    if kind not in TYPE_NAMES:
+        return value
+    is_bool = type(value).__name__ in ("bool", "bool_")
+    if is_bool != (kind is bool):
+        raise TypeError
+    if is_bool:
+        return bool(value)
+    if kind is int:
+        return operator.index(value)
+    if kind is float:
+        if not isinstance(value, numbers.Real):
+            raise TypeError
+        return value if type(value) in (int, float) else float(value)
+    if kind is str and not isinstance(value, str):
+        path = os.fspath(value)
+        if not isinstance(path, str):
+            raise TypeError
+        return path
+    return value
+
+
+def _typed(name: str, value: Any, kind: type, item: type | None, optional: bool) -> Any:
+    """Return the value of a field in its own type.
+
+    Raises:
+        ValueError: it has another type.
+    """
+    if value is None and optional:
+        return value
+    try:
+        if item is None:
+            return _converted(value, kind)
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return tuple(_converted(each, item) for each in value)
+    except TypeError:
+        expected = TYPE_NAMES[kind] if item is None else f"{TYPE_NAMES[kind]} of {PLURALS[item]}"
+        raise InputError(f"{name} must be {expected}{' or None' if optional else ''}; got {value!r}.") from None
 
 
 def _as_meant(value: Any, field: dataclasses.Field) -> Any:
@@ -110,9 +164,20 @@ class Options:
     RENAMED: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
     """Field in files of version 0.1 -> its name now; a tuple spreads a list over several fields."""
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in cls.field_names():
+                meant = synonyms.meant(name, cls.field_names())
+                hint = f"; use {meant}" if meant else did_you_mean(name, cls.field_names())
+                raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}{hint}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
+        types = _types(type(self))
         for field in dataclasses.fields(self):
-            value, metadata = getattr(self, field.name), field.metadata
+            value = _typed(field.name, getattr(self, field.name), *types[field.name])
+            object.__setattr__(self, field.name, value)
+            metadata = field.metadata
             if metadata.get("choices") and value is not None:
                 for item in value if isinstance(value, tuple) else (value,):
                     check_choice(field.name, item, metadata["choices"])
@@ -189,11 +254,7 @@ class Options:
                 f"config has unknown fields {unknown}{did_you_mean(unknown[0], defaults)}; "
                 f"allowed are {sorted(defaults)}."
             )
-        for name, value in values.items():
-            if not _has_type(value, defaults[name]):
-                expected = TYPE_NAMES.get(type(defaults[name]), "a string or null")
-                raise InputError(f"{name} must be {expected}; got {value!r} in the config.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return cls(**values)
 
     @classmethod
     def from_file(cls: type[ConfigT], path: str | os.PathLike) -> ConfigT:
@@ -221,6 +282,26 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("config", content), dict):
         raise InputError(f"config file {os.fspath(path)!r} cannot be read: it holds no JSON object of fields.")
     return content
+
+
+def resolved(config: ConfigT | str, kind: type[ConfigT], presets: Mapping[str, ConfigT]) -> ConfigT:
+    """Return a configuration, or the preset of this name.
+
+    Args:
+        config: the configuration or the name.
+        kind: class of the task's configurations.
+        presets: name -> configuration.
+
+    Raises:
+        ValueError: there is no such preset, or `config` is neither.
+    """
+    if isinstance(config, str):
+        check_choice("config", config, presets)
+        return presets[config]
+    if not isinstance(config, kind):
+        hint = f"; {kind.__name__}.from_dict reads a dictionary" if isinstance(config, Mapping) else ""
+        raise InputError(f"config must be a {kind.__name__} or the name of a preset; got {config!r}{hint}.")
+    return config
 
 
 def check_increasing(name: str, values: Iterable[int]) -> None:

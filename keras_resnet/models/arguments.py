@@ -82,7 +82,7 @@ def described(documented: Callable, names: Iterable[str]) -> str:
         names: the arguments to keep.
     """
     text = inspect.getdoc(documented) or ""
-    head, _, rest = text.partition("\nArgs:\n")
+    _, _, rest = text.partition("\nArgs:\n")
     if not rest:
         return ""
     arguments, _, following = rest.partition("\n\n")

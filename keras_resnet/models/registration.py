@@ -49,16 +49,20 @@ class Placeholder:
     """
 
     def __init__(self, name: str, module: str):
-        self._name, self._module = name, module
+        self._path = (module, name)
+
+    def _load(self) -> Any:
+        module, name = object.__getattribute__(self, "_path")
+        return getattr(importlib.import_module(module), name)
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(getattr(importlib.import_module(self._module), self._name), attribute)
+        return getattr(self._load(), attribute)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__getattr__("__call__")(*args, **kwargs)
+        return self._load()(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<{self._module}.{self._name}>"
+        return f"<{'.'.join(self._path)}>"
 
 
 def register(keras: ModuleType) -> None:
@@ -104,4 +108,4 @@ def install() -> None:
     if "keras" in sys.modules:
         register(sys.modules["keras"])
     else:
-        sys.meta_path.insert(0, _KerasFinder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _KerasFinder())

@@ -3,7 +3,8 @@
     model = keras_resnet.ResNet50(classes=10)
     model = keras_resnet.ResNet([(16, 1, 1)], block="basic", stem="cifar", input_shape=(8, 8, 3), classes=2)
 
-Unlike those of keras.applications, networks are random unless `weights` is given, and nothing is downloaded. Arguments and layer names follow keras.applications; the output of a stage with n blocks is layer `conv2_block{n}_out`.
+Arguments and layer names follow keras.applications; the output of a stage with n blocks is layer `conv2_block{n}_out`.
+Unlike the networks there, these are random unless `weights` is given, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def ResNet(
         block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1, with four times the filters as output).
         stem: "imagenet" (7x7 convolution of stride 2, 3x3 max pooling of stride 2) or "cifar" (3x3 convolution).
         include_top: whether to include global average pooling and the classifier.
-        weights: None, the default, for random initialization (the default of keras.applications is "imagenet"); a name
-            such as "imagenet" (see `list_weights`), or the path of a weights file in this package's,
+        weights: None for random initialization, which is the default here and "imagenet" in keras.applications; a name
+            such as "imagenet" (see `list_weights`); or the path of a weights file in this package's,
             keras.applications' or PyTorch's format. If the weights were trained for other classes, the classifier keeps
             its random initialization; if the number of input channels differs, the first convolution is adapted.
             `load_weights` loads a file into a built network.
@@ -194,7 +195,7 @@ def _paper_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str 
 
 def _in_unit_interval(value: Any) -> bool:
     """Whether a value is a number in [0, 1)."""
-    return isinstance(value, numbers.Real) and 0 <= value < 1
+    return isinstance(value, numbers.Real) and 0 <= float(value) < 1
 
 
 def _check_include_top(include_top: Any) -> None:
@@ -209,12 +210,12 @@ def _check_activation(activation: Any, classes: int) -> None:
     """Warn of a softmax over one class, which is always 1."""
     if classes == 1 and getattr(activation, "__name__", activation) == "softmax":
         logger.warning(
-            "with classes=1 and classifier_activation='softmax' the output is always 1; use 'sigmoid', or None for logits"
+            "with classes=1 and classifier_activation='softmax' the output is always 1; use 'sigmoid' or None (logits)"
         )
 
 
 def _check_stages(stages: Any) -> tuple[Stage, ...]:
-    checked = ()
+    checked: tuple[Stage, ...] = ()
     with contextlib.suppress(TypeError, InputError):
         checked = tuple(Stage(*(integer("stages", number, minimum=1) for number in stage)) for stage in stages)
     if not checked:
@@ -266,7 +267,8 @@ def _image_input(
     allowed = f"(height, width, channels) with sides of at least {minimum} pixels or None and at least 1 channel"
     try:
         height, width, channels = (side if side is None else integer("input_shape", side) for side in input_shape)
-        valid = all(side is None or side >= minimum for side in (height, width)) and channels >= 1
+        valid = all(side is None or side >= minimum for side in (height, width))
+        valid = valid and channels is not None and channels >= 1
     except (TypeError, ValueError):
         valid = False
     if not valid:
@@ -399,8 +401,8 @@ def _constructor(name: str) -> Any:
     construct.__doc__ = (
         f"Build the {net.depth}-layer {kind} of {where}: "
         f"{net.parameters():,} parameters, {net.multiply_adds() / 1e9:.3f}e9 multiply-adds.\n\n"
-        "The network is random unless `weights` is given; nothing is downloaded. The positional arguments are those of\n"
-        f"keras.applications, in its order.\n\n{arguments.described(ResNet, signature.parameters)}"
+        "The network is random unless `weights` is given; nothing is downloaded. The positional arguments are those\n"
+        f"of keras.applications, in its order.\n\n{arguments.described(ResNet, signature.parameters)}"
     )
     return construct
 

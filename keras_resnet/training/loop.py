@@ -90,10 +90,12 @@ def scope(
         accumulate: micro-batches in a step.
 
     Raises:
-        ValueError: another process trains in the folder, workers have different configurations or versions, or the
-            batch cannot be divided among replicas.
+        ValueError: Keras does not use TensorFlow, another process trains in the folder, workers have different
+            configurations or versions, or the batch cannot be divided among replicas.
         errors.PeerLost: another worker ended or does not answer.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(f"KERAS_BACKEND must be 'tensorflow' to train a run; got {keras.backend.backend()!r}.")
     with collectives.together(strategy), strategy.scope():
         collectives.check_same(strategy, versions() | dataclasses.asdict(config), "config")
         per_replica(strategy, config.batch_size)

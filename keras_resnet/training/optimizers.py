@@ -135,8 +135,18 @@ class _SumFirst:
 
 @functools.cache
 def _extended(kind: type, *mixins: type) -> type:
-    """Return a subclass of an optimizer's class, under its name, with mixins in front."""
-    return type(kind.__name__, (*mixins, kind), {"__module__": kind.__module__}) if mixins else kind
+    """Return a subclass of an optimizer's class, under its name, with mixins in front.
+
+    Files of models name the optimizer's class, not the subclass: mixins depend on the strategy and on variables.
+    """
+    if not mixins:
+        return kind
+    extended = type(kind.__name__, (*mixins, kind), {"__module__": kind.__module__})
+    package, _, name = keras.saving.get_registered_name(kind).rpartition(">")
+    if package:
+        for each in (extended, kind):  # the last one is that of the registered name
+            keras.saving.register_keras_serializable(package, name)(each)
+    return extended
 
 
 def _replicas() -> int:

@@ -62,7 +62,7 @@ def test_unknown_fields_and_files(tmp_path):
     with pytest.raises(ValueError, match=r"unknown fields \['depth'\]"):
         ClassifierConfig.from_dict({"depth": 20})
     for values, message in (
-        ({"steps": "abc"}, "steps must be a whole number; got 'abc' in the config"),
+        ({"steps": "abc"}, "steps must be a whole number; got 'abc'"),
         ({"decay_steps": 5}, "decay_steps"),
     ):
         with pytest.raises(InputError, match=message):

@@ -25,7 +25,7 @@ from keras_resnet.classification import config as classification
 from keras_resnet.classification import evaluate
 from keras_resnet.classification import task as classification_task
 from keras_resnet.classification.run import ClassifierRun
-from keras_resnet.cli import exits, flags, notices, reproduce, synonyms
+from keras_resnet.cli import exits, flags, notices, reproduce
 from keras_resnet.cli import main as cli
 from keras_resnet.cli.train import Train
 from keras_resnet.data.dataset import Dataset, DatasetInfo
@@ -34,7 +34,7 @@ from keras_resnet.detection.evaluate import draw
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import figures
 from keras_resnet.evaluation.metrics import Outcomes
-from keras_resnet.experiment import curves, names, plots, tasks
+from keras_resnet.experiment import curves, names, plots, synonyms, tasks
 from keras_resnet.models.weights import published
 from keras_resnet.paper import reproduction, responses
 from keras_resnet.serving import publish, tflite

@@ -20,7 +20,7 @@ def test_best_first():
     scores[0, [207, 0]] = 0.7, 0.2
     scores[1, 1] = 1.0
     (first, second), (third, _) = decode_predictions(scores, top=2)
-    assert first == ("n02099601", "golden retriever", pytest.approx(0.7))
+    assert first == ("n02099601", "golden_retriever", pytest.approx(0.7))
     assert second == ("n01440764", "tench", pytest.approx(0.2))
     assert third[1] == "goldfish"
 
@@ -36,8 +36,8 @@ def test_own_labels():
     [
         (np.zeros((1, 10)), {}, r"preds must have shape \[B,1000\], one column for each label; got \[1, 10\]"),
         (np.zeros(2), {"labels": ["a", "b"]}, r"preds must have shape \[B,2\]"),
-        (np.zeros((1, 2)), {"labels": ["a", "b"], "top": 3}, "top must be an integer from 1 to 2; got 3"),
-        (np.zeros((1, 2)), {"labels": ["a", "b"], "top": 0}, "top must be an integer from 1 to 2; got 0"),
+        (np.zeros((1, 2)), {"labels": ["a", "b"], "top": 2.0}, "top must be an integer of at least 1; got 2.0"),
+        (np.zeros((1, 2)), {"labels": ["a", "b"], "top": 0}, "top must be an integer of at least 1; got 0"),
     ],
 )
 def test_bad_arguments(preds, options, message):

@@ -28,9 +28,9 @@ def test_type_follows_the_input():
 
 def test_inside_a_model(random):
     inputs = keras.Input((4, 4, 3), dtype="uint8")
-    model = keras.Model(inputs, preprocess_input(inputs, "torch"))
+    model = keras.Model(inputs, preprocess_input(inputs, mode="torch"))
     x = random.integers(0, 256, size=(1, 4, 4, 3)).astype("uint8")
-    np.testing.assert_allclose(model.predict_on_batch(x), preprocess_input(x, "torch"), atol=1e-6)
+    np.testing.assert_allclose(model.predict_on_batch(x), preprocess_input(x, mode="torch"), atol=1e-6)
 
 
 def test_unknown_mode():

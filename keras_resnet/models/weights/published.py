@@ -341,7 +341,3 @@ def table() -> str:
         row = [info.model, f'`"{info.weights}"`', source, stride, mode, crop, errors, digest, tested]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(table())

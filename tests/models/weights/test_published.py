@@ -192,7 +192,7 @@ def test_model_info():
         keras_resnet.model_info("resnet5x")
     x = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3))
     expected = keras.applications.resnet.preprocess_input(x.copy())
-    np.testing.assert_allclose(keras_resnet.preprocess_input(x, info.normalization), expected, atol=1e-4)
+    np.testing.assert_allclose(keras_resnet.preprocess_input(x, mode=info.normalization), expected, atol=1e-4)
 
 
 def test_unknown_names_list_the_nearest_first():

@@ -1,4 +1,4 @@
-"""Flags of other packages, and what this package calls them."""
+"""Names that other packages have for flags and fields of configurations, and what this package calls them."""
 
 from __future__ import annotations
 
@@ -92,6 +92,11 @@ def normalized(flag: str) -> str:
     return flag.lower().strip("-").replace("-", "_")
 
 
+def meant(name: str, known: Collection[str]) -> str:
+    """Return the first flag or field of `known` that other packages call `name`, or "" if there is none."""
+    return next((ours for ours, others in SYNONYMS.items() if ours in known and name in others), "")
+
+
 def hint(flag: str, known: Collection[str]) -> str:
     """Return what to write instead of an unknown flag, as the end of a sentence, or "" if it is no known synonym.
 
@@ -102,10 +107,9 @@ def hint(flag: str, known: Collection[str]) -> str:
     name = normalized(flag)
     if name in known:
         return f"; it is written --{name}"
-    for ours, others in SYNONYMS.items():
-        if ours in known and name in others:
-            note = f" ({NOTES[ours]})" if ours == "steps" and "epoch" in name else ""
-            return f"; it is called --{ours} here{note}"
+    if ours := meant(name, known):
+        note = f" ({NOTES[ours]})" if ours == "steps" and "epoch" in name else ""
+        return f"; it is called --{ours} here{note}"
     if name in RESUME:
         return f"; {NOTES['resume']}"
     if name in FILES:
