@@ -18,7 +18,7 @@ class Publish(Verb):
 
     FILES = "RUN FOLDER|hf://USER/NAME"
 
-    name: str | None = option(None, "Name of the weights; by default the data set's.", "network")
+    name: str | None = option(None, "Name of the weights, such as cifar10.", "network")
     last: bool = option(False, "The newest checkpoint's weights, not the best evaluated ones.", "network")
     dataset: str | None = option(
         None, "Data set to measure the error on; by default the run's.", "data", path="dataset"

@@ -23,6 +23,7 @@ from tests.classification.small_runs import CONFIG
 from tests.runs import variables_of
 
 pytestmark = pytest.mark.usefixtures("one_block_resnet20")
+ORIGIN = ["--name=tiny", "--commit=3f49dab", "--device=2 CPU cores"]
 SMALL = dataclasses.replace(CONFIG, ema=0.0, steps=6, decay_steps=(), eval_steps=2, eval_split="test[:200]")
 
 
@@ -35,8 +36,7 @@ def run(one_block_resnet20, tmp_path_factory):
 def published(run, tmp_path_factory):
     """The folder that `publish` writes for the run."""
     out = tmp_path_factory.mktemp("published") / "tiny"
-    arguments = ["--name=tiny", "--commit=3f49dab", "--device=2 CPU cores", str(run.path), str(out)]
-    assert cli.run("publish", arguments) == 0
+    assert cli.run("publish", [*ORIGIN, str(run.path), str(out)]) == 0
     return out
 
 
@@ -155,7 +155,7 @@ def test_published_on_the_hub_and_used_from_there(run, published, tmp_path, monk
     monkeypatch.setenv("HF_TOKEN", "right")
     with hub.running() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
-        assert cli.run("publish", ["--name=tiny", str(run.path), "hf://user/tiny"]) == 0
+        assert cli.run("publish", [*ORIGIN, str(run.path), "hf://user/tiny"]) == 0
         assert f"uploaded to {server.address}/user/tiny/commit/" in capsys.readouterr().out
         files_there = server.repos["user/tiny"]
         assert files_there["model.safetensors"] == (published / "model.safetensors").read_bytes()
