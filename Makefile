@@ -59,7 +59,7 @@ clean: ## remove the environments and what was built
 
 # The package and what runs its TFLite files, without what the tests need; pip lists what it downloads.
 $(VENV)/.package: setup.py constraints.txt
-	@echo 'installing TensorFlow and what the demo uses into $(VENV): minutes and about 2 GB, once'
+	@echo 'installing TensorFlow and what the demo uses into $(VENV): 2.2 GB, for a few minutes, once'
 	$(PYTHON) -m venv $(VENV)
 	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install --disable-pip-version-check \
 		--constraint constraints.txt -e '.[tflite]'

@@ -159,8 +159,9 @@ class Predict(DetectFlags):
         from keras_resnet.ops import codecs
 
         class_names = run.dataset_info.class_names
-        targets = _targets(folders.expand(invocation.files), pathlib.Path(self.out or "."))
-        for photo, target in targets.items():
+        photos = folders.expand(invocation.files)
+        targets = _targets(photos, pathlib.Path(self.out or "."))
+        for photo, target in zip(photos, targets, strict=True):
             pixels = codecs.read(photo, transform.decode)
             batch, *levels = (scale.batch(pixels) for scale in (transform, *pyramid))
             outputs = detect(batch | ({"pyramid": tuple(levels)} if levels else {}))
@@ -176,8 +177,8 @@ class Predict(DetectFlags):
                     print(f"  {class_names[label]} {score:.3f}: {place}")
 
 
-def _targets(photos: Sequence[str], out: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Image -> the new file in `out` for the image with boxes.
+def _targets(photos: Sequence[str], out: pathlib.Path) -> list[pathlib.Path]:
+    """The new files in `out` for the images with boxes.
 
     Raises:
         ValueError: one of the files exists.
@@ -185,8 +186,8 @@ def _targets(photos: Sequence[str], out: pathlib.Path) -> dict[str, pathlib.Path
     taken: list[str] = []
     for photo in photos:
         taken.append(_unused(pathlib.Path(photo).stem, taken))
-    targets = {photo: out / f"{name}_boxes.png" for photo, name in zip(photos, taken, strict=True)}
-    for target in targets.values():
+    targets = [out / f"{name}_boxes.png" for name in taken]
+    for target in targets:
         if target.exists():
             raise InputError(f"out must be a folder without {target.name!r}; {str(out)!r} has that file.")
     return targets

@@ -38,10 +38,13 @@ def test_predict(trained_run, tmp_path, capsys):
     portrait.parent.mkdir()
     Image.open(photo).resize((48, 64)).save(portrait)
     shutil.copy(photo, portrait.with_name("p0_2.jpg"))
-    assert cli.main([*arguments, str(photo), str(portrait), str(portrait.with_name("p0_2.jpg"))]) == 0
-    assert Image.open(tmp_path / "p0_boxes.png").size == (96, 64)
-    assert Image.open(tmp_path / "p0_2_boxes.png").size == (48, 64)
-    assert (tmp_path / "p0_2_2_boxes.png").exists()
+    photos = [str(photo), str(portrait), str(portrait.with_name("p0_2.jpg"))]
+    assert cli.main([*arguments, *photos]) == 1
+    assert "without 'p0_boxes.png'" in capsys.readouterr().err
+    assert cli.main([*arguments[:2], f"--out={tmp_path}/new", *photos]) == 0
+    assert Image.open(tmp_path / "new/p0_boxes.png").size == (96, 64)
+    assert Image.open(tmp_path / "new/p0_2_boxes.png").size == (48, 64)
+    assert (tmp_path / "new/p0_2_2_boxes.png").exists()
 
 
 def test_export(trained_run, tmp_path, capsys):

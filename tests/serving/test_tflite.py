@@ -197,11 +197,11 @@ def test_a_mean_of_each_pixel_in_integers(tmp_path, random):
         ({"variants": ["float32"], "batch_size": 0}, "batch_size must be at least 1, or None for any number; got 0"),
         ({"variants": ["int8"]}, "dataset must be given for the calibration"),
         (
-            {"variants": ["int8"], "dataset": "digits", "calibration_images": 19},
-            "calibration_images must be from 20 to",
+            {"variants": ["int8"], "dataset": "digits", "calibration_images": 0},
+            "calibration_images must be from 1 to",
         ),
-        ({"variants": ["int8"], "dataset": "digits", "calibration_images": 5000}, "from 20 to the 1198 images of"),
-        ({"dataset": "digits", "report_split": "val"}, "split must be one of 'train', 'test'"),
+        ({"variants": ["int8"], "dataset": "digits", "calibration_images": 5000}, "from 1 to the 1198 images of"),
+        ({"dataset": "digits", "report_split": "val"}, "report_split must be one of 'train', 'test'"),
         (
             {"dataset": "digits", "report_split": "test", "report_images": 600},
             "from 0 to the 599 images of 'test'; got 600",
