@@ -109,10 +109,11 @@ def write(
             split=info.split,
         )
         result = measured.rows[0].result
+        top5_error = result.top5_error if len(info.class_names) >= MANY_CLASSES else None
         info = dataclasses.replace(
             info,
             top1_error=round(result.top1_error, 4),
-            top5_error=round(result.top5_error, 4) if len(info.class_names) >= MANY_CLASSES else None,
+            top5_error=None if top5_error is None else round(top5_error, 4),
             url=WEIGHTS,
             digest=f"sha256:{files.digest(path)}",
             verified=True,

@@ -173,7 +173,8 @@ class Options:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        types = _types(type(self))
+        cls: Any = type(self)
+        types = _types(cls)
         for field in dataclasses.fields(self):
             value = _typed(field.name, getattr(self, field.name), *types[field.name])
             object.__setattr__(self, field.name, value)

@@ -88,7 +88,8 @@ class _KerasFinder:
         specs = (finder.find_spec(name, path, target) for finder in others if hasattr(finder, "find_spec"))
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = self._registering(spec.loader.exec_module)  # type: ignore[method-assign]
+            loader: Any = spec.loader
+            loader.exec_module = self._registering(loader.exec_module)
         return spec
 
     def _registering(self, execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
@@ -97,7 +98,7 @@ class _KerasFinder:
         def exec_module(module: ModuleType) -> None:
             execute(module)
             if self in sys.meta_path:
-                sys.meta_path.remove(self)  # type: ignore[arg-type]
+                sys.meta_path.remove(self)
             register(module)
 
         return exec_module
