@@ -36,8 +36,8 @@ CLASSES = {
 }
 """Class -> the module that registers it as `keras_resnet>CLASS`."""
 
-BARE_NAMES = ("RecomputingModel",)
-"""Models that `.h5` files name without the package."""
+BARE_NAMES = ("RecomputingModel", "IdentityShortcut", "Cosine", "Scaled")
+"""Classes that some `.h5` files name without the package: models, and with Keras 2 what is inside another object."""
 
 
 class Placeholder:

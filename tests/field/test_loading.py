@@ -130,7 +130,9 @@ def loaded(tmp_path_factory):
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 @pytest.mark.parametrize("name", SAVED)
 def test_a_saved_model_loads_in_a_process_that_only_imports_the_package(name, suffix, loaded):
-    error, kind, optimizer = loaded[f"{name}.{suffix}"]
+    result = loaded[f"{name}.{suffix}"]
+    assert isinstance(result, list), result
+    error, kind, optimizer = result
     assert error < 1e-5
     assert kind == ("RecomputingModel" if name == "recompute" else "Sequential" if "wrapped" in name else "Functional")
     assert (optimizer is not None) == (name in COMPILED)
