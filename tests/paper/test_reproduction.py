@@ -65,7 +65,7 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     mean, deviation = statistics.mean(errors.values()), statistics.stdev(errors.values())
     expected = f"{mean:.2f} ± {deviation:.2f} (best {min(errors.values()):.2f})"
     (row,) = rows(written).values()
-    assert (row[0], row[3], row[4]) == ("20", expected, "8.75")
+    assert (row[0], row[3], row[4:]) == ("20", expected, [])  # no number of the paper for random images
     assert "2 steps of 8 images, learning rate 0.1 divided by 10 at steps 1, 2; float32" in written
     values = json.loads((out / "table6.json").read_text())
     assert values["results"][0]["test_error"] == [errors[0], errors[1]]
@@ -83,7 +83,6 @@ def test_tables_and_figures_share_runs(command, tmp_path):
     assert (out / "runs" / "resnet20_seed0" / "best.weights.h5").stat().st_mtime_ns == changed
     table = rows((out / "figure6.md").read_text(encoding="utf-8"))
     assert list(table) == ["plainnet20", "resnet20"]  # in the paper's order
-    assert table["plainnet20"][4] == ""
     assert table["resnet20"][3] == f"{errors[0]:.2f}"
     assert Image.open(out / "figure6.png").size == (1680, 540)
 
@@ -115,7 +114,8 @@ def test_table2_by_ten_crops(command, tmp_path):
     text = (tmp_path / "study" / "table2.md").read_text(encoding="utf-8")
     (row,) = rows(text).values()
     parameters = ARCHITECTURES["ResNet18"].parameters(shortcut="A", classes=4)
-    assert (row[0], row[1], row[4]) == ("18", f"{parameters:,}", "27.88")
+    assert (row[0], row[1]) == ("18", f"{parameters:,}")
+    assert "ten crops" in text.splitlines()[0]
     assert float(row[3]) in [5.0 * wrong for wrong in range(21)]
     assert "Test errors are of ten_crop" in text
 

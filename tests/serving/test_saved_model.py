@@ -35,7 +35,7 @@ def test_the_files_of_a_version(published, source):
         "variables/variables.index",
     }
     assert (published / "assets" / "labels.txt").read_text().splitlines() == list(source.dataset_info.class_names)
-    assert {path.name for path in published.parent.iterdir()} == {"1", "models.config", "compose.yaml"}
+    assert {path.name for path in published.parent.iterdir()} == {"1", "1.sha256", "models.config", "compose.yaml"}
     config = (published.parent / "models.config").read_text()
     assert 'name: "bottle"' in config
     assert 'base_path: "/models/bottle"' in config

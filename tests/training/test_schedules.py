@@ -42,16 +42,19 @@ def test_scaled_survives_a_round_trip():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({}, "0.1"),
-        ({"decay_steps": (9,)}, "0.1 divided by 10 at step 9"),
-        ({"decay_steps": (32_000, 48_000)}, "0.1 divided by 10 at steps 32000, 48000"),
-        ({"decay_steps": (9,), "warmup_steps": 4}, "0.01 for 4 steps, then 0.1 divided by 10 at step 9"),
-        ({"warmup_error": 80.0}, "0.01 until the training error is below 80 %, then 0.1"),
-        ({"schedule": "plateau"}, "0.1 divided by 10 after 5 evaluations without a lower error"),
-        ({"schedule": "cosine"}, "0.1 decaying to 0 on a cosine"),
-        ({"schedule": "cosine", "warmup_steps": 4}, "from 0.01 to 0.1 in 4 steps, then decaying to 0 on a cosine"),
+        ({}, "constant learning rate 0.1"),
+        ({"decay_steps": (9,)}, "learning rate 0.1 divided by 10 at step 9"),
+        ({"decay_steps": (32_000, 48_000)}, "learning rate 0.1 divided by 10 at steps 32000, 48000"),
+        ({"decay_steps": (9,), "warmup_steps": 4}, "learning rate 0.01 for 4 steps, then 0.1 divided by 10 at step 9"),
+        ({"warmup_error": 80.0}, "learning rate 0.01 until the training error is below 80 %, then 0.1"),
+        ({"schedule": "plateau"}, "learning rate 0.1 divided by 10 after 5 evaluations without a lower error"),
+        ({"schedule": "cosine"}, "learning rate 0.1 decaying to 0 on a cosine"),
+        (
+            {"schedule": "cosine", "warmup_steps": 4},
+            "learning rate from 0.01 to 0.1 in 4 steps, then decaying to 0 on a cosine",
+        ),
     ],
 )
 def test_descriptions(options, text):
     options = {"schedule": "piecewise", "learning_rate": 0.1, "warmup_rate": 0.01, "patience": 5, **options}
-    assert schedules.describe(**options) == f"learning rate {text}"
+    assert schedules.describe(**options) == text
