@@ -53,7 +53,7 @@ def test_subpackages_are_attributes():
 def test_static_exports_are_the_public_names():
     assert set(keras_resnet.__all__) == {"ARCHITECTURES", "ResNet", *keras_resnet.ARCHITECTURES, *FUNCTIONS}
     static = ast.parse(pathlib.Path(keras_resnet.__file__).read_text(encoding="utf-8"))
-    names = {a.name for n in ast.walk(static) if isinstance(n, ast.ImportFrom) for a in n.names}
+    names = {a.asname or a.name for n in ast.walk(static) if isinstance(n, ast.ImportFrom) for a in n.names}
     assert set(keras_resnet.__all__) <= names
 
 

@@ -106,7 +106,8 @@ class _KerasFinder:
 
 def install() -> None:
     """Register the classes now if Keras has been imported, and otherwise when it is."""
-    if "keras" in sys.modules:
-        register(sys.modules["keras"])
-    else:
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        register(keras)
+    elif "keras" not in sys.modules:
         sys.meta_path.insert(0, _KerasFinder())
