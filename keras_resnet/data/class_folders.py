@@ -14,7 +14,7 @@ import numpy as np
 from keras_resnet.data import folders
 from keras_resnet.data.dataset import SPLIT_NAMES, Dataset, DatasetInfo, Files, usual_split
 from keras_resnet.data.folders import Listing
-from keras_resnet.errors import InputError, did_you_mean
+from keras_resnet.errors import InputError, counted, did_you_mean
 from keras_resnet.ops import codecs
 
 Contents = Mapping[str, Listing]
@@ -94,7 +94,7 @@ def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, 
     """
     if not contents:
         there = [path for path in outside.images if os.path.dirname(path) == root]
-        got = f"it has {len(there):,} images outside of any" if there else "it has none"
+        got = f"it has {counted(len(there), 'image')} outside of any" if there else "it has none"
         hint = "; move the images of each class to a folder named as the class" if there else ""
         raise InputError(f"dataset folder {root!r} must have one subfolder for each class; {got}{hint}.")
     inner = {name: _folders_with_images(os.path.join(root, name), listing) for name, listing in contents.items()}
@@ -142,7 +142,7 @@ def _check_classes(root: str, contents: Contents, class_names: tuple[str, ...], 
     for name in class_names:
         listing = contents.get(name)
         if listing is None or (root == first and not (listing.images or listing.unreadable)):
-            there = f"; it has {len(listing.others):,} other files" if listing and listing.others else ""
+            there = f"; it has {counted(len(listing.others), 'other file')}" if listing and listing.others else ""
             raise InputError(f"class folder {os.path.join(root, name)!r} must hold images ({codecs.FORMATS}){there}.")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError, check_choice, counted
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -142,12 +142,12 @@ class Dataset:
         """Return one line with the number of classes and of the images in each split."""
         classes, parts = len(self.info.class_names), []
         for split, count in self.info.splits.items():
-            part = f"{split} {count:,} {'image' if count == 1 else 'images'}"
+            part = f"{split} {counted(count, 'image')}"
             examples = self.read(split) if self.info.name.startswith("folder:") else None
             if isinstance(examples, Files) and (present := len(np.unique(examples.labels))) < classes:
                 part += f" of {present} of them"
             parts.append(part)
-        return f"{self.info.name}: {classes:,} classes; {', '.join(parts)}"
+        return f"{self.info.name}: {counted(classes, 'class', 'classes')}; {', '.join(parts)}"
 
     def count(self, split: str, argument: str = "split") -> int:
         """Return the number of examples of a split or a part of one.

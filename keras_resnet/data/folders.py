@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted, listed
 from keras_resnet.ops import codecs, formats
 
 log = logging.getLogger(__name__)
@@ -176,9 +176,7 @@ def check_readable(root: str, listings: Iterable[Listing]) -> None:
             unreadable.setdefault(kind, []).extend(paths)
     if not unreadable:
         return
-    counts = " and ".join(
-        f"{len(paths):,} {kind} {'file' if len(paths) == 1 else 'files'}" for kind, paths in unreadable.items()
-    )
+    counts = " and ".join(counted(len(paths), f"{kind} file") for kind, paths in unreadable.items())
     first = next(iter(unreadable.values()))[0]
     suffix = os.path.splitext(first)[1]
     pattern = f"*{suffix}" if suffix else os.path.basename(first)
@@ -200,13 +198,8 @@ def log_left_out(root: str, files: Mapping[str, Sequence[str]], unused: Sequence
     for reason, paths in files.items():
         if paths:
             names = [repr(os.path.relpath(path, root)) for path in paths]
-            parts.append(f"{reason}: {len(paths):,} ({_some(names)})")
+            parts.append(f"{reason}: {len(paths):,} ({listed(names, SHOWN)})")
     if unused:
-        parts.append(f"folders: {len(unused):,} ({_some([repr(name) for name in unused])})")
+        parts.append(f"folders: {len(unused):,} ({listed(map(repr, unused), SHOWN)})")
     if parts:
         log.warning("%s: left out %s", root, "; ".join(parts))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

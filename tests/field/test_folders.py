@@ -193,7 +193,7 @@ def test_folders_that_are_left_out_are_named(tmp_path, caplog):
 REFUSED = {
     "nothing": ({}, "must have one subfolder for each class; it has none"),
     "images in the root": ({"1.jpg": PHOTO, "2.jpg": PHOTO}, "has 2 images outside of any; move the images of each"),
-    "images in the split": (below("train", {"1.jpg": PHOTO}), "has 1 images outside of any; move the images of each"),
+    "images in the split": (below("train", {"1.jpg": PHOTO}), "has 1 image outside of any; move the images of each"),
     "one level too deep": (below("archive"), "only hold folders with images, .*such as folder:.*/archive, or rename"),
     "two levels too deep": (below("archive/data"), r"one class folder, 'archive'; did you mean folder:.*/data\?"),
     "splits in an archive": ({**below("a/train"), **below("a/test")}, "such as 'a/test' and 'a/train'.*folder:.*/a,"),
@@ -301,8 +301,8 @@ def test_damaged_images_of_training_stay_and_count_against_max_broken(tmp_path):
 def test_training_describes_the_data_set(tmp_path):
     files = {**below("train", {"cat/1.jpg": PHOTO, "dog/1.jpg": PHOTO, "dog/2.jpg": PHOTO}), "val/cat/1.jpg": PHOTO}
     name = write(tmp_path, {**files, "val/dog": None})
-    assert sources.load(name).describe() == f"{name}: 2 classes; train 3 images, val 1 images of 1 of them"
-    assert sources.load("digits").describe() == "digits: 10 classes; train 1,198 images, test 599 images"
+    assert sources.load(name).describe() == f"{name}: 2 classes; train 3 images, val 1 image of 1 of them"
+    assert sources.load("digits").describe() == "digits: 10 classes; train 1198 images, test 599 images"
 
 
 @pytest.mark.parametrize(("classes", "shown"), [(2, False), (5, False), (6, True)])

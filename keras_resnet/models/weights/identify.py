@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from keras_resnet.errors import InputError, did_you_mean
+from keras_resnet.errors import InputError, did_you_mean, listed
 from keras_resnet.models.weights.namings import KERAS, NAMINGS, Naming
 from keras_resnet.models.weights.spec import LAYER, STEM
 
@@ -225,6 +225,4 @@ def _beginnings(names: Iterable[str]) -> str:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
+    return listed(map(repr, names), SHOWN)

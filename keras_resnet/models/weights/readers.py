@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, listed
 from keras_resnet.models.weights.spec import PARTS, STEM, kind_of
 
 ATTRIBUTE = "keras_resnet"
@@ -321,7 +321,7 @@ def _pickle(path: pathlib.Path) -> Iterator[Content]:
         raise
     tensors = dict(_flat(stored))
     if not tensors:
-        keys = ", ".join(repr(key) for key in list(stored)[:SHOWN]) if isinstance(stored, dict) else ""
+        keys = listed(map(repr, stored), SHOWN) if isinstance(stored, dict) else ""
         raise InputError(f"it has no state_dict; it has the keys {keys}" if keys else "it has no state_dict")
     yield Content({name: _torch_tensor(value) for name, value in tensors.items()}, {}, bounded=True)
 
