@@ -38,6 +38,7 @@ __all__ = [
     "ResNet152",
     "ResNet1202",
     "decode_predictions",
+    "list_weights",
     "model_info",
     "preprocess_input",
 ]
@@ -77,11 +78,12 @@ if typing.TYPE_CHECKING:
         ResNet152,
         ResNet1202,
     )
-    from keras_resnet.models.weights.published import model_info
+    from keras_resnet.models.weights.published import list_weights, model_info
     from keras_resnet.ops.normalization import preprocess_input
 else:  # hidden from type checkers, which would accept every name in a module that has a `__getattr__`
     _MODULES = {
         "decode_predictions": "keras_resnet.models.predictions",
+        "list_weights": "keras_resnet.models.weights.published",
         "model_info": "keras_resnet.models.weights.published",
         "preprocess_input": "keras_resnet.ops.normalization",
         **dict.fromkeys(["ResNet", *ARCHITECTURES], "keras_resnet.models.resnet"),

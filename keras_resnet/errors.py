@@ -71,6 +71,12 @@ def did_you_mean(name: object, allowed: Iterable[object]) -> str:
     return f" (did you mean {similar!r}?)" if similar else ""
 
 
+def nearest_first(name: object, allowed: Iterable[str]) -> list[str]:
+    """Return the allowed names sorted by their similarity to `name`; equally similar ones keep their order."""
+    text = str(name).lower()
+    return sorted(allowed, key=lambda other: -difflib.SequenceMatcher(None, other.lower(), text).ratio())
+
+
 def _common_prefix(first: str, second: str) -> int:
     """The number of characters with which both texts begin."""
     return next(

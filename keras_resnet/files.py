@@ -38,8 +38,15 @@ def expand(name: str) -> str:
     return path
 
 
+def is_address(name: str) -> bool:
+    """Return whether text is an address such as "hf://USER/NAME" rather than a path or a name."""
+    return "://" in name
+
+
 def is_path(name: str) -> bool:
     """Return whether text is a path rather than a name such as "imagenet": it has a separator or a dot, or exists."""
+    if is_address(name):
+        return False
     return os.sep in name or "." in name or name.startswith("~") or os.path.exists(name)
 
 

@@ -10,7 +10,12 @@ import pytest
 import keras_resnet
 
 ROOT = pathlib.Path(__file__).parent.parent
-FUNCTIONS = ("decode_predictions", "model_info", "preprocess_input")
+FUNCTIONS = (
+    "decode_predictions",
+    "list_weights",
+    "model_info",
+    "preprocess_input",
+)
 
 
 def test_public_names_exist():

@@ -156,6 +156,9 @@ def installed(tmp_path):
 @pytest.mark.slow
 def test_train_evaluate_predict_export(installed, tmp_path):
     python, console = installed
+    zoo = ROOT / "keras_resnet/models/weights/zoo"
+    packaged = {path.relative_to(ROOT) for path in zoo.rglob("*") if path.suffix in (".safetensors", ".json", ".md")}
+    assert packaged <= {path.relative_to(console.parents[1]) for path in console.parents[1].rglob("zoo/*/*")}
 
     def keras_resnet(*arguments, code=0):
         return python(console, *arguments, code=code)

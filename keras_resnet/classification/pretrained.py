@@ -18,7 +18,7 @@ from keras_resnet.errors import InputError
 from keras_resnet.models import weights
 from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.models.weights import convert, published
-from keras_resnet.models.weights.published import ModelInfo, model_info
+from keras_resnet.models.weights.info import ModelInfo
 
 DATASETS = {
     tuple(name for _, name in imagenet_classes()): "imagenet2012",
@@ -66,12 +66,8 @@ class Pretrained:
         Raises:
             ValueError: there are no such weights, they cannot be used, or their preprocessing is unknown.
         """
-        if published.is_name(weights):
-            if model is None:
-                networks = [info.model for info in published.PUBLISHED if info.weights == weights]
-                raise InputError(f"model must be given with weights {weights!r}: one of {', '.join(networks)}.")
-            info = model_info(model, str(weights))
-            return cls(published.fetch(info), info)
+        if named := published.find(weights, model):
+            return cls(published.fetch(named), named)
         info = convert.info(weights, model, mode=mode, stride_in_1x1=stride_in_1x1)
         return cls(pathlib.Path(weights), info, model, stride_in_1x1)
 
@@ -79,7 +75,7 @@ class Pretrained:
     def config(self) -> ClassifierConfig:
         """The network, its data set and the transforms, as in the configuration of a run."""
         info = self.info
-        dataset = DATASETS.get(info.class_names, ClassifierConfig().dataset)
+        dataset = info.dataset or DATASETS.get(info.class_names, ClassifierConfig().dataset)
         return ClassifierConfig(dataset=dataset, model=info.model, image_size=info.image_size, resize=info.resize)
 
     @property

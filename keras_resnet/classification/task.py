@@ -31,7 +31,7 @@ class SourceFlags(Verb):
     workdir: str | None = option(None, "Folder of the run.", "network", path="file")
     weights: str | None = option(
         None,
-        "Instead of --workdir: a weights file, or a name such as imagenet, which is downloaded.",
+        "Instead of --workdir: a weights file, a name such as cifar10 or imagenet, or hf://USER/NAME.",
         "network",
         path="name",
     )
@@ -85,7 +85,7 @@ class SourcesFlags(Verb):
     )
     weights: tuple[str, ...] = option(
         (),
-        "In addition to --workdir or instead of it: weights files or names such as imagenet, separated by commas.",
+        "In addition to --workdir or instead of it: weights files, names or hf://USER/NAME, separated by commas.",
         "network",
         path="name",
     )

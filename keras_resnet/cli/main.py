@@ -1,4 +1,4 @@
-"""The command `keras-resnet`: train, evaluate, predict, export, convert, launch, and the paper's plots and tables.
+"""The command `keras-resnet`: train, evaluate, predict, export, convert, publish, launch, and the paper's plots.
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet train --preset=voc07_resnet101 --workdir=runs/voc
@@ -9,6 +9,7 @@ keras-resnet predict --workdir=runs/r20 PHOTO...
 keras-resnet predict --weights=imagenet --model=resnet50 PHOTO...
 keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20
 keras-resnet convert resnet50-0676ba61.pth resnet50.weights.h5
+keras-resnet publish runs/r20 published/resnet20
 keras-resnet responses --workdir=runs/r20,runs/plain20 --out=responses.png
 keras-resnet curves --workdir=runs/r20,runs/plain20 --out=curves.png
 keras-resnet costs --stages ResNet50 ResNet101
@@ -31,6 +32,7 @@ from keras_resnet.cli.curves import Curves
 from keras_resnet.cli.exits import exit_code
 from keras_resnet.cli.launch import Launch
 from keras_resnet.cli.notices import quiet
+from keras_resnet.cli.publish import Publish
 from keras_resnet.cli.reproduce import Reproduce
 from keras_resnet.cli.responses import Responses
 from keras_resnet.cli.train import Train
@@ -49,6 +51,7 @@ TASK_VERBS = {
 
 VERBS: dict[str, type[Verb]] = {
     "convert": Convert,
+    "publish": Publish,
     "responses": Responses,
     "curves": Curves,
     "costs": Costs,

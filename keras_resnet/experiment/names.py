@@ -11,10 +11,12 @@ import os
 import pathlib
 import re
 
-from keras_resnet.errors import InputError, did_you_mean, nearest
+from keras_resnet import files
+from keras_resnet.errors import InputError, did_you_mean, nearest, nearest_first
+from keras_resnet.models import zoo
 
 WEIGHTS = ("imagenet", "imagenet_torchvision_v1", "imagenet_torchvision_v2", "cifar10_akamaster")
-"""Names of published weights; `models.weights.published` has the files."""
+"""Names of weights published by others; `models.weights.published` has the files."""
 
 OWN_DATASETS = ("digits", "synthetic")
 """Data sets that are not of tensorflow-datasets and are no path."""
@@ -98,12 +100,15 @@ def _snake_case(name: str) -> str:
 
 
 def check_weights(name: str, argument: str = "weights") -> None:
-    """Raise `InputError` unless text is a name of published weights, a file, or a folder."""
-    if name in WEIGHTS or os.path.exists(os.path.expanduser(name)):
+    """Raise `InputError` unless text is a name of weights, an address such as hf://USER/NAME, a file, or a folder."""
+    known = [*zoo.names(), *WEIGHTS]
+    if name in known or files.is_address(name) or os.path.exists(os.path.expanduser(name)):
         return
-    hint = did_you_mean(name, WEIGHTS) if os.sep not in name else ""
+    allowed, hint = "", ""
+    if not files.is_path(name):
+        allowed, hint = f" or one of {', '.join(map(repr, nearest_first(name, known)))}", did_you_mean(name, known)
     hint = hint or _near(name)
-    raise InputError(f"{argument} must be the path of an existing file; there is no file {name!r}{hint}.")
+    raise InputError(f"{argument} must be the path of an existing file{allowed}; there is no file {name!r}{hint}.")
 
 
 def check_run(path: str | os.PathLike, argument: str = "workdir") -> None:

@@ -62,10 +62,10 @@ def ResNet(
         block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1, with four times the filters as output).
         stem: "imagenet" (7x7 convolution of stride 2, 3x3 max pooling of stride 2) or "cifar" (3x3 convolution).
         include_top: whether to include global average pooling and the classifier.
-        weights: None for random initialization, the name of published weights such as "imagenet" (see `model_info`),
-            or the path of a weights file in this package's, keras.applications' or PyTorch's format. If the weights
-            were trained for other classes, the classifier keeps its random initialization; if the number of input
-            channels differs, the first convolution is adapted.
+        weights: None for random initialization, a name such as "imagenet" (see `list_weights`), or the path of a
+            weights file in this package's, keras.applications' or PyTorch's format. If the weights were trained for
+            other classes, the classifier keeps its random initialization; if the number of input channels differs,
+            the first convolution is adapted.
         input_tensor: Keras tensor to use as the image input instead of a new `keras.Input`.
         input_shape: (height, width, channels); height and width may be None. Defaults to (224, 224, 3) for the
             ImageNet stem, (32, 32, 3) for the CIFAR stem, and (None, None, 3) if `include_top` is False.
@@ -122,9 +122,7 @@ def ResNet(
     if recompute and not hasattr(keras, "remat"):
         raise InputError(f"recompute requires Keras 3 (keras.remat); the installed version is {keras.__version__}.")
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
-    weight_files.check(weights)
-    if published.is_name(weights):
-        info = published.model_info(_published_name(stem, block, stages, shortcut), weights)
+    if info := published.find(weights, _paper_name(stem, block, stages, shortcut), optional=True):
         if stride_in_1x1 is None:
             stride_in_1x1 = info.stride_in_1x1
         weights = published.fetch(info)
@@ -162,12 +160,13 @@ def ResNet(
     return model
 
 
-def _published_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str | None) -> str:
-    """Return the lower-case name of the paper's residual network with these stages."""
+def _paper_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str | None) -> str:
+    """Return the lower-case name of the paper's network with these stages; "resnet" if there is none."""
     for net in ARCHITECTURES.values():
-        if (net.stem, net.block, net.stages) == (stem, block, stages) and None not in (net.shortcut, shortcut):
+        plain = (net.shortcut is None, shortcut is None)
+        if (net.stem, net.block, net.stages) == (stem, block, stages) and plain[0] == plain[1]:
             return net.name.lower()
-    raise InputError("weights by name are available for the paper's residual networks only; pass the path of a file.")
+    return "resnet"
 
 
 def _check_stages(stages: Any) -> tuple[Stage, ...]:

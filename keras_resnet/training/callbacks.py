@@ -20,7 +20,7 @@ from keras_resnet import files
 from keras_resnet.compat import current_rate
 from keras_resnet.experiment import curves
 from keras_resnet.models import weights
-from keras_resnet.models.weights.published import ModelInfo
+from keras_resnet.models.weights.info import ModelInfo
 
 if TYPE_CHECKING:
     from keras_resnet.training.averaging import WeightAverage

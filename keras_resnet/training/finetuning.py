@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import re
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from keras_resnet import compat
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
 from keras_resnet.models.weights import published
-from keras_resnet.models.weights.published import ModelInfo
+from keras_resnet.models.weights.info import ModelInfo
 
 HEAD = "predictions"
 """Name of the last layer of every network in `models`."""
@@ -25,7 +26,7 @@ def find(source: str, model: str, argument: str = "init_weights") -> tuple[pathl
     """Find the weights to start from and the preprocessing that they were trained with.
 
     Args:
-        source: name of published weights, a weights file, or the folder of another run.
+        source: name of weights, a weights file, or the folder of another run.
         model: name of the network.
         argument: name of the argument that `source` comes from, for error messages.
 
@@ -35,12 +36,11 @@ def find(source: str, model: str, argument: str = "init_weights") -> tuple[pathl
     Raises:
         ValueError: there are no such weights, or they cannot be read.
     """
-    if published.is_name(source):
-        info = published.model_info(model, source)
-        return published.fetch(info), info
+    if os.path.isdir(source) and not published.is_name(source):
+        source = os.path.join(source, "best.weights.h5")
+    if named := published.find(source, model, argument):
+        return published.fetch(named), named
     path = pathlib.Path(source)
-    path = path / "best.weights.h5" if path.is_dir() else path
-    weights.check_file(path)
     try:
         with weights.opened(path) as stored:
             return path, stored.info if stored else None

@@ -39,7 +39,7 @@ from keras_resnet.errors import InputError, counted
 from keras_resnet.experiment.config import BaseConfig
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
-from keras_resnet.models.weights.published import ModelInfo
+from keras_resnet.models.weights.info import ModelInfo
 from keras_resnet.training import optimizers, schedules
 from keras_resnet.training.averaging import WeightAverage
 from keras_resnet.training.callbacks import (

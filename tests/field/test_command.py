@@ -148,6 +148,7 @@ def test_a_run_keeps_absolute_paths(home):
         ("train --preset=digits_resnet20 --workdir=x --optimizer=adam", "got 'adam' (did you mean 'adamw'?)"),
         ("train --task=detect --workdir=x", "task must be one of 'classification', 'detection'"),
         ("predict --weights=imagnet photo.jpg", "there is no file 'imagnet' (did you mean 'imagenet'?)"),
+        ("predict --weights=imagnet photo.jpg", "weights must be the path of an existing file or one of 'imagenet', "),
         ("predict --weights=resnet5.weights.h5 photo.jpg", "(did you mean 'resnet50.weights.h5'?)"),
         ("predict --weights=imagenet --model=resnt50 photo.jpg", "(did you mean 'resnet50'?)"),
         ("evaluate --workdir=runs/digit", "has no config.json (did you mean 'runs/digits'?)"),

@@ -14,7 +14,7 @@ import keras
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import resnet, weights
 from keras_resnet.models.architectures import EXPANSION, Architecture, find
-from keras_resnet.models.weights.published import ModelInfo
+from keras_resnet.models.weights.info import ModelInfo
 from keras_resnet.models.weights.spec import STEM, ArchitectureSpec
 from keras_resnet.ops.normalization import MODES
 

@@ -26,7 +26,7 @@ import numpy as np
 from keras_resnet import compat, files
 from keras_resnet.errors import InputError
 from keras_resnet.models.weights import namings, published, readers
-from keras_resnet.models.weights.published import ModelInfo
+from keras_resnet.models.weights.info import ModelInfo
 from keras_resnet.models.weights.spec import STEM, ArchitectureSpec, named_variables
 
 SUFFIX = ".weights.h5"
@@ -36,18 +36,6 @@ PARTIAL = ".weights-"
 """Prefix of the temporary folder in which a file is written, next to its destination."""
 
 logger = logging.getLogger(__name__)
-
-
-def check(weights: str | os.PathLike[str] | None) -> None:
-    """Raise `InputError` unless `weights` is None, the name of published weights, or the path of an existing file."""
-    if weights is None or published.is_name(weights):
-        return
-    names = ", ".join(repr(name) for name in dict.fromkeys(info.weights for info in published.PUBLISHED))
-    allowed = f"weights must be None, one of {names} or the path of an existing file"
-    if not isinstance(weights, (str, os.PathLike)):
-        raise InputError(f"{allowed}; got {weights!r}.")
-    if not pathlib.Path(weights).is_file():
-        raise InputError(f"{allowed}; there is no file {str(weights)!r}.")
 
 
 @dataclasses.dataclass(frozen=True)

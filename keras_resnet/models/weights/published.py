@@ -1,4 +1,4 @@
-"""Weights published by others: their preprocessing, reported errors and licenses, and their download.
+"""Weights by name: those in this package, and those published by others, with their metadata and download.
 
 `python -m keras_resnet.models.weights.published` prints the table.
 """
@@ -6,105 +6,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import http.client
-import math
 import os
 import pathlib
 import tempfile
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TypeGuard
+from typing import BinaryIO, TypeGuard
 
 from keras_resnet import files
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, check_choice, nearest_first
+from keras_resnet.models import zoo
 from keras_resnet.models.predictions import imagenet_classes
-from keras_resnet.ops.normalization import MODES, Normalization
+from keras_resnet.models.weights import hub
+from keras_resnet.models.weights.info import ModelInfo
 
 CACHE_VARIABLE = "KERAS_RESNET_CACHE"
 """Environment variable with the folder of downloaded weights."""
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelInfo:
-    """Metadata of weights: the network, preprocessing, crop, classes and origin.
-
-    Attributes:
-        model: name of the constructor in lower case; "resnet" for networks that are not in the paper.
-        mode: preprocessing, a key of `normalization.MODES`; "" if `mean` and `std` define it.
-        image_size: height and width of the crop in pixels.
-        resize: shorter side in pixels before the center crop; 0 if the whole image is resized to `image_size`.
-        class_names: names of the classes in the order of the outputs.
-        mean: mean of each RGB channel in [0, 255], if `mode` is "".
-        std: standard deviation of each RGB channel, if `mode` is "".
-        weights: name of published weights; "" for others.
-        stride_in_1x1: whether bottlenecks have their stride in the first 1x1 (v1) rather than in the 3x3 (v1.5).
-        top1_error: published top-1 error of the center crop in percent, if known.
-        top5_error: published top-5 error of the center crop in percent, if known.
-        source: publisher of the weights.
-        licence: license of the weights.
-        url: address of the file.
-        digest: "md5:" or "sha256:" followed by the published digest; of SHA-256 digests, possibly only the first
-            digits.
-        verified: whether the published file itself has been loaded and tested with this package.
-        exif: whether to rotate JPEGs by their EXIF orientation.
-    """
-
-    model: str
-    mode: str
-    image_size: int
-    resize: int
-    class_names: tuple[str, ...] = dataclasses.field(repr=False)
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    weights: str = ""
-    stride_in_1x1: bool | None = None
-    top1_error: float | None = None
-    top5_error: float | None = None
-    source: str = ""
-    licence: str = ""
-    url: str = ""
-    digest: str = ""
-    verified: bool = False
-    exif: bool = False
-
-    @property
-    def normalization(self) -> Normalization:
-        """The preprocessing, as `mode` of `preprocess_input`."""
-        if self.mode:
-            return MODES[self.mode]
-        assert self.mean is not None
-        assert self.std is not None
-        return Normalization(self.mean, self.std)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metadata as a dictionary for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelInfo:
-        """Read a dictionary of `to_dict`; fields of later versions are ignored.
-
-        Raises:
-            ValueError: a value is missing or invalid.
-        """
-        names = {field.name for field in dataclasses.fields(cls)}
-        fields: dict[str, Any]
-        try:
-            fields = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if n in names}
-            info = cls(**fields)
-            statistics: tuple[Any, Any] = (info.mean, info.std)
-            valid = info.mode in MODES or (
-                info.mode == "" and all(len(v) == 3 and all(map(math.isfinite, v)) for v in statistics)
-            )
-            valid = valid and all(isinstance(name, str) for name in (info.model, *info.class_names))
-            valid = valid and isinstance(info.image_size, int) and isinstance(info.resize, int)
-        except (TypeError, AttributeError) as error:
-            raise InputError(f"its metadata on preprocessing cannot be read: {error}") from error
-        if not valid:
-            raise InputError("its metadata on preprocessing is invalid")
-        return info
 
 
 def _keras_applications() -> Iterator[ModelInfo]:
@@ -203,39 +125,111 @@ def _table() -> Iterator[ModelInfo]:
 
 
 PUBLISHED = tuple(_table())
-"""All published weights that are available by name."""
+"""All weights published by others that are available by name."""
+
+
+@functools.cache
+def _card(folder: pathlib.Path) -> ModelInfo:
+    return ModelInfo.of_folder(folder)
+
+
+def available() -> tuple[ModelInfo, ...]:
+    """Return the metadata of all weights that are available by name; those in this package come first."""
+    return (*map(_card, zoo.folders()), *PUBLISHED)
+
+
+def list_weights(model: str | None = None) -> list[tuple[str, str]]:
+    """Return the (network, weights) that are available by name, such as ("resnet50", "imagenet").
+
+    Args:
+        model: name of a network in any case, to list only its weights.
+    """
+    return [(info.model, info.weights) for info in available() if model is None or info.model == model.lower()]
 
 
 def model_info(name: str, weights: str | None = None) -> ModelInfo:
-    """Return the metadata of published weights.
+    """Return the metadata of weights that are available by name.
 
     Args:
         name: name of the network, e.g. "resnet50".
-        weights: name of the weights, e.g. "imagenet"; by default the first in the table of published weights.
+        weights: name of the weights, e.g. "imagenet"; by default the first that are available: those in this package,
+            or else the first in the table of published weights.
 
     Raises:
         ValueError: the network or the weights are unknown.
     """
-    networks = list(dict.fromkeys(info.model for info in PUBLISHED))
+    networks = list(dict.fromkeys(model for model, _ in list_weights()))
     if str(name).lower() not in networks:
-        raise InputError(f"name must be one of {', '.join(networks)}; got {name!r}.")
-    candidates = [info for info in PUBLISHED if info.model == str(name).lower()]
-    for info in candidates:
-        if weights in (None, info.weights):
+        check_choice("name", name, networks)
+    for info in available():
+        if info.model == str(name).lower() and weights in (None, info.weights):
             return info
-    allowed = ", ".join(repr(info.weights) for info in candidates)
-    raise InputError(f"weights must be one of {allowed} for {name}, or a path; got {weights!r}.")
+    raise _unknown(weights, name)
 
 
 def is_name(weights: object) -> TypeGuard[str]:
-    """Return whether `weights` is the name of published weights rather than a path."""
-    return isinstance(weights, str) and weights in {info.weights for info in PUBLISHED}
+    """Return whether `weights` is the name of weights rather than a path."""
+    return isinstance(weights, str) and weights in {info.weights for info in available()}
+
+
+def find(
+    weights: object, model: str | None = None, argument: str = "weights", *, optional: bool = False
+) -> ModelInfo | None:
+    """Return the metadata of weights that are given by name; None for the path of an existing file.
+
+    Args:
+        weights: a name, the address of a repository of the Hugging Face Hub, `hf://USER/NAME`, or a path.
+        model: name of the network, "resnet" for one that is not in the paper; None if it is not known.
+        argument: name of the caller's argument, for error messages.
+        optional: whether `weights` may be None, for which None is returned.
+
+    Raises:
+        ValueError: there are no such weights for the network, and no such file; or a name without a network.
+    """
+    if weights is None and optional:
+        return None
+    if hub.is_address(weights):
+        return _on_hub(weights, model, argument)
+    if is_name(weights):
+        if model is None:
+            networks = [network for network, name in list_weights() if name == weights]
+            raise InputError(f"model must be given with {argument} {weights!r}: one of {', '.join(networks)}.")
+        for info in available():
+            if (info.model, info.weights) == (model.lower(), weights):
+                return info
+    elif isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file():
+        return None
+    raise _unknown(weights, model, argument, optional)
+
+
+def _on_hub(address: str, model: str | None, argument: str) -> ModelInfo:
+    """Return the card of a repository, after checking that it is of the network."""
+    info = hub.find(address, cache())
+    if model is not None and "resnet" not in (info.model, model) and info.model != model.lower():
+        raise InputError(f"{argument} {address!r} are of {info.model}; the network is {model.lower()}.")
+    return info
+
+
+def _unknown(weights: object, model: str | None, argument: str = "weights", optional: bool = False) -> InputError:
+    """Return the error for unknown weights, which lists those that exist for the network, nearest first."""
+    names = nearest_first(weights, dict.fromkeys(name for _, name in list_weights(model)))
+    allowed = ["the path of an existing file"]
+    if names:
+        allowed.insert(0, f"one of {', '.join(map(repr, names))}" + (f" for {model.lower()}" if model else ""))
+    if optional:
+        allowed.insert(0, "None")
+    text = ", ".join(allowed[:-1]) + " or " * (len(allowed) > 1) + allowed[-1]
+    why = "" if names else f" ({model} has no weights by name)"
+    got = f"got {weights!r}"
+    if isinstance(weights, (str, os.PathLike)) and not is_name(weights):
+        got = f"there is no file {os.fspath(weights)!r}"
+    return InputError(f"{argument} must be {text}{why}; {got}.")
 
 
 def find_by_digest(path: str | os.PathLike[str]) -> ModelInfo | None:
-    """Return the metadata of a file of published weights; None for other files."""
+    """Return the metadata of a file of weights that are available by name; None for other files."""
     digests = {algorithm: files.digest(path, algorithm) for algorithm in ("md5", "sha256")}
-    return next((info for info in PUBLISHED if _matches(info.digest, digests)), None)
+    return next((info for info in available() if _matches(info.digest, digests)), None)
 
 
 def _matches(expected: str, digests: dict[str, str]) -> bool:
@@ -252,13 +246,17 @@ def cache() -> pathlib.Path:
 
 
 def fetch(info: ModelInfo) -> pathlib.Path:
-    """Return the path of published weights, downloading the file if it is not in the cache.
+    """Return the path of weights that are available by name, downloading the file unless it is on this machine.
 
     The download has a temporary name until its digest has been verified, so an incomplete file is never used.
 
     Raises:
         ValueError: the file cannot be downloaded, or does not have the published digest.
     """
+    if info.url.startswith("file:"):
+        return _installed(info)
+    if hub.is_address(info.url):
+        return hub.fetch(info, cache())
     path = cache() / info.url.rsplit("/", 1)[1]
     advice = f"save the file as {str(path)!r}, or pass weights=PATH"
     if path.is_file():
@@ -291,6 +289,17 @@ def fetch(info: ModelInfo) -> pathlib.Path:
     return path
 
 
+def _installed(info: ModelInfo) -> pathlib.Path:
+    """Return the path of weights in this package."""
+    path = pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(info.url).path))
+    if not path.is_file() or not _verified(path, info):
+        raise InputError(
+            f"weights {info.weights!r} of {info.model}: {str(path)!r} is missing or damaged (its digest is not "
+            f"{info.digest}); reinstall the package."
+        )
+    return path
+
+
 def _verified(path: str | os.PathLike[str], info: ModelInfo) -> bool:
     algorithm, _ = info.digest.split(":")
     return _matches(info.digest, {algorithm: files.digest(path, algorithm)})
@@ -314,19 +323,22 @@ def _download(info: ModelInfo, file: BinaryIO) -> None:
 
 
 def table() -> str:
-    """Return a Markdown table of the published weights, with the top-1 and, if known, top-5 errors."""
+    """Return a Markdown table of the weights available by name, with the top-1 and, if known, top-5 errors."""
     lines = [
         "| network | weights | source, license | stride in | images as | resize, crop | error, % | digest | tested |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for info in PUBLISHED:
+    for info in available():
         digest = f"[`{info.digest}`]({info.url})"
+        if info.url.startswith("file:"):
+            digest = f"`{info.digest[:15]}`"
         stride = {True: "1x1 (v1)", False: "3x3 (v1.5)", None: "3x3"}[info.stride_in_1x1]
         crop = f"{info.resize}, {info.image_size}" if info.resize else f"whole {info.image_size}"
-        errors = f"{info.top1_error:g}, {info.top5_error:g}" if info.top5_error else f"{info.top1_error:g}"
+        errors = ", ".join(f"{error:g}" for error in (info.top1_error, info.top5_error) if error)
         tested = "yes" if info.verified else "not verified"
         source = f"{info.source}, {info.licence}"
-        row = [info.model, f'`"{info.weights}"`', source, stride, info.mode, crop, errors, digest, tested]
+        mode = info.mode or "own mean and std"
+        row = [info.model, f'`"{info.weights}"`', source, stride, mode, crop, errors, digest, tested]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 

@@ -14,10 +14,15 @@ import time
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_resnet
-from keras_resnet.models import weights
+from keras_resnet.classification.pretrained import Pretrained
+from keras_resnet.cli import main as cli
+from keras_resnet.models import weights, zoo
 from keras_resnet.models.weights import published
+from keras_resnet.models.weights.info import WEIGHTS
+from tests.networks import weights_folder
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -80,12 +85,10 @@ def test_the_constructor_downloads_once_and_then_works_offline(server, cache, mo
     again = keras_resnet.ResNet20(weights="named", classes=3)
     for one, two in zip(model.get_weights()[:-2], again.get_weights()[:-2], strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(
-        ValueError,
-        match="weights by name are available for the paper's residual networks only",
-    ):
+    no_names = r"weights must be None or the path of an existing file \({} has no weights by name\); got 'named'"
+    with pytest.raises(ValueError, match=no_names.format("plainnet20")):
         keras_resnet.PlainNet20(weights="named")
-    with pytest.raises(ValueError, match="name must be one of resnet20; got 'resnet32'"):
+    with pytest.raises(ValueError, match=no_names.format("resnet32")):
         keras_resnet.ResNet32(weights="named")
 
 
@@ -181,15 +184,66 @@ def test_model_info():
     second = keras_resnet.model_info("resnet50", "imagenet_torchvision_v2")
     assert (second.resize, second.stride_in_1x1, second.top1_error) == (232, False, 19.142)
     with pytest.raises(
-        ValueError, match=r"weights must be one of 'imagenet', .* for resnet50, or a path; got 'imagenette'"
+        ValueError,
+        match=r"weights must be one of 'imagenet', .* for resnet50 or the path of an existing file; .* 'imagenette'",
     ):
         keras_resnet.model_info("resnet50", "imagenette")
+    with pytest.raises(ValueError, match=r"name must be one of .*; got 'resnet5x' \(did you mean 'resnet5"):
+        keras_resnet.model_info("resnet5x")
     x = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3))
     expected = keras.applications.resnet.preprocess_input(x.copy())
     np.testing.assert_allclose(keras_resnet.preprocess_input(x, info.normalization), expected, atol=1e-4)
 
 
+def test_unknown_names_list_the_nearest_first():
+    for name, first in (("torchvision_v2", "imagenet_torchvision_v2"), ("imagnet", "imagenet")):
+        with pytest.raises(ValueError, match=f"weights must be None, one of '{first}', .* there is no file '{name}'"):
+            keras_resnet.ResNet50(weights=name)
+    with pytest.raises(ValueError, match=r"\(resnet has no weights by name\); got 'imagenet'"):
+        keras_resnet.ResNet([(8, 1, 1)], weights="imagenet")
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """Weights of ResNet-20 for three classes as part of the package, called "tiny", and their network."""
+    model = keras_resnet.ResNet20(classes=3)
+    folder = weights_folder(tmp_path / "zoo" / "resnet20_tiny", model, weights="tiny", seed=7, top1_error=12.5)
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "zoo")
+    monkeypatch.setattr(published, "_download", lambda *_: pytest.fail("downloaded"))
+    return folder, model
+
+
+def test_weights_in_the_package(packaged, cache, capsys):
+    folder, model = packaged
+    assert keras_resnet.list_weights("resnet20") == [("resnet20", "tiny"), ("resnet20", "cifar10_akamaster")]
+    info = keras_resnet.model_info("resnet20")
+    assert (info.weights, info.seed, info.top1_error, info.normalization.std) == ("tiny", 7, 12.5, (4.0, 5.0, 6.0))
+    again = keras_resnet.ResNet20(weights="tiny", classes=3)
+    for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    with pytest.raises(ValueError, match="one of 'tiny', 'cifar10_akamaster' for resnet20 or the path of"):
+        keras_resnet.ResNet20(weights="tinny")
+    assert '| resnet20 | `"tiny"` |' in published.table()
+    assert not cache.exists()
+
+    image = folder / "photo.png"
+    Image.fromarray(np.full((40, 50, 3), 90, "uint8")).save(image)
+    assert cli.run("predict", ["--weights=tiny", "--model=resnet20", "--top=1", str(image)]) == 0
+    source = Pretrained.open("tiny", "resnet20")
+    pixels = (np.full((1, 32, 32, 3), 90.0) - [1, 2, 3]) / [4, 5, 6]
+    best = source.load()(pixels).numpy()[0]
+    assert capsys.readouterr().out == f"{image}: class{best.argmax()} {best.max():.3f}\n"
+
+    assert cli.run("predict", ["--weights=tini", "--model=resnet20", str(image)]) == 1
+    assert "existing file or one of 'tiny', " in capsys.readouterr().err
+
+    path = folder / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ValueError, match=r"'tiny' of resnet20: .* is missing or damaged .*; reinstall the package"):
+        keras_resnet.ResNet20(weights="tiny")
+
+
 def test_the_docs_contain_the_table():
     text = pathlib.Path(__file__).parents[3].joinpath("docs", "weights.md").read_text(encoding="utf-8")
     assert published.table() in text
-    assert published.table().count("not verified") == len(published.PUBLISHED) - 2
+    assert sum("not verified" in line for line in published.table().splitlines()) == len(published.PUBLISHED) - 2
