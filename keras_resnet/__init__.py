@@ -38,6 +38,8 @@ __all__ = [
     "ResNet152",
     "ResNet1202",
     "decode_predictions",
+    "feature_info",
+    "features",
     "list_weights",
     "model_info",
     "preprocess_input",
@@ -56,6 +58,7 @@ if typing.TYPE_CHECKING:
         serving,
         training,
     )
+    from keras_resnet.models.features import feature_info, features
     from keras_resnet.models.predictions import decode_predictions
     from keras_resnet.models.resnet import (
         PlainNet18,
@@ -83,6 +86,8 @@ if typing.TYPE_CHECKING:
 else:  # hidden from type checkers, which would accept every name in a module that has a `__getattr__`
     _MODULES = {
         "decode_predictions": "keras_resnet.models.predictions",
+        "feature_info": "keras_resnet.models.features",
+        "features": "keras_resnet.models.features",
         "list_weights": "keras_resnet.models.weights.published",
         "model_info": "keras_resnet.models.weights.published",
         "preprocess_input": "keras_resnet.ops.normalization",

@@ -12,6 +12,8 @@ import keras_resnet
 ROOT = pathlib.Path(__file__).parent.parent
 FUNCTIONS = (
     "decode_predictions",
+    "feature_info",
+    "features",
     "list_weights",
     "model_info",
     "preprocess_input",

@@ -22,6 +22,7 @@ from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import blocks, layers
 from keras_resnet.models import weights as weight_files
 from keras_resnet.models.architectures import ARCHITECTURES, EXPANSION, LAYERS_PER_BLOCK, STEMS, Stage, Stem, find
+from keras_resnet.models.features import of_indices
 from keras_resnet.models.recomputation import RecomputingModel
 from keras_resnet.models.submodels import deep_recursion
 from keras_resnet.models.weights import published
@@ -52,6 +53,8 @@ def ResNet(
     output_stride: int | None = None,
     drop_path_rate: float = 0.0,
     recompute: bool = False,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
     dtype: Any = None,
 ) -> keras.Model:
     """Build a residual or plain network from a list of stages (Table 1 and section 4.2).
@@ -91,12 +94,15 @@ def ResNet(
             linearly from 0 over the blocks (Huang et al., "Deep Networks with Stochastic Depth", 2016).
         recompute: keep only the inputs of blocks during training and recompute their insides for the gradient. The
             updates are the same, with less memory and about a third more time.
+        features_only: return the feature pyramid of the network without its top, a model with a dictionary of outputs;
+            see `features`.
+        out_indices: with `features_only`, the levels of the pyramid: 0 for C1, the stem, 1 for C2, ...; by default all.
         dtype: dtype policy, e.g. "mixed_bfloat16"; by default Keras' global policy. With half precision, global
             pooling and the classifier compute in float32.
 
     Returns:
         A functional `keras.Model`, f32[B,H,W,C] -> f32[B,classes] (probabilities by default). Without the top its
-        output is f32[B,h,w,F], or f32[B,F] with pooling.
+        output is f32[B,h,w,F], or f32[B,F] with pooling; a dictionary of feature maps with `features_only`.
 
     Raises:
         ValueError: an argument is invalid, or the weights file does not fit the network.
@@ -121,6 +127,12 @@ def ResNet(
         raise InputError("recompute cannot be combined with drop_path_rate: recomputing would skip different blocks.")
     if recompute and not hasattr(keras, "remat"):
         raise InputError(f"recompute requires Keras 3 (keras.remat); the installed version is {keras.__version__}.")
+    if out_indices is not None and not features_only:
+        raise InputError(f"out_indices requires features_only=True; got {out_indices!r}.")
+    if features_only and (pooling is not None or recompute):
+        given = "recompute" if recompute else "pooling"
+        raise InputError(f"features_only cannot be combined with {given}: the result has the feature maps of stages.")
+    include_top = include_top and not features_only
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
     if info := published.find(weights, _paper_name(stem, block, stages, shortcut), optional=True):
         if stride_in_1x1 is None:
@@ -157,7 +169,7 @@ def ResNet(
         model = (RecomputingModel if recompute else keras.Model)(source, x, name=name)
     if weights is not None:
         weight_files.load(model, weights, adapt=True)
-    return model
+    return of_indices(model, out_indices) if features_only else model
 
 
 def _paper_name(stem: str, block: str, stages: tuple[Stage, ...], shortcut: str | None) -> str:
@@ -289,6 +301,8 @@ class ResidualConstructor(Protocol):
         output_stride: int | None = None,
         drop_path_rate: float = 0.0,
         recompute: bool = False,
+        features_only: bool = False,
+        out_indices: Sequence[int] | None = None,
         dtype: Any = None,
     ) -> keras.Model: ...
 
@@ -312,6 +326,8 @@ class PlainConstructor(Protocol):
         synchronized: bool = False,
         output_stride: int | None = None,
         recompute: bool = False,
+        features_only: bool = False,
+        out_indices: Sequence[int] | None = None,
         dtype: Any = None,
     ) -> keras.Model: ...
 
