@@ -43,6 +43,7 @@ __all__ = [
     "list_weights",
     "model_info",
     "preprocess_input",
+    "to_keras",
 ]
 
 if typing.TYPE_CHECKING:
@@ -81,6 +82,7 @@ if typing.TYPE_CHECKING:
         ResNet152,
         ResNet1202,
     )
+    from keras_resnet.models.to_keras import to_keras
     from keras_resnet.models.weights.published import list_weights, model_info
     from keras_resnet.ops.normalization import preprocess_input
 else:  # hidden from type checkers, which would accept every name in a module that has a `__getattr__`
@@ -91,6 +93,7 @@ else:  # hidden from type checkers, which would accept every name in a module th
         "list_weights": "keras_resnet.models.weights.published",
         "model_info": "keras_resnet.models.weights.published",
         "preprocess_input": "keras_resnet.ops.normalization",
+        "to_keras": "keras_resnet.models.to_keras",
         **dict.fromkeys(["ResNet", *ARCHITECTURES], "keras_resnet.models.resnet"),
     }
 

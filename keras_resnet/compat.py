@@ -22,9 +22,9 @@ try:  # Keras 3, any backend
     from keras.backend import standardize_dtype
     from keras.config import dtype_policy, image_data_format, set_dtype_policy
     from keras.dtype_policies import get as policy_of
-    from keras.ops import argmax, average_pool, cast, cos, one_hot, pad, reshape, where
+    from keras.ops import argmax, average_pool, cast, convert_to_tensor, cos, flip, one_hot, pad, reshape, where
     from keras.random import SeedGenerator
-    from keras.tree import flatten
+    from keras.tree import flatten, map_structure
 
     class LossScale(keras.optimizers.LossScaleOptimizer):
         """Keras' loss scaling for float16, which also counts the steps skipped because a gradient overflowed.
@@ -43,8 +43,20 @@ except ImportError:  # Keras 2, which has none of these modules and only the Ten
     from keras.mixed_precision import global_policy as dtype_policy
     from keras.mixed_precision import set_global_policy as set_dtype_policy
     from keras.src.utils.generic_utils import to_snake_case
-    from tensorflow import Variable, argmax, cast, cos, nn, one_hot, pad, reshape, where  # type: ignore[no-redef]
-    from tensorflow.nest import flatten  # type: ignore[no-redef]
+    from tensorflow import (  # type: ignore[no-redef]
+        Variable,
+        argmax,
+        cast,
+        convert_to_tensor,
+        cos,
+        nn,
+        one_hot,
+        pad,
+        reshape,
+        reverse,
+        where,
+    )
+    from tensorflow.nest import flatten, map_structure  # type: ignore[no-redef]
 
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         raise InputError(
@@ -52,6 +64,9 @@ except ImportError:  # Keras 2, which has none of these modules and only the Ten
         ) from None
 
     SeedGenerator = object  # type: ignore[misc, assignment]
+
+    def flip(x: Any, axis: int) -> Any:
+        return reverse(x, [axis])
 
     def average_pool(inputs: Any, pool_size: int, strides: int, padding: str) -> Any:
         return nn.avg_pool(inputs, pool_size, strides, padding.upper())
@@ -73,13 +88,16 @@ __all__ = [
     "built_variables",
     "cast",
     "check_layer",
+    "convert_to_tensor",
     "cos",
     "current_rate",
     "dtype_policy",
     "flatten",
+    "flip",
     "has_addons",
     "image_data_format",
     "is_keras_tensor",
+    "map_structure",
     "name_layers",
     "one_hot",
     "pad",

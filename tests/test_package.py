@@ -17,6 +17,7 @@ FUNCTIONS = (
     "list_weights",
     "model_info",
     "preprocess_input",
+    "to_keras",
 )
 
 

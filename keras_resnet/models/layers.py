@@ -93,12 +93,13 @@ class IdentityShortcut(keras.layers.Layer):
         self.stride = stride
         self.zero_channels = zero_channels
 
-    def call(self, inputs: Any) -> Any:
-        added = self.filters - inputs.shape[-1]
+    def padding_of(self, channels: int) -> tuple[int, int]:
+        """Return the number of zero channels before and after an input's channels."""
+        added = self.filters - channels
         before = added // 2 if self.zero_channels == "halves" else 0
         # Pooling over 1x1 windows takes half the time of TensorFlow's strided slices and their gradients.
         x = compat.average_pool(inputs, 1, self.stride, "valid") if self.stride > 1 else inputs
-        return compat.pad(x, [[0, 0], [0, 0], [0, 0], [before, added - before]])
+        return compat.pad(x, [[0, 0], [0, 0], [0, 0], list(self.padding_of(inputs.shape[-1]))])
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         batch, *size, _ = input_shape

@@ -1,13 +1,15 @@
-"""Build a model from part of the graph of another, however deep it is."""
+"""Build a model from part of the graph of another, or from copies of its layers, however deep it is."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+
+from keras_resnet import compat
 
 FRAMES_PER_LAYER = 30
 """Upper bound of the Python frames that Keras' recursion over a model's graph takes for each layer."""
@@ -34,3 +36,30 @@ def submodel(model: keras.Model, outputs: Any, name: str | None = None) -> keras
     """
     with deep_recursion(len(model.layers)):
         return keras.Model(model.input, outputs, name=name)
+
+
+def rebuild(
+    model: keras.Model,
+    copy: Callable[[keras.layers.Layer], keras.layers.Layer],
+    call: Callable[[keras.layers.Layer, Any], Any],
+) -> keras.Model:
+    """Rebuild a functional model from copies of its layers.
+
+    Args:
+        model: a functional model whose layers are each called once; it is not changed.
+        copy: returns the copy of a layer, without the weights.
+        call: applies a copy to its inputs, and returns the outputs.
+
+    Returns:
+        A functional model with the same structure of inputs and outputs, and fresh weights.
+    """
+    known: dict[int, Any] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            known[id(layer.output)] = keras.Input(layer.output.shape[1:], name=layer.name, dtype=layer.output.dtype)
+            continue
+        inputs = [known[id(tensor)] for tensor in compat.flatten(layer.input)]
+        known[id(layer.output)] = call(copy(layer), inputs if isinstance(layer.input, list) else inputs[0])
+    ends = (compat.map_structure(lambda tensor: known[id(tensor)], end) for end in (model.input, model.output))
+    with deep_recursion(len(model.layers)):
+        return keras.Model(*ends, name=model.name)

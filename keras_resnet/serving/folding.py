@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_resnet import compat
 from keras_resnet.errors import check_choice
-from keras_resnet.models.submodels import deep_recursion
+from keras_resnet.models.submodels import rebuild
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -47,7 +47,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
     def call(layer: keras.layers.Layer, inputs: Any) -> Any:
         return inputs if layer.name in norms else layer(inputs)
 
-    folded = _rebuilt(model, copy, call)
+    folded = rebuild(model, copy, call)
     copies = {layer.name: layer for layer in folded.layers}
     for layer in model.layers:
         if layer.name in pairs:
@@ -55,20 +55,6 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
         elif layer.weights and layer.name not in norms:
             copies[layer.name].set_weights(layer.get_weights())
     return folded
-
-
-def _rebuilt(model: keras.Model, copy: Callable, call: Callable) -> keras.Model:
-    """Rebuild a functional network from copies of its layers; `call` applies each copy to its inputs."""
-    known = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            known[id(layer.output)] = keras.Input(layer.output.shape[1:], name=layer.name, dtype=layer.output.dtype)
-            continue
-        inputs = [known[id(tensor)] for tensor in compat.flatten(layer.input)]
-        known[id(layer.output)] = call(copy(layer), inputs if isinstance(layer.input, list) else inputs[0])
-    ends = ([known[id(tensor)] for tensor in tensors] for tensors in (model.inputs, model.outputs))
-    with deep_recursion(len(model.layers)):
-        return keras.Model(*(end[0] if len(end) == 1 else end for end in ends), name=model.name)
 
 
 def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -124,7 +110,7 @@ def fold_normalization(model: keras.Model, mean: Any, std: Any) -> keras.Model:
             inputs = ColorPadding(margin, np.rint(mean).tolist())(inputs)
         return layer(inputs)
 
-    folded = _rebuilt(model, copy, call)
+    folded = rebuild(model, copy, call)
     for layer in model.layers:
         if layer.weights:
             folded.get_layer(layer.name).set_weights(layer.get_weights())

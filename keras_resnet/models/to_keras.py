@@ -1,0 +1,89 @@
+"""Copies of networks that consist of Keras' own layers only, for programs without this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_resnet.errors import InputError
+from keras_resnet.models.layers import BatchNormalization, IdentityShortcut, StochasticDepth
+from keras_resnet.models.submodels import rebuild
+
+
+def to_keras(model: keras.Model) -> keras.Model:
+    """Copy a network with stock Keras layers only, so that `keras.saving.load_model` needs no other package.
+
+    The copy computes the same function, in training too, and has the same weights and layer names; the layers of this
+    package become one or several of Keras:
+
+    * Batch norm becomes `keras.layers.BatchNormalization`.
+    * The shortcut of option A becomes average pooling over 1x1 windows, and zero padding between two permutations,
+      since Keras pads only the dimensions after the first.
+    * Stochastic depth becomes a dropout of whole batches, whose result is scaled by the probability of keeping it.
+
+    Args:
+        model: a functional model: a network of this package, with or without its top, a feature pyramid, or any model
+            that consists of their layers and those of Keras. It is not changed.
+
+    Returns:
+        A `keras.Model` with its own copy of the weights.
+
+    Raises:
+        ValueError: the model is not functional, contains other models, or has other layers of this package, such as a
+            detector's.
+    """
+    if not hasattr(model, "inputs") or not getattr(model, "_is_graph_network", hasattr(model, "operations")):
+        raise InputError(f"model must be a functional Keras model; got {type(model).__name__}.")
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            raise InputError(f"model must not contain other models; layer {layer.name!r} is one: convert it alone.")
+        own = type(layer).__module__.split(".")[0] == "keras_resnet"
+        if own and not isinstance(layer, (BatchNormalization, IdentityShortcut, StochasticDepth)):
+            raise InputError(
+                f"model must consist of the layers of networks and of Keras; layer {layer.name!r} is a "
+                f"{type(layer).__name__}."
+            )
+    stock = rebuild(model, _copy, _call)
+    for layer in model.layers:
+        if layer.weights:
+            stock.get_layer(layer.name).set_weights(layer.get_weights())
+    return stock
+
+
+def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Copy a layer; batch norm of this package becomes that of Keras, which has the same configuration."""
+    if isinstance(layer, (IdentityShortcut, StochasticDepth)):
+        return layer  # `_call` takes its place
+    kind = keras.layers.BatchNormalization if isinstance(layer, BatchNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
+
+
+def _call(layer: keras.layers.Layer, inputs: Any) -> Any:
+    if isinstance(layer, IdentityShortcut):
+        return _identity_shortcut(layer, inputs)
+    if isinstance(layer, StochasticDepth):
+        return _stochastic_depth(layer, *inputs)
+    return layer(inputs)
+
+
+def _identity_shortcut(layer: IdentityShortcut, x: Any) -> Any:
+    """Apply option A: the last layer has its name."""
+    options = {"dtype": layer.dtype_policy if hasattr(layer, "dtype_policy") else layer._dtype_policy}
+    if layer.stride > 1:
+        x = keras.layers.AveragePooling2D(1, layer.stride, name=f"{layer.name}_pool", **options)(x)
+    padding = layer.padding_of(x.shape[-1])
+    # f32[B,h,w,C] -> f32[B,C,h,w], padded in the second dimension.
+    x = keras.layers.Permute((3, 1, 2), name=f"{layer.name}_first", **options)(x)
+    x = keras.layers.ZeroPadding2D((padding, (0, 0)), data_format="channels_last", name=f"{layer.name}_pad", **options)(
+        x
+    )
+    return keras.layers.Permute((2, 3, 1), name=layer.name, **options)(x)
+
+
+def _stochastic_depth(layer: StochasticDepth, shortcut: Any, residual: Any) -> Any:
+    """Apply stochastic depth; dropout divides what it keeps by the probability of keeping it."""
+    keep, options = layer.survival_probability, {"dtype": layer.dtype_policy}
+    dropout = keras.layers.Dropout(1 - keep, noise_shape=(1, 1, 1, 1), name=f"{layer.name}_dropout", **options)
+    scale = keras.layers.Rescaling(keep, name=f"{layer.name}_scale", **options)
+    return keras.layers.Add(name=layer.name, **options)([shortcut, scale(dropout(residual))])
