@@ -1,14 +1,14 @@
 # Everything a fresh machine needs: Python, make and a package index.
 PYTHON ?= python3
 VENV := .venv
-JAX_VENV := .venv-jax
+BACKENDS_VENV := .venv-backends
 ADDONS_VENV := .venv-addons
 # tensorflow-addons has no wheels for newer ones.
 ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo $(PYTHON))
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test soak test-tensorflow test-jax test-addons lint format docs dist clean-install clean
+.PHONY: help demo test soak test-tensorflow test-backends test-addons lint format docs dist clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,16 +16,17 @@ help: ## show this list
 demo: $(VENV)/.installed ## train, evaluate and export a ResNet-20 on embedded real images
 	$(VENV)/bin/python examples/demo.py
 
-test: lint docs test-tensorflow test-jax ## all checks and tests, on TensorFlow and on JAX without TensorFlow
+test: lint docs test-tensorflow test-backends ## all checks and tests, on TensorFlow, and on JAX and PyTorch without it
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
-	$(VENV)/bin/python -m pytest --ignore=tests/jax --numprocesses=2 --dist=loadfile -m 'not soak'
+	$(VENV)/bin/python -m pytest --ignore=tests/backends --numprocesses=2 --dist=loadfile -m 'not soak'
 
 soak: $(VENV)/.installed ## random kills, mutated files and load, for minutes
-	$(VENV)/bin/python -m pytest --ignore=tests/jax -m soak
+	$(VENV)/bin/python -m pytest --ignore=tests/backends -m soak
 
-test-jax: $(JAX_VENV)/.installed ## the tests on Keras with JAX, in an environment without TensorFlow
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
+test-backends: $(BACKENDS_VENV)/.installed ## the tests on Keras with JAX and PyTorch, in an environment without TensorFlow
+	KERAS_BACKEND=jax $(BACKENDS_VENV)/bin/python -m pytest tests/backends
+	KERAS_BACKEND=torch $(BACKENDS_VENV)/bin/python -m pytest tests/backends
 
 test-addons: $(VENV)/.installed $(ADDONS_VENV)/.installed ## the tests on TensorFlow 2.15 with tensorflow-addons
 	KERAS_RESNET_OTHER_PYTHON=$(VENV)/bin/python $(ADDONS_VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile -m 'not slow and not soak'
@@ -50,7 +51,7 @@ clean-install: ## install a wheel into a new environment and use it there, for m
 	$(PYTHON) tests/clean_install.py
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(JAX_VENV) $(ADDONS_VENV) build dist site
+	rm -rf $(VENV) $(BACKENDS_VENV) $(ADDONS_VENV) build dist site
 
 # The small CPU build of TensorFlow stands in for the one that users get; see setup.py.
 $(VENV)/.installed: setup.py constraints.txt
@@ -58,10 +59,10 @@ $(VENV)/.installed: setup.py constraints.txt
 	KERAS_RESNET_TENSORFLOW=tensorflow-cpu $(VENV)/bin/pip install $(PIP_FLAGS) -e '.[detection,docs,test,tflite]'
 	touch $@
 
-$(JAX_VENV)/.installed: setup.py constraints.txt
-	$(PYTHON) -m venv $(JAX_VENV)
-	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) jax keras absl-py pytest safetensors tqdm
-	$(JAX_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
+$(BACKENDS_VENV)/.installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(BACKENDS_VENV)
+	$(BACKENDS_VENV)/bin/pip install $(PIP_FLAGS) jax keras torch absl-py pytest safetensors tqdm
+	$(BACKENDS_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
 	touch $@
 
 $(ADDONS_VENV)/.installed: setup.py constraints-addons.txt

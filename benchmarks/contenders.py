@@ -100,15 +100,19 @@ def keras_training(
     """
     import keras
 
-    from keras_resnet.training import losses, optimizers
-
     if recipe:
         options["classifier_activation"] = None  # the loss takes logits
     network = keras_network(library, model, size, dtype, **options)
-    if recipe:
+    if keras.backend.backend() != "tensorflow":
+        network.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
+    elif recipe:
+        from keras_resnet.training import losses, optimizers
+
         optimizer = optimizers.make("sgd", 0.01, weight_decay=1e-4)
         network.compile(optimizer, losses.CrossEntropy(), metrics=[losses.Top1Error()])
     else:
+        from keras_resnet.training import optimizers
+
         sgd = optimizers.SGD if library == "keras_resnet" else keras.optimizers.SGD
         network.compile(sgd(0.01, momentum=0.9), "sparse_categorical_crossentropy")
     images, labels = batch(batch_size, size, network.output_shape[-1])

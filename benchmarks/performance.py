@@ -27,7 +27,7 @@ from benchmarks.alternating import alternate
 FLAGS = flags.FLAGS
 flags.DEFINE_list("only", [], f"Some of {', '.join(subjects.KINDS)}. [all]")
 flags.DEFINE_list("contenders", [], "Only rows whose names contain one of these. [all]")
-flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Device; training and inference only on a GPU.")
+flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Device; training, inference and backends only on a GPU.")
 flags.DEFINE_string("out", None, "Folder to write to. [none]")
 flags.DEFINE_integer("rounds", 7, "Turns of each contender.", lower_bound=1)
 flags.DEFINE_float("seconds", 6.0, "Least seconds of a turn.", lower_bound=0.0)

@@ -59,6 +59,7 @@ class Settings:
 DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 """Dtype -> dtype policy."""
 
+TORCH = {"KERAS_BACKEND": "torch"}
 JAX = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
@@ -101,8 +102,9 @@ def networks(
         batch_size: images in a batch.
         size: side of the images in pixels.
         dtype: "float32" or "bfloat16".
-        libraries: "keras_resnet", "keras_resnet folded", "keras_resnet on JAX", "keras.applications",
-            "keras batch norm", "torch", "torch.compile", "timm" or "timm compiled".
+        libraries: "keras_resnet", "keras_resnet folded", "keras_resnet on JAX", "keras_resnet on PyTorch",
+            "keras.applications", "keras batch norm", "keras batch norm on PyTorch", "torch", "torch.compile", "timm" or
+            "timm compiled".
     """
     common = {
         "model": model,
@@ -119,9 +121,10 @@ def networks(
             options = {"compile": "compile" in library, "source": source, "device": device}
             made.append((library, f"torch_{work}", options, {}))
         else:
-            options = {"library": library.removesuffix(" on JAX").removesuffix(" folded")}
-            options |= {"fold": True} if library.endswith("folded") else {}
-            made.append((library, f"keras_{work}", options, JAX if library.endswith("JAX") else gpu))
+            name, _, backend = library.partition(" on ")
+            options = {"library": name.removesuffix(" folded")}
+            options |= {"fold": True} if name.endswith("folded") else {}
+            made.append((library, f"keras_{work}", options, {"JAX": JAX, "PyTorch": TORCH}.get(backend, gpu)))
     return [
         Contender(
             f"{library} {dtype}",
@@ -173,6 +176,21 @@ def inference(settings: Settings) -> list[Subject]:
             ],
         )
         for dtype in DTYPES
+    ]
+
+
+def backends(settings: Settings) -> list[Subject]:
+    """The same network on each backend of Keras; on PyTorch also with Keras' batch norm."""
+    libraries = ("keras_resnet", "keras_resnet on JAX", "keras_resnet on PyTorch", "keras batch norm on PyTorch")
+    return [
+        Subject(
+            "backends",
+            f"{work.capitalize()} of {model}, batch {settings.count(batch_size)}, {settings.size(size)} pixels",
+            "images/s",
+            networks(settings, work, model, batch_size, size, "float32", libraries),
+        )
+        for model, batch_size, size in (("ResNet20", 128, 32), ("ResNet50", 16, 224))
+        for work in ("inference", "training")
     ]
 
 
@@ -282,6 +300,7 @@ def whole_run(settings: Settings) -> list[Subject]:
 KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "training": training,
     "inference": inference,
+    "backends": backends,
     "whole_run": whole_run,
     "export": export,
     "start_up": start_up,
@@ -289,5 +308,5 @@ KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
 }
 """Name for `--only` -> function that returns its tables."""
 
-ON_GPU = ("training", "inference")
+ON_GPU = ("training", "inference", "backends")
 """Kinds that `--device=gpu` measures."""

@@ -18,7 +18,7 @@ READABLE = "JPEG, PNG, GIF or BMP" if KERAS_2 else "JPEG, PNG, GIF, BMP or WebP"
 """What files must be; TensorFlow 2.15 does not read WebP."""
 
 NOT_ON_KERAS_2 = {
-    "jax": "Keras 2 has no JAX",
+    "backends": "Keras 2 has no other backend than TensorFlow",
     "models/test_recomputation.py": "recompute requires keras.remat",
     "distribute/test_strategy.py": "about how Keras 3 trains on several replicas",
     "distribute/test_collectives.py": "about the correction of Keras 3; test_addons.py has two workers",

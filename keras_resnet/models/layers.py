@@ -14,17 +14,18 @@ BATCH_NORM_EPSILON = 1e-5
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalization with TensorFlow's fused kernels (Ioffe and Szegedy, 2015).
+    """Batch normalization with the fused kernels of TensorFlow and PyTorch (Ioffe and Szegedy, 2015).
 
     Arguments, weights, weight files and results are those of `keras.layers.BatchNormalization`, with two differences:
 
-    * On TensorFlow, a 4-D channels-last input is normalized by one fused operation, which reads half-precision inputs
-      without a float32 copy. Other backends, `synchronized=True`, masks and renorm use the code of the base class.
+    * On TensorFlow and PyTorch, a 4-D channels-last input is normalized by one fused operation, which reads
+      half-precision inputs without a float32 copy. JAX, whose compiler fuses the operations of the base class,
+      `synchronized=True`, masks and renorm use the code of the base class.
     * Under `tf.distribute`, the moving statistics are averaged over replicas at each update. In Keras 3 each replica
       keeps its own, and they drift apart.
 
-    The fused kernel returns the unbiased variance; it is rescaled, so that the moving variance is the biased one, as in
-    Keras 3 on every backend.
+    TensorFlow's kernel returns the unbiased variance; it is rescaled, so that the moving variance is the biased one, as
+    in Keras 3 on every backend.
     """
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
@@ -34,8 +35,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _can_fuse(self, inputs: Any, mask: Any) -> bool:
         return (
-            keras.backend.backend() == "tensorflow"
-            and mask is None
+            mask is None
             and not self.synchronized
             and not self.renorm
             and self.center
@@ -43,14 +43,22 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and len(inputs.shape) == 4
             and self.axis in (-1, 3, [3])
             and compat.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")
+            and (
+                keras.backend.backend() == "tensorflow"
+                # Keras infers shapes with tensors of the device "meta".
+                or (keras.backend.backend() == "torch" and inputs.device.type in ("cpu", "cuda"))
+            )
         )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not self._can_fuse(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
+        fused = self._tensorflow if keras.backend.backend() == "tensorflow" else self._torch
+        return fused(inputs, bool(training) and self.trainable)
+
+    def _tensorflow(self, inputs: Any, training: bool) -> Any:
         import tensorflow as tf  # only runs on the TensorFlow backend
 
-        training = bool(training) and self.trainable
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma),
@@ -70,6 +78,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 # A replica may receive no images of a small last batch; their statistics are NaN.
                 moving.assign(tf.where(count > 0, update, tf.convert_to_tensor(moving)))
         return outputs
+
+    def _torch(self, inputs: Any, training: bool) -> Any:
+        import torch  # only runs on the PyTorch backend
+
+        x = inputs.permute(0, 3, 1, 2)  # a view, which the kernel reads as channels-last
+        gamma, beta = self.gamma.value.float(), self.beta.value.float()
+        if training:
+            outputs, mean, scale = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, self.epsilon)
+            variance = (scale.detach() ** -2 - self.epsilon).clamp(min=0)
+            for moving, batch in ((self.moving_mean, mean.detach()), (self.moving_variance, variance)):
+                moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
+        else:
+            mean, variance = self.moving_mean.value, self.moving_variance.value
+            outputs = torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=self.epsilon)
+        return outputs.permute(0, 2, 3, 1)
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -97,6 +120,9 @@ class IdentityShortcut(keras.layers.Layer):
         """Return the number of zero channels before and after an input's channels."""
         added = self.filters - channels
         before = added // 2 if self.zero_channels == "halves" else 0
+        return before, added - before
+
+    def call(self, inputs: Any) -> Any:
         # Pooling over 1x1 windows takes half the time of TensorFlow's strided slices and their gradients.
         x = compat.average_pool(inputs, 1, self.stride, "valid") if self.stride > 1 else inputs
         return compat.pad(x, [[0, 0], [0, 0], [0, 0], list(self.padding_of(inputs.shape[-1]))])

@@ -61,8 +61,9 @@ def preprocess_input(x: Any, mode: str | Normalization = "caffe") -> Any:
         check_choice("mode", mode, tuple(MODES))
         mode = MODES[mode]
     if hasattr(x, "__array_interface__") or isinstance(x, (list, tuple)):
-        x = np.asarray(x, "float32")
-    else:
-        x = compat.cast(x, "float32")
-    x = (x - np.asarray(mode.mean, "float32")) / np.asarray(mode.std, "float32")
-    return x[..., ::-1] if mode.bgr else x
+        x = (np.asarray(x, "float32") - np.asarray(mode.mean, "float32")) / np.asarray(mode.std, "float32")
+        return x[..., ::-1] if mode.bgr else x
+    x = compat.cast(x, "float32")
+    mean, std = (compat.convert_to_tensor(values, "float32") for values in (mode.mean, mode.std))
+    x = (x - mean) / std
+    return compat.flip(x, -1) if mode.bgr else x

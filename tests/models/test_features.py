@@ -6,6 +6,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.models import weights
+from tests.backends import reference
 
 CASES = [
     ("ResNet18", None, {"C1": (2, 64), "C2": (4, 64), "C3": (8, 128), "C4": (16, 256), "C5": (32, 512)}),
@@ -120,3 +121,11 @@ def test_another_model_has_no_pyramid():
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="model must be a network of this package; 'other' has no layer 'conv1_relu'"):
         keras_resnet.features(keras.Model(inputs, keras.layers.Flatten()(inputs), name="other"))
+
+
+def test_the_outputs_of_this_backend_that_others_are_compared_with_are_current():
+    """`tests/backends` compares JAX and PyTorch with the stored outputs."""
+    with np.load(reference.PATH) as stored:
+        for name in reference.NETWORKS:
+            for key, values in reference.outputs(name).items():
+                np.testing.assert_allclose(values, stored[key], atol=2e-5, rtol=0, err_msg=key)

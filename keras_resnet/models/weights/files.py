@@ -240,7 +240,7 @@ def adapted_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
 def reverse_input_channels(model: keras.Model) -> None:
     """Reverse the input channels of the first convolution: a network for BGR images becomes one for RGB images."""
     kernel = model.get_layer("conv1_conv").kernel
-    kernel.assign(kernel.numpy()[:, :, ::-1])
+    kernel.assign(np.ascontiguousarray(kernel.numpy()[:, :, ::-1]))  # PyTorch accepts no negative strides
 
 
 def _load_whole(model: keras.Model, path: str | os.PathLike[str]) -> None:

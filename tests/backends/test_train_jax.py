@@ -12,6 +12,7 @@ import pytest
 
 import keras_resnet
 
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the example trains on JAX")
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 

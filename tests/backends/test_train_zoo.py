@@ -15,6 +15,7 @@ from keras_resnet.models import resnet, weights
 from keras_resnet.training.losses import CrossEntropy
 from keras_resnet.training.optimizers import SGD
 
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the example trains on JAX")
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
