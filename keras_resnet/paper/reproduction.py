@@ -15,7 +15,7 @@ from keras_resnet.classification import evaluate, train
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.distribute.environment import environment
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError, check_choice, counted
 from keras_resnet.evaluation.report import markdown_table
 from keras_resnet.experiment import curves
 from keras_resnet.models import costs
@@ -306,6 +306,6 @@ def _recipe(config: ClassifierConfig) -> dict:
 def _sentence(config: ClassifierConfig) -> str:
     rate = loop.describe_rate(config, config.warmup_error, config.patience)
     return (
-        f"{config.dataset} {config.train_split}, tested on {config.eval_split}: {config.steps} steps of "
-        f"{config.batch_size} images, {rate}; {config.precision}"
+        f"{config.dataset} {config.train_split}, tested on {config.eval_split}: {counted(config.steps, 'step')} of "
+        f"{counted(config.batch_size, 'image')}, {rate}; {config.precision}"
     )

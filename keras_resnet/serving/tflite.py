@@ -28,7 +28,7 @@ from keras_resnet import files
 from keras_resnet.data import pipeline
 from keras_resnet.data.dataset import Dataset, Stream
 from keras_resnet.data.transforms import EvalTransform
-from keras_resnet.errors import InputError, check_choice
+from keras_resnet.errors import InputError, check_choice, counted
 from keras_resnet.models import class_names
 from keras_resnet.ops import image
 from keras_resnet.serving import folding, metadata, report, saved_model
@@ -203,7 +203,7 @@ def _calibration(dataset: Dataset, split: str, count: int | None, transform: Eva
     if count < FEWEST_CALIBRATION_IMAGES:
         logger.warning(
             "int8 is calibrated on %s of %r only: below %d, the ranges of activations are unreliable",
-            "1 image" if count == 1 else f"{count} images",
+            counted(count, "image"),
             split,
             FEWEST_CALIBRATION_IMAGES,
         )
