@@ -190,8 +190,8 @@ def write(rows: Sequence[Row], folder: pathlib.Path, title: str, threads: int) -
     """Write `report.md`, `report.json` and `report.png` to a folder."""
     runtimes = f"LiteRT with {threads} threads, the original with TensorFlow's own"
     text = (
-        f"# {title}\n\n{counted(rows[0].images, 'image')}; {runtimes}; medians of {ROUNDS} rounds in which the variants "
-        f"take turns.\n\n{table(rows)}\n\n![errors, sizes and times](report.png)\n"
+        f"# {title}\n\n{counted(rows[0].images, 'image')}; {runtimes}; medians of {ROUNDS} rounds in which the "
+        f"variants take turns.\n\n{table(rows)}\n\n![errors, sizes and times](report.png)\n"
     )
     (folder / "report.md").write_text(text, encoding="utf-8")
     values = [{name: value for name, value in vars(row).items() if value is not None} for row in rows]

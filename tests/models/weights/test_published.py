@@ -243,54 +243,6 @@ def test_weights_in_the_package(packaged, cache, capsys):
         keras_resnet.ResNet20(weights="tiny")
 
 
-def test_unknown_names_list_the_nearest_first():
-    for name, first in (("torchvision_v2", "imagenet_torchvision_v2"), ("imagnet", "imagenet")):
-        with pytest.raises(ValueError, match=f"weights must be None, one of '{first}', .* there is no file '{name}'"):
-            keras_resnet.ResNet50(weights=name)
-    with pytest.raises(ValueError, match=r"\(resnet has no weights by name\); got 'imagenet'"):
-        keras_resnet.ResNet([(8, 1, 1)], weights="imagenet")
-
-
-@pytest.fixture
-def packaged(tmp_path, monkeypatch):
-    """Weights of ResNet-20 for three classes as part of the package, called "tiny", and their network."""
-    model = keras_resnet.ResNet20(classes=3)
-    folder = weights_folder(tmp_path / "zoo" / "resnet20_tiny", model, weights="tiny", seed=7, top1_error=12.5)
-    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "zoo")
-    monkeypatch.setattr(published, "_download", lambda *_: pytest.fail("downloaded"))
-    return folder, model
-
-
-def test_weights_in_the_package(packaged, cache, capsys):
-    folder, model = packaged
-    assert keras_resnet.list_weights("resnet20") == [("resnet20", "tiny"), ("resnet20", "cifar10_akamaster")]
-    info = keras_resnet.model_info("resnet20")
-    assert (info.weights, info.seed, info.top1_error, info.normalization.std) == ("tiny", 7, 12.5, (4.0, 5.0, 6.0))
-    again = keras_resnet.ResNet20(weights="tiny", classes=3)
-    for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
-    with pytest.raises(ValueError, match="one of 'tiny', 'cifar10_akamaster' for resnet20 or the path of"):
-        keras_resnet.ResNet20(weights="tinny")
-    assert '| resnet20 | `"tiny"` |' in published.table()
-    assert not cache.exists()
-
-    image = folder / "photo.png"
-    Image.fromarray(np.full((40, 50, 3), 90, "uint8")).save(image)
-    assert cli.run("predict", ["--weights=tiny", "--model=resnet20", "--top=1", str(image)]) == 0
-    source = Pretrained.open("tiny", "resnet20")
-    pixels = (np.full((1, 32, 32, 3), 90.0) - [1, 2, 3]) / [4, 5, 6]
-    best = source.load()(pixels).numpy()[0]
-    assert capsys.readouterr().out == f"{image}: class{best.argmax()} {best.max():.3f}\n"
-
-    assert cli.run("predict", ["--weights=tini", "--model=resnet20", str(image)]) == 1
-    assert "existing file or one of 'tiny', " in capsys.readouterr().err
-
-    path = folder / WEIGHTS
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    with pytest.raises(ValueError, match=r"'tiny' of resnet20: .* is missing or damaged .*; reinstall the package"):
-        keras_resnet.ResNet20(weights="tiny")
-
-
 def test_the_docs_contain_the_table():
     text = pathlib.Path(__file__).parents[3].joinpath("docs", "weights.md").read_text(encoding="utf-8")
     assert published.table() in text
