@@ -1,22 +1,20 @@
-"""The backend of Keras, checked before Keras is imported, which may take seconds and fail with a traceback."""
+"""The backend of Keras, checked before Keras is imported, which takes seconds and may fail with a traceback."""
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 from keras_resnet.errors import InputError, check_choice
 
-PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
-"""Backend -> the package that it requires."""
+BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+"""Backends of Keras, and the packages that they require."""
 
-ANY_BACKEND = ("convert", "curves")
+ANY_BACKEND = ("convert", "costs", "curves", "launch")
 """Verbs that do not require TensorFlow."""
-
-NO_BACKEND = ("costs", "launch")
-"""Verbs that do not import Keras."""
 
 
 def configured() -> tuple[str, str]:
@@ -31,12 +29,19 @@ def configured() -> tuple[str, str]:
 
 
 def check(verb: str) -> None:
-    """Raise `InputError` unless the verb works with the backend of Keras, and the backend is installed."""
-    if verb in NO_BACKEND:
-        return
+    """Raise `InputError` unless the verb works with the backend of Keras."""
     name, source = configured()
-    check_choice(source, name, PACKAGES)
+    check_choice(source, name, BACKENDS)
     if verb not in ANY_BACKEND and name != "tensorflow":
         raise InputError(f"{source} must be 'tensorflow' for {verb}; got {name!r}.")
-    if importlib.util.find_spec(PACKAGES[name]) is None:
-        raise InputError(f"{verb} requires {name}, which is not installed: pip install {PACKAGES[name]}.")
+
+
+@contextlib.contextmanager
+def required(verb: str) -> Iterator[None]:
+    """Raise `InputError` if the package of a backend turns out not to be installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise
+        raise InputError(f"{verb} requires {error.name}, which is not installed: pip install {error.name}.") from error

@@ -95,9 +95,11 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 
     def call() -> int | None:
         parsed = parse(verb, arguments)
-        if parsed:
-            backend.check(verb)
-        return parsed[0].run(parsed[1]) if parsed else 0
+        if not parsed:
+            return 0
+        backend.check(verb)
+        with backend.required(verb):
+            return parsed[0].run(parsed[1])
 
     return exit_code(f"keras-resnet {verb}", call, arguments)
 
