@@ -185,13 +185,13 @@ def _annotations(
 ) -> tuple[list[Annotation], list[Annotation]]:
     """The images to train and to evaluate on."""
     config, class_names = run.config, dataset.info.class_names
-    annotations = list(dataset.annotations(config.train_split))
+    annotations = list(dataset.annotations(config.train_split, "train_split"))
     if config.extra_dataset:
         extra = sources.load(config.extra_dataset, config.data_dir, config.download, class_names, config.exif)
         if extra.info.class_names != class_names:
             raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(class_names)}.")
         annotations += extra.annotations(config.train_split)
-    eval_annotations = dataset.annotations(config.eval_split)
+    eval_annotations = dataset.annotations(config.eval_split, "eval_split")
 
     def check() -> None:
         if collectives.is_chief(strategy):

@@ -30,6 +30,7 @@ from keras_resnet.cli import main as cli
 from keras_resnet.cli.train import Train
 from keras_resnet.data.dataset import Dataset, DatasetInfo
 from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.detection.evaluate import draw
 from keras_resnet.errors import InputError
 from keras_resnet.evaluation import figures
@@ -38,7 +39,7 @@ from keras_resnet.experiment import curves, names, plots, synonyms, tasks
 from keras_resnet.models.weights import published
 from keras_resnet.paper import reproduction, responses
 from keras_resnet.serving import publish, tflite
-from keras_resnet.training import callbacks, schedules
+from keras_resnet.training import callbacks, finetuning, schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
 VERBS = [*cli.TASK_VERBS, *cli.VERBS]
@@ -599,3 +600,22 @@ def test_an_experiment_names_its_data_set(dataset, class_names, title, has_paper
     experiment = reproduction._on(reproduction.EXPERIMENTS["table6"], [run])
     assert experiment.title == title
     assert bool(experiment.paper) is has_paper
+
+
+# Arguments by the names that the user gave them
+
+
+@pytest.mark.parametrize("argument", ["train_split", "eval_split", "calibration_split", "report_split"])
+def test_a_split_is_named_as_the_flag_that_has_it(argument):
+    info = DatasetInfo("photos", ("a",), None, {"train": 9, "test": 3})
+    message = f"{argument} must be one of 'train', 'test'; got 'tset' (did you mean 'test'?)."
+    with pytest.raises(InputError, match=re.escape(message)):
+        Dataset(info, lambda split: None).count("tset", argument)
+    with pytest.raises(InputError, match=re.escape(message)):
+        DetectionDataset(info, lambda split: []).annotations("tset[:2]", argument)
+
+
+@pytest.mark.parametrize("argument", ["init_weights", "backbone_weights"])
+def test_weights_are_named_as_the_flag_that_has_them(tmp_path, argument):
+    with pytest.raises(InputError, match=f"^{argument} must be .*the path of an existing file"):
+        finetuning.find(str(tmp_path / "no.weights.h5"), "resnet20", argument)

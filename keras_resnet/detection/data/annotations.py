@@ -81,15 +81,19 @@ class DetectionDataset:
     read: Callable[[str], list[Annotation]]
     categories: tuple[int, ...] = ()
 
-    def annotations(self, split: str) -> list[Annotation]:
+    def annotations(self, split: str, argument: str = "split") -> list[Annotation]:
         """Return the annotations of a split, of a part such as "train[:90%]", or of several joined by "+".
+
+        Args:
+            split: the split.
+            argument: name of the caller's argument, for error messages.
 
         Raises:
             ValueError: the split does not exist, the part is empty, or an annotation cannot be read.
         """
         annotations = []
         for part in split.split("+"):
-            name, start, stop = split_range(part, self.info.splits)
+            name, start, stop = split_range(part, self.info.splits, argument)
             annotations += self.read(name)[start:stop]
         return annotations
 
