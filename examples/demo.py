@@ -54,7 +54,8 @@ def main(_):
     from keras_resnet.serving import saved_model, tflite
 
     workdir = pathlib.Path(FLAGS.workdir)
-    if workdir.exists():
+    interrupted = (workdir / "config.json").exists() and not (workdir / "saved_model").exists()
+    if workdir.exists() and not interrupted:
         if not (FLAGS["workdir"].using_default_value and (workdir / "config.json").exists()):
             raise InputError(f"workdir must be a folder that does not exist yet; {FLAGS.workdir!r} does.")
         shutil.rmtree(workdir)

@@ -6,12 +6,14 @@ script in one line from then on.
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from keras_resnet import files
 from keras_resnet.cli.exits import exit_code
@@ -28,6 +30,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
                     flag.value = files.expand(flag.value)
             main([arguments[0], *map(files.expand, arguments[1:])])
 
+        absl_logging.get_absl_handler().setFormatter(logging.Formatter())  # as the command writes warnings
         sys.exit(exit_code(_program(), expanded, sys.argv[1:]))
 
     app.run(call)

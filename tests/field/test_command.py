@@ -619,3 +619,36 @@ def test_a_split_is_named_as_the_flag_that_has_it(argument):
 def test_weights_are_named_as_the_flag_that_has_them(tmp_path, argument):
     with pytest.raises(InputError, match=f"^{argument} must be .*the path of an existing file"):
         finetuning.find(str(tmp_path / "no.weights.h5"), "resnet20", argument)
+
+
+# Scripts
+
+SCRIPT = """
+import logging
+from absl import flags
+from keras_resnet.cli import script
+from keras_resnet.errors import InputError
+flags.DEFINE_string("weights", None, "A file.")
+
+def main(arguments):
+    logging.getLogger("keras_resnet").warning("a warning")
+    print(flags.FLAGS.weights, *arguments[1:])
+    if arguments[1:] == ["stop"]:
+        raise KeyboardInterrupt
+    raise InputError("weights must be something else.")
+
+script.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "last"),
+    [("$HOME/a.jpg", 1, "own: weights must be something else."), ("stop", 130, "own: interrupted")],
+)
+def test_scripts_end_as_commands_do(tmp_path, argument, code, last):
+    (tmp_path / "own.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/home/me"}
+    command = [sys.executable, "own.py", "--weights=~/a.h5", argument]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (code, f"a warning\n{last}\n")
+    assert result.stdout == f"/home/me/a.h5 {argument.replace('$HOME', '/home/me')}\n"
