@@ -31,7 +31,7 @@ setup(
     package_data={
         "keras_resnet": ["py.typed"],
         "keras_resnet.models": ["imagenet_classes.csv"],
-        "keras_resnet.models.weights": ["zoo/*/*.json", "zoo/*/*.md", "zoo/*/*.safetensors"],
+        "keras_resnet.models.weights": ["zoo/*/*.json", "zoo/*/*.md", "zoo/*/*.safetensors", "zoo/*.csv"],
     },
     entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli.__main__:main"]},
     install_requires=[

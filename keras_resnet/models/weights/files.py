@@ -363,4 +363,5 @@ def save_safetensors(model: keras.Model, path: str | os.PathLike[str], info: Mod
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
         partial = pathlib.Path(folder, path.name)
         save_file(dict(namings.to_theirs(arrays)), partial, metadata)
+        partial.chmod(0o644)  # safetensors makes a file that only its owner reads
         files.publish(partial, path)
