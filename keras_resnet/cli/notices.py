@@ -24,6 +24,7 @@ NOTICES = re.compile(
     rb"|TensorFlow binary is optimized to use available CPU instructions"
     rb"|To enable the following instructions: .* rebuild TensorFlow"
     rb"|Could not find cuda drivers on your machine, GPU will not be used"
+    rb"|failed call to cuInit: .*UNKNOWN ERROR \(303\)"  # no driver is installed; other numbers are real errors
     rb"|Unable to register cu(FFT|DNN|BLAS) factory"
     rb"|computation placer already registered"
     rb"|Local rendezvous is aborting with status: (OUT_OF_RANGE|CANCELLED)"

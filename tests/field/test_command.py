@@ -364,6 +364,7 @@ def test_notices_are_dropped_and_everything_else_arrives():
         "notices.start_filter()\n"
         "os.write(2, b'I0000 00:00:1.2 3 port.cc:153] oneDNN custom operations are on. You may see\\n')\n"
         "os.write(2, b'W0000 00:00:1.2 3 tf_tfl.cc:364] Ignored output_format.\\n')\n"
+        "os.write(2, b'E0000 00:00:1.2 3 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\\n')\n"
         "os.write(2, b'E0000 00:00:1.2 3 cuda_dnn.cc:1] could not create a handle\\nwithout an end')\n"
         "print('a sentence', file=sys.stderr)\n"
         "if sys.argv[1] == 'crash': os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -378,11 +379,13 @@ def test_notices_are_dropped_and_everything_else_arrives():
             assert line in result.stderr
         assert "oneDNN" not in result.stderr
         assert "Ignored" not in result.stderr
+        assert "cuInit" not in result.stderr
 
 
 @pytest.mark.parametrize(
     "line",
     [
+        b"E0000 00:00:1.2 3 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error: UNKNOWN ERROR (100)",
         b"E0000 00:00:1.2 3 cuda_executor.cc:1] INTERNAL: CUDA error",
         b"W0000 00:00:1.2 3 gpu_device.cc:1] Cannot dlopen some GPU libraries",
         b"Local rendezvous is aborting with status: INVALID_ARGUMENT: Paddings must be non-negative",
