@@ -56,11 +56,14 @@ def absolute_dataset(name: str) -> str:
     """Return the name of a data set, such as "folder:photos", with an absolute path if it has one.
 
     A run then finds its images from any working directory.
+
+    Raises:
+        ValueError: the path cannot be expanded; see `expand`.
     """
     kind, colon, path = name.partition(":")
     if not path or kind not in PATH_KINDS:
         return name
-    return f"{kind}{colon}{os.path.abspath(path)}"
+    return f"{kind}{colon}{os.path.abspath(path if os.path.isabs(path) else expand(path))}"
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:

@@ -31,7 +31,7 @@ class DatasetInfo:
     """Metadata of a data set, known before an image is read.
 
     Attributes:
-        name: name of the data set.
+        name: name of the data set; of a folder, with its absolute path.
         class_names: names of the classes, in the order of the labels.
         image_size: height and width in pixels if all images have the same, else None.
         splits: number of examples of each split.
@@ -46,11 +46,14 @@ class DatasetInfo:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", files.absolute_dataset(self.name))
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DatasetInfo:
         """Build the metadata from a dictionary with JSON's types."""
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**{**options, "name": files.absolute_dataset(options["name"])})
+        return cls(**options)
 
 
 @dataclasses.dataclass(frozen=True)

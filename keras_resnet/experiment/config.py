@@ -382,7 +382,6 @@ class BaseConfig(Options):
             value, path = getattr(self, field.name), field.metadata.get("path")
             if value and (path == "file" or (path == "name" and files.is_path(value))):
                 object.__setattr__(self, field.name, os.path.abspath(files.expand(value)))
-        object.__setattr__(self, "dataset", files.absolute_dataset(files.expand(self.dataset)))
         check_optimizer(self.optimizer)
         check_increasing("decay_steps", self.decay_steps)
         if self.schedule == "piecewise" and self.decay_steps and self.warmup_steps >= self.decay_steps[0]:

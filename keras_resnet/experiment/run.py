@@ -23,7 +23,7 @@ class Run:
 
     Attributes:
         path: the folder.
-        config: how the model is trained.
+        config: how the model is trained; a folder of images has its absolute path here.
         dataset_info: the data set it is trained on: classes, splits, image size, mean and standard deviation.
     """
 
@@ -33,6 +33,11 @@ class Run:
     path: pathlib.Path
     config: Any
     dataset_info: DatasetInfo
+
+    def __post_init__(self) -> None:
+        name = files.absolute_dataset(self.config.dataset)
+        if name != self.config.dataset:
+            object.__setattr__(self, "config", dataclasses.replace(self.config, dataset=name))
 
     @property
     def weights(self) -> pathlib.Path:

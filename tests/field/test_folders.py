@@ -10,6 +10,7 @@ from PIL import Image
 
 from keras_resnet.classification import train
 from keras_resnet.classification.config import ClassifierConfig
+from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import folders, pipeline, sources
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import EvalTransform
@@ -252,17 +253,17 @@ def test_images_of_any_folder(tmp_path, caplog):
         folders.images(tmp_path / "empty")
 
 
-def test_the_name_of_a_folder_is_absolute(tmp_path, monkeypatch):
+def test_a_run_has_the_absolute_path_of_its_folder(tmp_path, monkeypatch):
     write(tmp_path / "photos", TWO_CLASSES)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("folder:../photos", "folder:~/photos", f"folder:{tmp_path}/work/../photos/"):
-        assert ClassifierConfig(dataset=name).dataset == f"folder:{tmp_path}/photos"
-        assert sources.load(name).info.name == f"folder:{tmp_path}/photos"
+    for name in ("folder:../photos", "folder:~/photos", f"folder:{tmp_path}/work/../photos/", "folder:$HOME/photos"):
+        run = ClassifierRun(tmp_path, ClassifierConfig(dataset=name), sources.load(name).info)
+        assert run.config.dataset == run.dataset_info.name == f"folder:{tmp_path}/photos"
     stored = {"name": "folder:../photos", "class_names": ["a"], "image_size": None, "splits": {}}
     assert DatasetInfo.from_dict(stored).name == f"folder:{tmp_path}/photos"
-    assert ClassifierConfig(dataset="synthetic:8x8x3").dataset == "synthetic:8x8x3"
+    assert DatasetInfo.from_dict({**stored, "name": "synthetic:8x8x3"}).name == "synthetic:8x8x3"
 
 
 @pytest.mark.parametrize(
