@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from keras_resnet.errors import InputError, counted, listed
+from keras_resnet.files import LOCK
 from keras_resnet.ops import codecs, formats
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,12 @@ SYSTEM_NAMES = frozenset(
 )
 """Lower-case names that operating systems, archives and programs leave behind; hidden names begin with a dot."""
 
+RUN_FILES = ("metrics.jsonl", "checkpoints", LOCK)
+"""Names in the folder of a run, one of which it has in addition to `config.json`."""
+
+MAX_RUN_DEPTH = 3
+"""Levels of folders in which runs are looked for, such as `runs/photos/1`."""
+
 THREADS = 16
 """Files whose first bytes are read at a time, because disks of other machines take a while to answer."""
 
@@ -56,11 +63,17 @@ def is_hidden(name: str) -> bool:
 
 
 def visible(folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """Return the names of the subfolders and of the files of a folder, both sorted, without hidden ones.
+    """Return the names of the subfolders and of the files of a folder, both sorted, without hidden ones and runs.
 
     Raises:
         ValueError: the folder cannot be read.
     """
+    folders, files = _entries(folder)
+    return [name for name in folders if not _holds_runs(os.path.join(folder, name))], files
+
+
+def _entries(folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Return the names of the subfolders and of the files of a folder, both sorted, without hidden ones."""
     folders: list[str] = []
     files: list[str] = []
     try:
@@ -71,6 +84,18 @@ def visible(folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     except OSError as error:
         raise InputError(f"folder {os.fspath(folder)!r} cannot be read: {error.strerror}.") from error
     return sorted(folders), sorted(files)
+
+
+def _holds_runs(folder: str, depth: int = 0) -> bool:
+    """Return whether a folder is that of a run, also one that just begins, or holds nothing but such folders."""
+    if os.path.isfile(os.path.join(folder, "config.json")):
+        return any(os.path.exists(os.path.join(folder, name)) for name in RUN_FILES)
+    folders, files = _entries(folder)
+    if files or depth == MAX_RUN_DEPTH:
+        return False
+    if not folders:
+        return os.path.exists(os.path.join(folder, LOCK))
+    return all(_holds_runs(os.path.join(folder, name), depth + 1) for name in folders)
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[str]:

@@ -66,6 +66,9 @@ CLUTTER = {
     "QNAP": {"@Recycle/1.jpg": PHOTO, "cat/@Recently-Snapshot/1.jpg": PHOTO},
     "Linux": {"lost+found": None, ".directory": TEXT, ".Trash-1000/files/1.jpg": PHOTO},
     "git": {".git/objects/1": TEXT, ".gitattributes": TEXT, "cat/.gitkeep": b""},
+    "a finished run": {"run/config.json": TEXT, "run/metrics.jsonl": TEXT, "run/curves.png": encoded("PNG")},
+    "a run that begins": {"runs/new/.lock": TEXT},
+    "runs": {"runs/a/config.json": TEXT, "runs/a/checkpoints/x.index": TEXT, "runs/a/curves.png": encoded("PNG")},
     "Python": {"__pycache__/a.pyc": TEXT, ".venv/lib/logo.png": encoded("PNG")},
 }
 
