@@ -19,7 +19,7 @@ from tests.detection.scenes import TINY, assert_same, scenes, shown, tiny
 
 def mean_ap(model, inputs):
     output = model.predict_on_batch(shown(inputs))
-    detections = [inference.unpacked(output, row, (1, 1)) for row in range(len(inputs["images"]))]
+    detections = [inference.unpacked(output, row, (1, 1), (1, 1)) for row in range(len(inputs["images"]))]
     ground_truth = [
         GroundTruth(boxes[labels > 0], labels[labels > 0] - 1, np.zeros(sum(labels > 0), bool))
         for boxes, labels in zip(inputs["boxes"], inputs["labels"], strict=True)
