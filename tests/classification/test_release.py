@@ -47,6 +47,7 @@ def test_the_card_states_origin_and_measured_error(run, published):
         "curves.png",
         "model.safetensors",
     ]
+    assert {path.stat().st_mode & 0o777 for path in published.iterdir()} == {0o644}
     card = ModelInfo.from_card((published / "config.json").read_text())
     assert (card.model, card.weights, card.seed, card.steps) == ("resnet20", "tiny", 0, 6)
     assert (card.commit, card.device, card.split) == ("3f49dab", "2 CPU cores", "test[:200]")

@@ -79,6 +79,7 @@ def entry(server, where="good", digest=None):
 def test_the_constructor_downloads_once_and_then_works_offline(server, cache, monkeypatch):
     good = entry(server)
     monkeypatch.setattr(published, "PUBLISHED", (good,))
+    monkeypatch.setattr(zoo, "FOLDER", cache)
     model = keras_resnet.ResNet20(weights="named")
     assert [path.name for path in cache.iterdir()] == ["net.weights.h5"]
     monkeypatch.setattr(published, "_download", lambda *_: pytest.fail("downloaded again"))
