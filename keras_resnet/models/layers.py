@@ -90,9 +90,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             outputs, mean, scale = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, self.epsilon)
             variance = (scale.detach() ** -2 - self.epsilon).clamp(min=0)
             for moving, batch in ((self.moving_mean, mean.detach()), (self.moving_variance, variance)):
-                moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
+                moving.assign(moving.value.float() * self.momentum + batch * (1.0 - self.momentum))
         else:
-            mean, variance = self.moving_mean.value, self.moving_variance.value
+            mean, variance = self.moving_mean.value.float(), self.moving_variance.value.float()
             outputs = torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=self.epsilon)
         return outputs.permute(0, 2, 3, 1)
 

@@ -89,6 +89,17 @@ def test_batch_norm_is_the_parent(dtype, random):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 if dtype == "float32" else 0.05)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_pure_policies_predict_and_train(dtype, random):
+    options = {"block": "basic", "stem": "cifar", "input_shape": (8, 8, 3), "classes": 4}
+    model, exact = (keras_resnet.ResNet([(16, 1, 1)], dtype=policy, **options) for policy in (dtype, "float32"))
+    exact.set_weights(model.get_weights())
+    images = random.random((8, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(model.predict(images, verbose=0), exact.predict(images, verbose=0), atol=0.03)
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    assert np.isfinite(model.fit(images, np.arange(8) % 4, verbose=0).history["loss"]).all()
+
+
 def test_frozen_batch_norm_keeps_its_statistics(random):
     layer = layers.BatchNormalization()
     layer.trainable = False
@@ -101,8 +112,8 @@ def test_frozen_batch_norm_keeps_its_statistics(random):
 @pytest.mark.parametrize("mode", ["caffe", "torch", "tf"])
 def test_preprocessing(mode, random):
     x = random.integers(0, 256, size=(1, 4, 4, 3)).astype("uint8")
-    expected = keras_resnet.preprocess_input(x, mode)
-    result = keras_resnet.preprocess_input(keras.ops.convert_to_tensor(x), mode)
+    expected = keras_resnet.preprocess_input(x, mode=mode)
+    result = keras_resnet.preprocess_input(keras.ops.convert_to_tensor(x), mode=mode)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(result), expected, atol=1e-5)
 
 
