@@ -232,7 +232,7 @@ def test_train_evaluate_predict_export(installed, command, refused_here, tmp_pat
     [
         (
             ["trian"],
-            "the verb must be one of train, evaluate, predict, export, convert, responses, curves, costs, "
+            "the verb must be one of train, evaluate, predict, export, convert, publish, responses, curves, costs, "
             "reproduce, launch; got 'trian'",
         ),
         (["launch", "--workers=2"], "usage: keras-resnet launch --workers=N train|evaluate [flags]."),
@@ -289,15 +289,15 @@ def test_mistakes_exit_with_one_sentence(arguments, message, tmp_path, capsys):
 def test_sigterm_saves_and_exits_with_143(tmp_path):
     arguments = ["train", "--dataset=synthetic:8x8x4", "--eval_steps=20", f"--workdir={tmp_path}/run"]
     command = [sys.executable, "-m", "keras_resnet.cli", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "step 20/" not in process.stderr.readline() + process.stdout.readline():
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while "step 20/" not in process.stdout.readline():
         assert process.poll() is None
     process.terminate()
-    output, errors = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert "keras-resnet train: stopped by SIGTERM at step" in errors
-    assert "Traceback" not in output + errors
-    step = int(errors.split("at step ")[1].split(";")[0])
+    assert "keras-resnet train: stopped by SIGTERM at step" in output
+    assert "Traceback" not in output
+    step = int(output.split("by SIGTERM at step ")[1].split(";")[0])
     assert (tmp_path / "run" / "checkpoints" / f"ckpt-{step}.index").exists()
 
 
