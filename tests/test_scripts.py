@@ -202,7 +202,7 @@ def test_train_evaluate_predict_export(installed, command, refused_here, tmp_pat
     best = min(record["val_top1_error"] for record in records)
 
     again = command("train", f"--config={run_dir}/config.json", f"--workdir={run_dir}")
-    assert "resuming from step 4" in again
+    assert "finished at step 4; nothing to do" in again
     other = command("train", "--preset=digits_resnet20", "--steps=4", f"--workdir={run_dir}", code=1)
     assert "holds a run with a different configuration: eval_steps 2 there, 50 here." in other
 
@@ -338,8 +338,9 @@ def test_degradation(tmp_path):
     assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
 
 
-def test_the_cluster_scripts(tmp_path):
+def test_the_cluster_scripts(tmp_path, monkeypatch):
     """The shell accepts the scripts, and the command line the flags and TF_CONFIG in them."""
+    monkeypatch.setenv("RUNS", str(tmp_path))
     subprocess.run(["bash", "-n", ROOT / "examples/cluster/slurm.sh"], check=True)
     text = (ROOT / "examples/cluster/kubernetes.yaml").read_text(encoding="utf-8")
     block = text.split("            - |\n")[1].split("          resources:")[0]

@@ -402,13 +402,14 @@ def _fit(
     batch_size = config.batch_size // saver.accumulate
     start = saver.restore(run.checkpoints)
     shown, is_chief = [], collectives.is_chief(strategy)
+    if is_chief:
+        for leftover in run.path.glob(f"{weights.PARTIAL}*"):  # of a run that was killed while it wrote weights
+            shutil.rmtree(leftover)
     if start >= config.steps and not _missed_evaluation(saver, config):
         if is_chief:
             print(f"{run.path}: finished at step {start}; nothing to do", flush=True)
         return
     if is_chief:
-        for leftover in run.path.glob(f"{weights.PARTIAL}*"):  # of a run that was killed while it wrote weights
-            shutil.rmtree(leftover)
         print(log, flush=True)
         if start:
             print(f"resuming from step {start}", flush=True)
