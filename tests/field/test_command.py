@@ -341,6 +341,7 @@ def test_every_verb_refuses_a_flag_before_tensorflow_is_imported(tmp_path):
 def test_ctrl_c_while_the_command_is_imported():
     slow = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background ignore it
         "from keras_resnet.cli import __main__ as entry\n"
         "class Interrupted:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
