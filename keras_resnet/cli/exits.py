@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 from keras_resnet.errors import InputError, PeerLost, Stopped
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle Ctrl-C: raise `KeyboardInterrupt`, or end at once while TensorFlow or Keras are being imported.
+
+    Their import runs destructors, in which Python ignores exceptions: the signal would be lost. Nothing has been
+    written by then.
+    """
+    modules = (sys.modules.get(name) for name in ("tensorflow", "keras"))
+    if any(getattr(getattr(module, "__spec__", None), "_initializing", False) for module in modules):
+        print(f"{pathlib.Path(sys.argv[0]).stem.replace('__main__', 'keras-resnet')}: interrupted", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + number)
+    raise KeyboardInterrupt
+
+
+def handle_interrupts() -> None:
+    """Let `interrupt` handle Ctrl-C, unless something else does: jobs in the background ignore it."""
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def exit_code(program: str, call: Callable[[], int | None], arguments: Sequence[str] = ()) -> int:

@@ -29,7 +29,7 @@ from keras_resnet.cli import backend, flags
 from keras_resnet.cli.convert import Convert
 from keras_resnet.cli.costs import Costs
 from keras_resnet.cli.curves import Curves
-from keras_resnet.cli.exits import exit_code
+from keras_resnet.cli.exits import exit_code, handle_interrupts
 from keras_resnet.cli.launch import Launch
 from keras_resnet.cli.notices import quiet
 from keras_resnet.cli.publish import Publish
@@ -225,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     quiet(with_filter=True)
+    handle_interrupts()
     code = run(arguments[0], arguments[1:])
     if code == PeerLost.code:
         # TensorFlow's own exit would wait for the lost worker.

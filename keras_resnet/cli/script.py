@@ -16,7 +16,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from keras_resnet import files
-from keras_resnet.cli.exits import exit_code
+from keras_resnet.cli.exits import exit_code, handle_interrupts
 from keras_resnet.cli.notices import quiet
 
 
@@ -50,4 +50,5 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
 
 
 quiet(with_filter=True)
+handle_interrupts()
 sys.excepthook = _excepthook

@@ -354,6 +354,28 @@ def test_ctrl_c_while_the_command_is_imported():
     assert (result.returncode, result.stderr) == (128 + signal.SIGINT, "keras-resnet: interrupted\n")
 
 
+def test_ctrl_c_while_tensorflow_is_imported_is_not_lost(tmp_path):
+    """Also in a destructor, where Python ignores exceptions."""
+    (tmp_path / "tensorflow.py").write_text(
+        "import os, signal, time\n"
+        "class Destroyed:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1)\n"
+        "Destroyed()\n"
+    )
+    program = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from keras_resnet.cli import exits\n"
+        "exits.handle_interrupts()\n"
+        "exits.exit_code('keras-resnet train', lambda: __import__('tensorflow') and None)\n"
+        "print('went on')\n"
+    )
+    (tmp_path / "own.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    result = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "own: interrupted\n")
+
+
 # Notices of TensorFlow
 
 
