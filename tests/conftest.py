@@ -114,6 +114,12 @@ def pytest_configure(config):
     gc.set_threshold(50_000, 20, 20)
 
 
+def pytest_runtest_teardown(item, nextitem):
+    """Free what the tests of a module leave, since with these thresholds little of it is found before."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+
+
 @pytest.fixture(scope="session")
 def two_replicas():
     """A MirroredStrategy of two replicas on this machine's CPU; one for all tests, as two mix up their collectives."""
