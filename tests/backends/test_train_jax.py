@@ -1,6 +1,5 @@
 """`examples/train_jax.py` on one and on two devices of the CPU."""
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -14,14 +13,7 @@ import keras_resnet
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the example trains on JAX")
 ROOT = pathlib.Path(__file__).parent.parent.parent
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("train_jax", ROOT / "examples/train_jax.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+EXAMPLE = "train_jax"
 
 
 @pytest.fixture

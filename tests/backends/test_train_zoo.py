@@ -1,9 +1,7 @@
 """`examples/train_zoo.py` with a network of one block on the CPU."""
 
 import dataclasses
-import importlib.util
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -16,7 +14,7 @@ from keras_resnet.training.losses import CrossEntropy
 from keras_resnet.training.optimizers import SGD
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the example trains on JAX")
-ROOT = pathlib.Path(__file__).parent.parent.parent
+EXAMPLE = "train_zoo"
 
 
 def one_block(**options):
@@ -24,14 +22,11 @@ def one_block(**options):
     return keras_resnet.ResNet([(8, 1, 1)], block="basic", stem="cifar", **options)
 
 
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("train_zoo", ROOT / "examples/train_zoo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture(scope="module", autouse=True)
+def small_network():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.CONSTRUCTORS, "resnet20", one_block)
-        yield module
+        yield
 
 
 @pytest.fixture(scope="module")
