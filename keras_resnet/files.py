@@ -190,6 +190,18 @@ def new_folder(out: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
+def remove_if_empty(folder: pathlib.Path) -> Iterator[None]:
+    """Remove at the end a folder and those of its parents which were created meanwhile, if nothing is in them."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+
+
+@contextlib.contextmanager
 def staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     """Create a temporary folder in `parent` to write into; rename it when it is complete, or it is removed.
 
@@ -200,25 +212,22 @@ def staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
         ValueError: `parent` cannot be created or written.
     """
     parent = parent.absolute()
-    created = [path for path in (parent, *parent.parents) if not path.exists()]
     folder = lock = None
-    try:
-        with _writable(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            with locked(parent):
-                _remove_leftovers(parent)
-                folder = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
-                lock = _lock(folder)
-            folder.chmod(0o755)
-        yield folder
-    finally:
-        if folder and folder.exists():
-            shutil.rmtree(folder)
-        if lock is not None:
-            os.close(lock)
-        for path in created:
-            with contextlib.suppress(OSError):  # not empty: something was published
-                path.rmdir()
+    with remove_if_empty(parent):
+        try:
+            with _writable(parent):
+                parent.mkdir(parents=True, exist_ok=True)
+                with locked(parent):
+                    _remove_leftovers(parent)
+                    folder = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+                    lock = _lock(folder)
+                folder.chmod(0o755)
+            yield folder
+        finally:
+            if folder and folder.exists():
+                shutil.rmtree(folder)
+            if lock is not None:
+                os.close(lock)
 
 
 LOCK = ".lock"
@@ -242,9 +251,7 @@ def in_use(folder: str | os.PathLike, argument: str = "workdir") -> Iterator[Non
         ValueError: another process holds the lock, or the folder cannot be written.
     """
     folder = pathlib.Path(folder)
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
-    handle = None
-    try:
+    with remove_if_empty(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = _lock_file(folder / LOCK)
@@ -254,15 +261,12 @@ def in_use(folder: str | os.PathLike, argument: str = "workdir") -> Iterator[Non
         if handle is None:
             owner = (folder / LOCK).read_text(encoding="utf-8").strip() or "another process"
             raise InputError(f"{argument} {str(folder)!r} is in use by {owner}.")
-        yield
-    finally:
-        if handle is not None:
+        try:
+            yield
+        finally:
             with contextlib.suppress(OSError):  # removed with the folder by the user
                 (folder / LOCK).unlink()
             os.close(handle)
-        for path in created:
-            with contextlib.suppress(OSError):  # not empty
-                path.rmdir()
 
 
 def _lock_file(path: pathlib.Path) -> int | None:

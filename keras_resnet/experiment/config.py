@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 from keras_resnet import files
 from keras_resnet.errors import InputError, check_choice, did_you_mean
 from keras_resnet.experiment import names, synonyms
+from keras_resnet.models import arguments
 
 GROUPS = ("data", "augmentation", "network", "optimization", "evaluation", "run", "hardware")
 """Topics of the fields, in the order in which `--help` shows them."""
@@ -165,11 +166,7 @@ class Options:
     """Field in files of version 0.1 -> its name now; a tuple spreads a list over several fields."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in cls.field_names():
-                meant = synonyms.meant(name, cls.field_names())
-                hint = f"; use {meant}" if meant else did_you_mean(name, cls.field_names())
-                raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}{hint}")
+        arguments.check_names(cls.__name__, kwargs, cls.field_names(), synonyms.advice)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import pathlib
 import re
 
 from keras_resnet import files
-from keras_resnet.errors import InputError, did_you_mean, nearest, nearest_first
+from keras_resnet.errors import InputError, did_you_mean, listed, nearest, nearest_first
 from keras_resnet.models import zoo
 
 WEIGHTS = ("imagenet", "imagenet_torchvision_v1", "imagenet_torchvision_v2", "cifar10_akamaster")
@@ -38,7 +38,7 @@ def check_dataset(name: str, data_dir: str | None = None, argument: str = "datas
             tensorflow-datasets but similar to a name that is.
     """
     kind, colon, path = name.partition(":")
-    if colon and kind in ("folder", "idx"):
+    if colon and kind in files.PATH_KINDS:
         if not path or not os.path.isdir(os.path.expanduser(path)):
             short = ", for which --data=PATH is short" if (argument, kind) == ("dataset", "folder") else ""
             raise InputError(
@@ -129,8 +129,7 @@ def _runs_near(path: str) -> str:
     ends = {os.path.basename(run): run for run in others}
     if not inside and (end := nearest(os.path.basename(path.rstrip(os.sep)), ends)):
         return f" (did you mean {ends[end]!r}?)"
-    more = f" and {len(others) - MOST_RUNS} more" if len(others) > MOST_RUNS else ""
-    return f"; there are the runs {', '.join(map(repr, others[:MOST_RUNS]))}{more}"
+    return f"; there are the runs {listed(map(repr, others), MOST_RUNS)}"
 
 
 def _runs_in(folder: str) -> list[str]:

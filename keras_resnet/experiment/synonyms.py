@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from keras_resnet.errors import did_you_mean
+
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "learning_rate": ("lr", "initial_lr", "base_lr", "lr0", "init_lr"),
     "steps": (
@@ -95,6 +97,12 @@ def normalized(flag: str) -> str:
 def meant(name: str, known: Collection[str]) -> str:
     """Return the first flag or field of `known` that other packages call `name`, or "" if there is none."""
     return next((ours for ours, others in SYNONYMS.items() if ours in known and name in others), "")
+
+
+def advice(name: str, known: Collection[str]) -> str:
+    """Return what to write instead of an unknown field, as an appendix to an error message."""
+    ours = meant(name, known)
+    return f"; use {ours}" if ours else did_you_mean(name, known)
 
 
 def hint(flag: str, known: Collection[str]) -> str:

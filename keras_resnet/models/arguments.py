@@ -16,7 +16,7 @@ R = TypeVar("R")
 OTHER_NAMES = {
     "classes": ("num_classes", "n_classes", "nb_classes", "num_labels", "num_outputs", "output_dim"),
     "weights": ("pretrained", "pretrained_weights", "checkpoint", "checkpoint_path", "ckpt", "load_weights"),
-    "include_top": ("include_head", "include_classifier", "top", "head", "features_only", "include_rescaling"),
+    "include_top": ("include_head", "include_classifier", "top", "head", "include_rescaling"),
     "input_shape": (
         *("in_chans", "in_channels", "num_channels", "channels", "input_channels"),
         *("img_size", "image_size", "input_size", "image_shape", "size"),
@@ -55,7 +55,12 @@ def advice(given: str, allowed: Collection[str]) -> str:
     return did_you_mean(given, allowed)
 
 
-def check_names(function: str, given: Iterable[str], allowed: Collection[str]) -> None:
+def check_names(
+    function: str,
+    given: Iterable[str],
+    allowed: Collection[str],
+    advice: Callable[[str, Collection[str]], str] = advice,
+) -> None:
     """Raise `TypeError` for the first unknown keyword argument, as Python does, with the argument that is meant."""
     for name in given:
         if name not in allowed:

@@ -159,9 +159,8 @@ def _downloaded(address: str, name: str, cache: pathlib.Path) -> Iterator[pathli
     """Download a file of a repository to a temporary folder next to the cache's files, which is removed at the end."""
     repo, revision = parse(address)
     library = _library(address)
-    created = [path for path in (cache, *cache.parents) if not path.exists()]
-    cache.mkdir(parents=True, exist_ok=True)
-    try:
+    with files.remove_if_empty(cache):
+        cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=cache) as folder:
             try:
                 path = library.hf_hub_download(repo, name, revision=revision, local_dir=folder, endpoint=_endpoint())
@@ -171,10 +170,6 @@ def _downloaded(address: str, name: str, cache: pathlib.Path) -> Iterator[pathli
                     "the connection, or pass weights=PATH."
                 ) from error
             yield pathlib.Path(path)
-    finally:
-        for path in created:
-            with contextlib.suppress(OSError):  # not empty: something was downloaded
-                path.rmdir()
 
 
 def _is_file_of(info: ModelInfo, path: str | os.PathLike[str]) -> bool:
