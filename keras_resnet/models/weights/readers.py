@@ -147,10 +147,11 @@ def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], contextlib.AbstractC
         head = file.read(16)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5
+    # The length of a safetensors header may begin with the first byte of a pickle, whose next bytes are never zeros.
+    if head[4:9] == b"\0\0\0\0{":
+        return _safetensors
     if head.startswith(b"PK\x03\x04") or head.startswith(b"\x80"):
         return _pickle
-    if len(head) > 8 and head[8:9] == b"{":
-        return _safetensors
     raise InputError("it is not an HDF5, safetensors or PyTorch file")
 
 

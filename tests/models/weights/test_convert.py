@@ -28,10 +28,12 @@ def test_convert_there_and_back(small, images, tmp_path):
     for out, message in (
         ("b.weights.h5", "not exist yet"),
         ("d.h5", "end in"),
-        ("no/d.weights.h5", "folder"),
+        ("a.pth/d.weights.h5", "writable"),
     ):
         with pytest.raises(ValueError, match=f"out must .*{message}"):
             convert.convert(tmp_path / "a.pth", tmp_path / out)
+    convert.convert(tmp_path / "a.pth", tmp_path / "new/d.weights.h5")
+    assert (tmp_path / "new/d.weights.h5").is_file()
 
 
 def test_files_without_an_architecture_require_the_name_of_the_model(tmp_path):

@@ -6,9 +6,10 @@ import time
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from keras_resnet.models import weights
-from keras_resnet.models.weights import convert
+from keras_resnet.models.weights import convert, readers
 from tests.models.weights import hostile
 from tests.models.weights.nets import cifar
 
@@ -70,6 +71,17 @@ def test_the_manifest_detects_flipped_bits_and_truncation(suffix, model, tmp_pat
         path.write_bytes(whole[: random.integers(len(whole))])
         with pytest.raises(ValueError, match="is damaged or was replaced"):
             weights.load(model, path)
+
+
+def test_safetensors_with_headers_of_every_length(tmp_path):
+    """A file begins with the length of its header, a multiple of 8, whose first byte may be that of a pickle, 0x80."""
+    first_bytes = set()
+    for length in range(0, 256, 8):
+        save_file({"a": np.ones(2, "float32")}, tmp_path / "a.safetensors", {"text": "x" * length})
+        first_bytes.add((tmp_path / "a.safetensors").read_bytes()[0])
+        with readers.opened(tmp_path / "a.safetensors") as content:
+            np.testing.assert_array_equal(content.read("a"), np.ones(2))
+    assert first_bytes == set(range(0, 256, 8))
 
 
 @pytest.mark.parametrize("kind", ["h5", "pth", "th", "safetensors"])
