@@ -23,7 +23,7 @@ test: lint test-tensorflow test-backends ## all checks and tests, on TensorFlow,
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
 	$(VENV)/bin/python -m pytest --ignore=tests/backends --numprocesses=2 --dist=worksteal -m 'not soak'
 
-soak: $(VENV)/.installed ## random kills, mutated files and load, for minutes
+soak: $(VENV)/.installed ## benchmarks, random kills, mutated files and load, for minutes
 	$(VENV)/bin/python -m pytest --ignore=tests/backends -m soak
 
 test-backends: $(BACKENDS_VENV)/.installed ## the tests on Keras with JAX and PyTorch, in an environment without TensorFlow

@@ -27,8 +27,6 @@ NOT_ON_KERAS_2 = {
     "test_benchmarks.py": "measures the main stack",
     "test_docs.py": "the docs are executed on the main stack",
     "test_scripts.py": "scripts for the main stack",
-    "classification/test_release.py": "weights are published on the main stack",
-    "models/test_to_keras.py": "the copies are for Keras 3",
     "models/test_features.py::test_mistakes_in_the_constructor": "recompute requires keras.remat",
     "data/test_pipeline.py::test_mixing_by_hand": "MixUp and CutMix are layers of Keras 3",
     "models/test_layers.py::test_replicas_keep_one_set_of_statistics": "Keras 2 averages them when they are read",
@@ -72,6 +70,9 @@ SAME_ON_KERAS_2 = {
     "evaluation/test_report.py": "draws with matplotlib",
     "evaluation/test_scores.py": "reads and writes files",
     "experiment/test_tasks.py": "a run without layers of its own",
+    "field/test_annotations.py": "reads and writes files",
+    "field/test_command.py": "tests of the command are in the wings",
+    "field/test_folders.py": "reads and writes files",
     "models/test_architectures.py": "computes from tables",
     "models/test_class_names.py": "compares names",
     "models/test_costs.py": "computes from tables",
@@ -114,10 +115,15 @@ def pytest_configure(config):
     gc.set_threshold(50_000, 20, 20)
 
 
+@pytest.hookimpl(trylast=True)  # after the fixtures
 def pytest_runtest_teardown(item, nextitem):
-    """Free what the tests of a module leave, since with these thresholds little of it is found before."""
+    """Free what the tests of a module leave, since with these thresholds little of it is found before.
+
+    What then remains, such as the functions that Keras has traced, is not searched again.
+    """
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

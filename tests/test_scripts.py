@@ -368,7 +368,7 @@ def test_the_benchmark_of_evaluation_runs():
     assert "ten_crop over single: " in output
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_benchmark_of_performance_runs(tmp_path, refused_here):
     arguments = ["--quick", "--only=training", "--contenders=keras_resnet float32,torch matrix product float32"]
     output = run("benchmarks/performance.py", *arguments, f"--out={tmp_path}/out")
@@ -380,7 +380,7 @@ def test_the_benchmark_of_performance_runs(tmp_path, refused_here):
     assert "only must be some of" in refused_here("benchmarks/performance.py", "--only=nothing")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_profile_of_a_step_runs():
     arguments = ["--model=ResNet20", "--batch_size=2", "--size=32", "--steps=1", "--layers=2"]
     output = run("benchmarks/profile_step.py", *arguments)
@@ -392,7 +392,7 @@ def test_the_profile_of_a_step_runs():
     assert "BatchNorm" not in output
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_operations_of_a_relu_are_timed():
     output = run("benchmarks/relu.py", "--shape=2,8,8,4", "--rounds=1")
     rows = [line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| ")]
@@ -400,7 +400,7 @@ def test_the_operations_of_a_relu_are_timed():
     assert all(float(milliseconds) > 0 for _, milliseconds in rows[1:])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_lite_convolutions_are_timed():
     output = run("benchmarks/lite_convolutions.py", "--model=ResNet20", "--size=32", "--rounds=1")
     assert "| 34x34x3 | 3x3x3x16 | 1 | 1 | " in output

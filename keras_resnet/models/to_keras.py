@@ -17,7 +17,7 @@ def to_keras(model: keras.Model) -> keras.Model:
     The copy computes the same function, in training too, and has the same weights and layer names; the layers of this
     package become one or several of Keras:
 
-    * Batch norm becomes `keras.layers.BatchNormalization`.
+    * Batch norm becomes `keras.layers.BatchNormalization`. That of Keras 2 keeps the unbiased variance in training.
     * The shortcut of option A becomes average pooling over 1x1 windows, and zero padding between two permutations,
       since Keras pads only the dimensions after the first.
     * Stochastic depth becomes a dropout of whole batches, whose result is scaled by the probability of keeping it.

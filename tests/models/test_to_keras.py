@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_resnet
+from keras_resnet import compat
 from tests.models import saved_networks
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -36,6 +37,7 @@ if KERAS_3:
     MODELS["recompute"] = lambda: small(recompute=True)
 
 
+@pytest.mark.slow
 def test_saved_files_load_with_this_package_and_without_it(tmp_path):
     saved_networks.write(tmp_path, {name: make() for name, make in MODELS.items()})
     command = [sys.executable, str(ROOT / "tests/models/saved_networks.py"), "check", str(tmp_path)]
@@ -66,9 +68,11 @@ def test_the_copy_learns_the_same(random):
     for network in (keras_resnet.to_keras(model), model):
         network.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
         network.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0)
-        ends.append(network.get_weights())
-    for stock, ours in zip(*ends, strict=True):
-        np.testing.assert_allclose(stock, ours, atol=1e-4)
+        ends.append({compat.path(variable): variable.numpy() for variable in network.weights})
+    for name, ours in ends[1].items():
+        # The fused kernel of Keras 2 keeps the unbiased variance of n values: n / (n - 1) of ours.
+        rtol = 1e-3 if not KERAS_3 and "moving_variance" in name else 1e-7
+        np.testing.assert_allclose(ends[0][name], ours, rtol=rtol, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.skipif(not KERAS_3, reason="Keras 2 has the layer of tensorflow-addons")
