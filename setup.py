@@ -71,6 +71,7 @@ setup(
             "pytest-xdist",
             "ruff",
             "torch>=2.6",
+            "torchvision>=0.21",
         ],
     },
 )

@@ -57,6 +57,7 @@ if typing.TYPE_CHECKING:
         models,
         ops,
         paper,
+        segmentation,
         serving,
         training,
     )

@@ -22,7 +22,24 @@ try:  # Keras 3, any backend
     from keras.backend import standardize_dtype
     from keras.config import dtype_policy, image_data_format, set_dtype_policy
     from keras.dtype_policies import get as policy_of
-    from keras.ops import argmax, average_pool, cast, convert_to_tensor, cos, flip, one_hot, pad, reshape, where
+    from keras.ops import (
+        argmax,
+        average_pool,
+        cast,
+        convert_to_tensor,
+        cos,
+        flip,
+        one_hot,
+        pad,
+        reshape,
+        shape,
+        take,
+        take_along_axis,
+        top_k,
+        where,
+    )
+    from keras.ops import mean as reduce_mean
+    from keras.ops import sum as reduce_sum
     from keras.random import SeedGenerator
     from keras.tree import flatten, map_structure
 
@@ -50,13 +67,19 @@ except ImportError:  # Keras 2, which has none of these modules and only the Ten
         cast,
         convert_to_tensor,
         cos,
+        gather,
         nn,
         one_hot,
         pad,
+        reduce_mean,
+        reduce_sum,
         reshape,
         reverse,
+        shape,
         where,
     )
+    from tensorflow import gather as take  # type: ignore[no-redef]
+    from tensorflow.math import top_k  # type: ignore[no-redef]
     from tensorflow.nest import flatten, map_structure  # type: ignore[no-redef]
 
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -68,6 +91,9 @@ except ImportError:  # Keras 2, which has none of these modules and only the Ten
 
     def flip(x: Any, axis: int) -> Any:
         return reverse(x, [axis])
+
+    def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
+        return gather(x, indices, axis=axis, batch_dims=axis)
 
     def average_pool(inputs: Any, pool_size: int, strides: int, padding: str) -> Any:
         return nn.avg_pool(inputs, pool_size, strides, padding.upper())
@@ -104,10 +130,16 @@ __all__ = [
     "pad",
     "path",
     "policy_of",
+    "reduce_mean",
+    "reduce_sum",
     "reshape",
     "set_dtype_policy",
+    "shape",
     "standardize_dtype",
+    "take",
+    "take_along_axis",
     "tf_variable",
+    "top_k",
     "where",
     "write_out",
 ]

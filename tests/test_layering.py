@@ -9,7 +9,7 @@ from keras_resnet.experiment import tasks
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "keras_resnet"
-TASKS = tuple(module.split(".")[1] for module in tasks.MODULES)
+TASKS = tuple(dict.fromkeys([*(module.split(".")[1] for module in tasks.MODULES), "segmentation"]))
 LAYERS = (
     ("errors",),
     ("files", "compat"),

@@ -26,7 +26,21 @@ def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str |
 
     Classes without images and predictions are left out.
     """
-    counts = metrics.confusion(outcomes)
+    confusion_counts(metrics.confusion(outcomes), class_names, path, title)
+
+
+def confusion_counts(
+    counts: np.ndarray, class_names: Sequence[str], path: str | os.PathLike, title: str = "", counted: str = "images"
+) -> None:
+    """Plot a matrix of counts i64[K,K] by true (rows) and predicted class (columns) as percentages of the rows.
+
+    Args:
+        counts: the matrix; classes without counts are left out.
+        class_names: names of the K classes.
+        path: the image file.
+        title: title of the figure.
+        counted: the plural of what is counted.
+    """
     seen = np.flatnonzero(counts.sum(0) + counts.sum(1))
     counts = counts[np.ix_(seen, seen)]
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -35,7 +49,7 @@ def confusion_matrix(outcomes: Outcomes, class_names: Sequence[str], path: str |
         axes = figure.subplots()
         heatmap = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
         bar = figure.colorbar(heatmap, ax=axes, shrink=0.8)
-        bar.set_label("% of the images of the class")
+        bar.set_label(f"% of the {counted} of the class")
         axes.set(xlabel="predicted", ylabel="class", title=plots.label(title))
         if len(seen) <= NAMED_CLASSES:
             names = [plots.label(class_names[int(number)]) for number in seen]

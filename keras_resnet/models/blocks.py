@@ -191,6 +191,7 @@ def stage(
     options: BlockOptions | None = None,
     dilation: int = 1,
     previous_dilation: int | None = None,
+    multi_grid: Sequence[int] = (),
     drop_rates: Sequence[float] = (),
 ) -> Any:
     """Apply a stage such as conv5_x: `blocks` blocks, of which the first has the stride.
@@ -205,21 +206,23 @@ def stage(
         dilation: dilation of the 3x3 convolutions, for dense prediction.
         previous_dilation: dilation of the previous stage, if dilation replaces the stride of this one; by default
             `dilation`.
+        multi_grid: factor of the dilations of each block (Chen et al., 2017, section 3.1); by default 1.
         drop_rates: `drop_rate` of each block; see `block`.
 
     Returns:
         f32[B,ceil(H/stride),ceil(W/stride),filters * expansion].
     """
     options = options or BlockOptions()
-    first = (dilation if previous_dilation is None else previous_dilation, dilation)
+    previous = dilation if previous_dilation is None else previous_dilation
     for number in range(1, blocks + 1):
+        factor = multi_grid[number - 1] if multi_grid else 1
         x = block(
             x,
             filters,
             stride if number == 1 else 1,
             name=f"{name}_block{number}",
             options=options,
-            dilations=first if number == 1 else (dilation, dilation),
+            dilations=(factor * (previous if number == 1 else dilation), factor * dilation),
             drop_rate=drop_rates[number - 1] if drop_rates else 0.0,
         )
     return x

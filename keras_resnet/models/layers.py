@@ -170,6 +170,33 @@ class StochasticDepth(keras.layers.Layer):
         return {**super().get_config(), "survival_probability": self.survival_probability}
 
 
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class ResizeLike(keras.layers.Layer):
+    """Resize maps to the height and width of other maps, bilinearly and without antialiasing.
+
+    [f32[B,h,w,C], [B,H,W,...]] -> f32[B,H,W,C], as PyTorch's `interpolate` with `align_corners=False`: pixels are areas
+    with half-integer centers, and values beyond the outermost centers are those of the border.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        maps, like = inputs
+        if keras.backend.backend() != "tensorflow":
+            return keras.ops.image.resize(maps, like.shape[1:3], "bilinear", data_format="channels_last")
+
+        import tensorflow as tf  # only runs on the TensorFlow backend
+
+        # Sides that are known keep the shape static, which TFLite requires.
+        size = [like.shape[axis] or tf.shape(like)[axis] for axis in (1, 2)]
+        return tf.cast(tf.image.resize(maps, size, "bilinear"), maps.dtype)
+
+    def compute_output_shape(self, input_shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        maps, like = input_shape
+        return (maps[0], *like[1:3], maps[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()  # Keras' default fails for a dtype policy
+
+
 def stochastic_depth(survival_probability: float, **kwargs: Any) -> keras.layers.Layer:
     """Return a stochastic depth layer: that of tensorflow-addons on Keras 2, otherwise `StochasticDepth`."""
     if hasattr(keras, "random"):

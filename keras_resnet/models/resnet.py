@@ -59,6 +59,7 @@ def ResNet(
     batch_norm_momentum: float = 0.9,
     synchronized: bool = False,
     output_stride: int | None = None,
+    multi_grid: Sequence[int] | None = None,
     drop_path_rate: float = 0.0,
     recompute: bool = False,
     features_only: bool = False,
@@ -99,6 +100,8 @@ def ResNet(
         output_stride: stride of the last feature map with respect to the image. Defaults to the product of all strides
             (32 for ImageNet networks); smaller values replace the last strides by dilation, which computes the same
             features more densely.
+        multi_grid: factors of the dilations in the blocks of the last stage, such as (1, 2, 4) for conv5_x in DeepLabv3
+            (Chen et al., "Rethinking Atrous Convolution", 2017, section 3.1). By default all are 1.
         drop_path_rate: probability of skipping the last block's residual function in training, in [0, 1). It grows
             linearly from 0 over the blocks (Huang et al., "Deep Networks with Stochastic Depth", 2016).
         recompute: keep only the inputs of blocks during training and recompute their insides for the gradient. The
@@ -146,6 +149,7 @@ def ResNet(
         raise InputError(f"features_only cannot be combined with {given}: the result has the feature maps of stages.")
     include_top = include_top and not features_only
     dilations = _dilations(stages, STEMS[stem].total_stride, output_stride)
+    multi_grid = _check_multi_grid(multi_grid, stages, dilations)
     if info := published.find(weights, _paper_name(stem, block, stages, shortcut), optional=True):
         if stride_in_1x1 is None:
             stride_in_1x1 = info.stride_in_1x1
@@ -170,6 +174,7 @@ def ResNet(
             options=options,
             dilation=dilation,
             previous_dilation=previous,
+            multi_grid=multi_grid if number == len(stages) + 1 else (),
             drop_rates=list(itertools.islice(drop_rates, count)),
         )
         previous = dilation
@@ -243,6 +248,29 @@ def _dilations(stages: Sequence[Stage], stem_stride: int, output_stride: int | N
             stride *= stage.stride
         dilations.append(dilation)
     return dilations
+
+
+def _check_multi_grid(
+    multi_grid: Sequence[int] | None, stages: Sequence[Stage], dilations: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the factors of the dilations in the last stage; () if all are 1."""
+    if multi_grid is None:
+        return ()
+    factors: tuple[int, ...] = ()
+    with contextlib.suppress(TypeError, InputError):
+        factors = tuple(integer("multi_grid", factor, minimum=1) for factor in multi_grid)
+    last = stages[-1]
+    if len(factors) != last.blocks:
+        blocks = "the block" if last.blocks == 1 else f"each of the {last.blocks} blocks"
+        raise InputError(
+            f"multi_grid must be integers of at least 1, one for {blocks} of the last stage; got {multi_grid!r}."
+        )
+    if factors[0] > 1 and last.stride > 1 and dilations[-1] == [1, *dilations][-2]:
+        raise InputError(
+            f"multi_grid must begin with 1 where the last stage has a stride; got {multi_grid!r}. A smaller "
+            "output_stride replaces the stride by dilation."
+        )
+    return factors
 
 
 def _image_input(
@@ -339,6 +367,7 @@ class ResidualConstructor(Protocol):
         batch_norm_momentum: float = 0.9,
         synchronized: bool = False,
         output_stride: int | None = None,
+        multi_grid: Sequence[int] | None = None,
         drop_path_rate: float = 0.0,
         recompute: bool = False,
         features_only: bool = False,
@@ -365,6 +394,7 @@ class PlainConstructor(Protocol):
         batch_norm_momentum: float = 0.9,
         synchronized: bool = False,
         output_stride: int | None = None,
+        multi_grid: Sequence[int] | None = None,
         recompute: bool = False,
         features_only: bool = False,
         out_indices: Sequence[int] | None = None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -20,11 +20,21 @@ from keras_resnet.data.transforms import EvalTransform
 
 LABELS, PREPROCESSING = "labels.txt", "preprocessing.json"
 
+COLOR = "RGB, values from 0 to 255; normalisation is part of the network"
+RESIZE_METHOD = "bilinear, antialiased"
+
 # Numbers of metadata_schema.fbs.
 _LABELS_OF_AXIS, _RGB, _FEATURE_PROPERTIES, _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS = 2, 1, 1, 2, 1
 
 
-def add(content: bytes, name: str, description: str, class_names: Sequence[str], transform: EvalTransform) -> bytes:
+def add(
+    content: bytes,
+    name: str,
+    description: str,
+    class_names: Sequence[str],
+    size: Sequence[int],
+    preprocessing: Mapping[str, Any],
+) -> bytes:
     """Return a TFLite file with metadata.
 
     Args:
@@ -32,14 +42,15 @@ def add(content: bytes, name: str, description: str, class_names: Sequence[str],
         name: name of the network.
         description: one sentence about it.
         class_names: names of the classes.
-        transform: the test transform of photos.
+        size: height and width of the input.
+        preprocessing: how a photo becomes the input, in JSON's types, such as `preprocessing` of a transform.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = list(_describe(name, description, transform.size))
+    buffer.data = list(_describe(name, description, size))
     entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -48,16 +59,16 @@ def add(content: bytes, name: str, description: str, class_names: Sequence[str],
     with zipfile.ZipFile(file, "a") as archive:
         # `ZipInfo` has a fixed date: the same network gives the same file.
         archive.writestr(zipfile.ZipInfo(LABELS), "".join(f"{label}\n" for label in class_names))
-        archive.writestr(zipfile.ZipInfo(PREPROCESSING), json.dumps(preprocessing(transform), indent=2) + "\n")
+        archive.writestr(zipfile.ZipInfo(PREPROCESSING), json.dumps(preprocessing, indent=2) + "\n")
     return file.getvalue()
 
 
 def preprocessing(transform: EvalTransform) -> dict[str, Any]:
     """Return how a photo becomes the input `images`, in JSON's types."""
     return {
-        "color": "RGB, values from 0 to 255; normalisation is part of the network",
+        "color": COLOR,
         "resize_shorter_side": transform.resize or None,
-        "resize_method": "bilinear, antialiased",
+        "resize_method": RESIZE_METHOD,
         "center_crop": list(transform.size),
         "exif_orientation": "applied" if transform.exif else "ignored",
     }

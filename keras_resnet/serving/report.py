@@ -145,7 +145,7 @@ def measure(
     tensor = tf.constant(batch)
     calls: dict[str, Callable[[], object]] = {"original": functools.partial(original, tensor)}
     calls |= {variant: functools.partial(function, rounded) for variant, function in functions.items()}
-    times = {variant: [value / batch_size for value in values] for variant, values in _time(calls).items()}
+    times = {variant: [value / batch_size for value in values] for variant, values in time_in_turns(calls).items()}
     sizes = {"original": 4 * model.count_params()}
     sizes |= {variant: path.stat().st_size for variant, path in paths.items()}
     label = np.concatenate(labels).astype("int64")
@@ -157,8 +157,8 @@ def measure(
     ]
 
 
-def _time(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Milliseconds of a call in each round; the calls take turns, so that other load affects all alike."""
+def time_in_turns(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Return the milliseconds of a call in each round; the calls take turns, so that other load affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(ROUNDS + 1):
         for name, call in calls.items():

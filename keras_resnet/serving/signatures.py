@@ -66,7 +66,7 @@ def endpoints(
     def decode_images(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
             lambda contents: transform.decode(contents, max_pixels),
-            _not_empty(image_bytes),
+            not_empty(image_bytes),
             fn_output_signature=tf.TensorSpec([*transform.size, 3], tf.float32),
         )
 
@@ -83,13 +83,13 @@ def endpoints(
 
     return {
         "serving_default": Endpoint(lambda image_bytes: classify(decode(image_bytes)), IMAGE_BYTES),
-        "images": Endpoint(lambda images: classify(transform.crop(_not_empty(images))), IMAGES),
+        "images": Endpoint(lambda images: classify(transform.crop(not_empty(images))), IMAGES),
         "features": Endpoint(lambda image_bytes: {"features": features(decode(image_bytes))}, IMAGE_BYTES),
     }
 
 
-def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """The same images; an empty batch fails with a clear message instead of one of the convolutions."""
+def not_empty(images: tf.Tensor) -> tf.Tensor:
+    """Return the same images; an empty batch fails with a clear message instead of one of the convolutions."""
     message = "the batch must have at least one image, of at least one pixel; its shape is"
     with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, [message, tf.shape(images)])]):
         return tf.identity(images)

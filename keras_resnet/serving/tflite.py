@@ -115,7 +115,9 @@ def export(
         for variant, path in paths.items():
             content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
             description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
-            path.write_bytes(metadata.add(content, name, description, info.class_names, transform))
+            preprocessing = metadata.preprocessing(transform)
+            described = metadata.add(content, name, description, info.class_names, transform.size, preprocessing)
+            path.write_bytes(described)
         if images:
             rows = report.measure(
                 model, source.mean, source.std, paths, images, transform, threads, outputs, batch_size or 1

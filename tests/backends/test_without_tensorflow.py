@@ -8,6 +8,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.models import layers
+from keras_resnet.segmentation import losses, models
 from tests.backends import reference
 
 
@@ -40,6 +41,28 @@ def test_resnet50_fits(random):
     history = model.fit(images, labels, batch_size=2, epochs=1, verbose=0)  # five steps
     assert np.isfinite(history.history["loss"]).all()
     assert all(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
+
+
+def test_a_segmentation_network_fits(random):
+    """With hard pixels, weights and pixels to ignore, whose loss is that of NumPy."""
+    model = models.deeplabv3(reference.BACKBONE, 3, auxiliary=True, input_shape=(32, 40, 3))
+    weights, images = (1.0, 2.0, 0.5), random.normal(size=(4, 32, 40, 3)).astype("float32")
+    labels = random.integers(0, 3, (4, 32, 40)).astype("int32")
+    labels[:, :5] = 255
+    logits = keras.ops.convert_to_numpy(model(images)["logits"]).astype("float64")
+    taken = np.take_along_axis(logits, np.where(labels == 255, 0, labels)[..., None], -1)[..., 0]
+    pixels = np.where(labels == 255, 0, np.log(np.exp(logits).sum(-1)) - taken)
+    weight = np.where(labels == 255, 0, np.take(weights, labels, mode="clip"))
+    loss = losses.PixelCrossEntropy(class_weights=weights)(labels, logits.astype("float32"))
+    np.testing.assert_allclose(float(loss), (weight * pixels).sum() / weight.sum(), rtol=1e-5)
+
+    options = losses.compile_options(auxiliary=True, class_weights=weights, hard_fraction=0.5)
+    model.compile("sgd", metrics={"logits": losses.MeanIoU(3)}, **options)
+    before = model.get_weights()
+    history = model.fit(images, {"logits": labels, "auxiliary": labels}, batch_size=2, verbose=0).history
+    assert np.isfinite([*history.values()]).all()
+    assert all(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
+    assert models.inference_model(model).predict(images[:1], verbose=0).shape == (1, 32, 40, 3)
 
 
 def test_resnet20_fits_and_predicts(random):

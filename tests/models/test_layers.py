@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_resnet
 from keras_resnet import compat
 from keras_resnet.models import weights
-from keras_resnet.models.layers import BatchNormalization, IdentityShortcut, stochastic_depth
+from keras_resnet.models.layers import BatchNormalization, IdentityShortcut, ResizeLike, stochastic_depth
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 
@@ -196,3 +196,27 @@ def test_weights_of_a_network_with_stochastic_depth(tmp_path):
     weights.load(plain, tmp_path / "a.weights.h5")
     for ours, theirs in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [(9, 13), (4, 3), (3, 5)])
+def test_resize_like_is_pytorchs_interpolate(size, random):
+    """Larger, smaller and of the same size; with fixed and with unknown sizes."""
+    torch = pytest.importorskip("torch")
+    maps = random.normal(size=(2, 3, 5, 4)).astype("float32")
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(maps.transpose(0, 3, 1, 2)), size=size, mode="bilinear", align_corners=False
+    )
+    expected = expected.numpy().transpose(0, 2, 3, 1)
+    for known in (size, (None, None)):
+        inputs = keras.Input((3, 5, 4)), keras.Input((*known, 1))
+        model = keras.Model(inputs, ResizeLike()(list(inputs)))
+        assert model.output_shape == (None, *known, 4)
+        found = model([maps, np.zeros((2, *size, 1), "float32")])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_resize_like_keeps_half_precision():
+    layer = ResizeLike(dtype="mixed_bfloat16")
+    assert layer([tf.ones((1, 2, 2, 1)), tf.ones((1, 4, 4, 1))]).dtype == tf.bfloat16
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert again.get_config() == layer.get_config()

@@ -1,0 +1,1 @@
+"""Semantic segmentation: FCN and DeepLabv3 on dilated residual networks."""
