@@ -363,6 +363,7 @@ def test_the_scaling_benchmark_runs():
     assert "| 512 | 256 | less than one |" in output
 
 
+@pytest.mark.soak
 def test_the_benchmark_of_evaluation_runs():
     output = run("benchmarks/evaluation.py", "--images=2", "--runs=1", "--size=32", "--scales=32", "--batch_size=20")
     assert "ten_crop over single: " in output

@@ -100,7 +100,7 @@ def test_computes_what_keras_applications_computes(random):
     np.testing.assert_allclose(ours.predict_on_batch(images), theirs.predict_on_batch(images), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*SMALLEST, *(() if KERAS_2 else DEEPEST), pytest.param(DEEP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*SMALLEST, *(() if KERAS_2 else DEEPEST), pytest.param(DEEP, marks=pytest.mark.soak)])
 def test_every_trainable_weight_gets_a_gradient(name, random):
     model = small(name)
     images = tf.constant(random.normal(size=(4, *model.input_shape[1:])), tf.float32)
