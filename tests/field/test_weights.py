@@ -2,17 +2,23 @@
 
 import argparse
 import datetime
+import json
 import logging
 import pathlib
+import pickle
+import shutil
 import types
+import zipfile
 
 import h5py
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from keras_resnet.models import weights
-from keras_resnet.models.weights import convert
+from keras_resnet.models.weights import convert, published
+from tests.conftest import KERAS_2 as KERAS_2_STACK
 from tests.models.weights.nets import call, tiny
 
 torch = pytest.importorskip("torch")
@@ -104,6 +110,24 @@ def test_any_common_prefix(prefix, key, model, state, expected, tmp_path):
     assert same(loaded(model, {key: stored} if key else stored, tmp_path), expected)
 
 
+INSERTED = {
+    "FSDP": ("_fsdp_wrapped_module.", ("layer1.0.", "layer2."), "_fsdp_wrapped_module."),
+    "checkpointed blocks": ("", ("layer1.0.", "layer2.0."), "_checkpoint_wrapped_module."),
+    "compiled stages": ("module.", ("layer1.", "layer2."), "_orig_mod."),
+}
+
+
+@pytest.mark.parametrize(("prefix", "modules", "inserted"), INSERTED.values(), ids=INSERTED)
+def test_wrappers_of_single_modules(prefix, modules, inserted, model, state, expected, tmp_path):
+    def wrapped(name):
+        module = next((module for module in modules if name.startswith(module)), "")
+        return f"{prefix}{module}{inserted if module else ''}{name[len(module) :]}"
+
+    stored = {wrapped(name): value for name, value in state.items()}
+    assert any(f".{inserted}" in name for name in stored)
+    assert same(loaded(model, stored, tmp_path), expected)
+
+
 def head_of(state, name, rest="backbone."):
     """The state with the classifier named otherwise, next to the backbone."""
     return {(f"{name}{key[2:]}" if key.startswith("fc.") else f"{rest}{key}"): value for key, value in state.items()}
@@ -152,6 +176,147 @@ def test_prefixes_in_safetensors(model, state, expected, tmp_path):
     save_file(head_of(state, "classifier.1", "model.encoder."), tmp_path / "a.safetensors")
     weights.load(model, tmp_path / "a.safetensors")
     assert same(model.get_weights(), expected)
+
+
+def sharded(state, folder, save, suffix):
+    """Write a state as Hugging Face writes one in two parts; return the index."""
+    names = sorted(state)
+    parts = {f"model-0000{number + 1}-of-00002{suffix}": names[number::2] for number in range(2)}
+    for part, own in parts.items():
+        save({name: state[name] for name in own}, folder / part)
+    index = folder / f"model{suffix}.index.json"
+    weight_map = {name: part for part, own in parts.items() for name in own}
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}, indent=2))
+    return index
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_a_model_in_several_files(suffix, model, state, expected, tmp_path):
+    from safetensors.torch import save_file
+
+    index = sharded(state, tmp_path, save_file if suffix == ".safetensors" else torch.save, suffix)
+    model.set_weights([np.zeros_like(value) for value in model.get_weights()])
+    weights.load(model, index)
+    assert same(model.get_weights(), expected)
+    (tmp_path / f"model-00002-of-00002{suffix}").unlink()
+    with pytest.raises(ValueError, match=r"its part 'model-00002-of-00002.* is missing"):
+        weights.load(model, index)
+
+
+@pytest.mark.parametrize("part", ["../x.safetensors", "/etc/passwd", "a/b.bin", "loop.index.json"])
+def test_parts_of_a_model_are_in_its_folder(part, model, tmp_path):
+    path = tmp_path / "loop.index.json"
+    path.write_text(json.dumps({"weight_map": {"conv1.weight": part}}))
+    with pytest.raises(ValueError, match="is not a file in the same folder"):
+        weights.load(model, path)
+
+
+NO_WEIGHTS = {
+    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "a web page": b"\n<!DOCTYPE html><html>sign in</html>",
+    "XML": b"<?xml version='1.0'?><Error>AccessDenied</Error>",
+    "compressed with gzip": b"\x1f\x8b\x08\0",
+    "a single NumPy array": b"\x93NUMPY\1\0",
+    "JSON text": b'{"architectures": ["ResNetForImageClassification"]}',
+    "it is empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_files_that_are_no_weights_are_named(kind, model, tmp_path):
+    (tmp_path / "a.pth").write_bytes(NO_WEIGHTS[kind])
+    with pytest.raises(ValueError, match=f"it is not an HDF5, safetensors or PyTorch file; .*{kind}"):
+        weights.load(model, tmp_path / "a.pth")
+
+
+def test_weights_of_one_network_need_no_name_of_it():
+    names = [name for _, name in published.list_weights()]
+    (once,) = [name for name in dict.fromkeys(names) if names.count(name) == 1]
+    assert published.find(once).model == "resnet20"
+    with pytest.raises(ValueError, match="model must be given with weights 'imagenet': one of resnet50"):
+        published.find("imagenet")
+
+
+def test_archives_and_pickles_of_arrays_are_named(model, state, tmp_path):
+    arrays = {name: value.numpy() for name, value in state.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=r"an archive of NumPy arrays; write them as safetensors: safetensors\.numpy"):
+        weights.load(model, tmp_path / "a.npz")
+    torch.save(arrays, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"NumPy arrays, not tensors; save them with safetensors\.numpy\.save_file"):
+        weights.load(model, tmp_path / "a.pth")
+    with open(tmp_path / "R-50.pkl", "wb") as file:
+        pickle.dump({"model": arrays, "__author__": "me"}, file, protocol=2)
+    with pytest.raises(ValueError, match=r"a pickle that torch\.save did not write; save its tensors with torch\.save"):
+        weights.load(model, tmp_path / "R-50.pkl")
+
+
+def test_parts_programs_and_incomplete_files_are_named(model, state, tmp_path):
+    names = sorted(state)[::2]
+    torch.save({name: state[name] for name in names}, tmp_path / "model-00001-of-00002.bin")
+    with pytest.raises(ValueError, match=r"; it is a part of a model, whose \.index\.json lists all parts"):
+        weights.load(model, tmp_path / "model-00001-of-00002.bin")
+    torch.save(state, tmp_path / "a.pth")
+    (tmp_path / "half.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:20_000])
+    with pytest.raises(ValueError, match="it is incomplete: the end of the archive is missing"):
+        weights.load(model, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match="weights_key must be left out, as the file has one network; got 'ema'"):
+        weights.load(model, tmp_path / "a.pth", weights_key="ema")
+    (tmp_path / "ckpt-3.data-00000-of-00001").write_bytes(bytes(20))
+    with pytest.raises(ValueError, match=r"; pass ckpt-3\.index"):
+        weights.load(model, tmp_path / "ckpt-3.data-00000-of-00001")
+    with zipfile.ZipFile(tmp_path / "s.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"s/{name}", b"")
+    with pytest.raises(ValueError, match=r"TorchScript program; save its tensors: torch\.save\(torch\.jit\.load"):
+        weights.load(model, tmp_path / "s.pt")
+
+
+@pytest.mark.parametrize("save", [weights.save, weights.save_safetensors])
+def test_a_full_disk_is_one_sentence(save, model, tmp_path, monkeypatch):
+    path = tmp_path / ("a.weights.h5" if save is weights.save else "a.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1000))
+        with pytest.raises(ValueError, match=r"cannot be written: they take [\d,]+ bytes, and 1,000 are free\.$"):
+            save(model, path)
+    with monkeypatch.context() as patch:
+
+        def full(*arguments, **options):
+            raise OSError(28, "No space left on device")
+
+        owner, name = (model, "save_weights") if save is weights.save else (safetensors.numpy, "save_file")
+        patch.setattr(owner, name, full)
+        with pytest.raises(ValueError, match=rf"weights '{path}' cannot be written: .*No space left on device\.$"):
+            save(model, path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_instead_of_a_file(model, tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file 'nowhere'"):
+        weights.load(model, "nowhere")
+    with pytest.raises(ValueError, match=rf"existing file; '{tmp_path}' is a folder\."):
+        weights.load(model, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is a folder, which has '.*/model\.safetensors'"):
+        weights.load(model, tmp_path)
+    with pytest.raises(ValueError, match=r"is a folder, which has '.*/model\.safetensors'"):
+        published.find(str(tmp_path), "resnet50")
+
+
+@pytest.mark.skipif(KERAS_2_STACK, reason="Keras 2 writes no bfloat16")
+@pytest.mark.parametrize("policy", ["bfloat16", "float16", "float64"])
+def test_weights_of_pure_policies(policy, tmp_path):
+    """HDF5 has no bfloat16: Keras writes two bytes of an unknown type and an attribute."""
+    model, other = (tiny(dtype=each) for each in (policy, "float32"))
+    weights.save(model, tmp_path / "a.weights.h5")
+    model.save_weights(tmp_path / "b.weights.h5")
+    expected = [np.asarray(value).astype("float32") for value in model.get_weights()]
+    for name in ("a", "b"):
+        other.set_weights([np.zeros_like(value) for value in expected])
+        weights.load(other, tmp_path / f"{name}.weights.h5")
+        assert same(other.get_weights(), expected)
+        weights.load(model, tmp_path / f"{name}.weights.h5")
+        assert same([np.asarray(value).astype("float32") for value in model.get_weights()], expected)
 
 
 DATA = {

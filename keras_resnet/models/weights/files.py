@@ -14,10 +14,13 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import os
 import pathlib
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -35,6 +38,9 @@ HEAD = ("predictions/kernel", "predictions/bias")
 
 PARTIAL = ".weights-"
 """Prefix of the temporary folder in which a file is written, next to its destination."""
+
+OVERHEAD = 1 << 20
+"""Bytes of a weights file in addition to the numbers, at most: names and, in HDF5, groups."""
 
 logger = logging.getLogger(__name__)
 
@@ -192,20 +198,27 @@ def load(
                     variables[name].assign(value)
     except InputError as error:
         reason = str(error).rstrip(".")
+        if re.search(r"-\d{5}-of-\d{5}\.", os.path.basename(path)):
+            reason += "; it is a part of a model, whose .index.json lists all parts"
         raise InputError(f"weights file {str(path)!r} does not fit {model.name}: {reason}.") from error
 
 
 def check_file(path: str | os.PathLike[str], argument: str = "weights") -> None:
     """Raise `InputError` unless `path` is that of an existing file; `argument` is the name of the caller's."""
-    if not isinstance(path, (str, os.PathLike)) or not pathlib.Path(path).is_file():
-        raise InputError(f"{argument} must be the path of an existing file; there is no file {str(path)!r}.")
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{argument} must be the path of an existing file; got {path!r}.")
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"{argument} must be the path of an existing file; {published.missing(path)}.")
 
 
 def _fitting(model: keras.Model, stored: StoredWeights, adapt: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the variables of `model` and their values from the file, all read before any is assigned."""
     variables, spec = named_variables(model), ArchitectureSpec.of_model(model)
     if variables is None or spec is None:
-        raise InputError("the model has layers that the networks of this package do not have")
+        raise InputError(
+            "the model has layers that the networks of this package do not have; load the weights into the network "
+            "itself, before or after other layers are added to it"
+        )
     if difference := stored.spec.difference(spec):
         raise InputError(difference)
     wanted = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -296,6 +309,34 @@ def _load_whole(model: keras.Model, path: str | os.PathLike[str]) -> None:
         raise InputError(str(error).strip().splitlines()[0]) from error
 
 
+@contextlib.contextmanager
+def _partial(path: pathlib.Path, size: int) -> Iterator[pathlib.Path]:
+    """Make a temporary folder next to a file that is about to be written.
+
+    Args:
+        path: the file.
+        size: bytes that it takes to write it.
+
+    Raises:
+        ValueError: the disk is full. h5py may even crash there, so the free space is looked up first.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise InputError(f"weights {str(path)!r} cannot be written: they take {size:,} bytes, and {free:,} are free.")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
+        try:
+            yield pathlib.Path(folder)
+        except (OSError, RuntimeError) as error:
+            if getattr(error, "filename", None):
+                raise
+            raise InputError(f"weights {str(path)!r} cannot be written: {str(error).splitlines()[0]}.") from error
+
+
+def _bytes(variables: Iterable[Any]) -> int:
+    """Return the size of variables on the disk."""
+    return sum(math.prod(variable.shape) * np.dtype("float32").itemsize for variable in variables)
+
+
 def save(model: keras.Model, path: str | os.PathLike[str], info: ModelInfo | None = None) -> None:
     """Save the weights of a model and their SHA-256 manifest, without the state of the optimizer.
 
@@ -315,8 +356,11 @@ def save(model: keras.Model, path: str | os.PathLike[str], info: ModelInfo | Non
     path = pathlib.Path(path)
     if not path.name.endswith(SUFFIX):
         raise InputError(f"path must end in {SUFFIX}; got {str(path)!r}.")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
-        whole, bare = pathlib.Path(folder, f"whole{SUFFIX}"), pathlib.Path(folder, f"bare{SUFFIX}")
+    optimizer = getattr(model, "optimizer", None)
+    state = getattr(optimizer, "variables", ())
+    size = 2 * _bytes(model.weights) + _bytes(state() if callable(state) else state)
+    with _partial(path, size + OVERHEAD) as folder:
+        whole, bare = folder / f"whole{SUFFIX}", folder / f"bare{SUFFIX}"
         model.save_weights(str(whole))
         with h5py.File(whole, "r") as source, h5py.File(bare, "w") as target:
             for name in source:
@@ -350,6 +394,7 @@ def save_safetensors(model: keras.Model, path: str | os.PathLike[str], info: Mod
     Raises:
         ValueError: the path does not end in `.safetensors`, or the model is not a network of this package.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = pathlib.Path(path)
@@ -360,8 +405,11 @@ def save_safetensors(model: keras.Model, path: str | os.PathLike[str], info: Mod
         raise InputError(f"model must be a network of this package; got {model.name!r}.")
     arrays = {name: variable.numpy().astype("float32") for name, variable in variables.items()}
     metadata = {"format": "pt", readers.ATTRIBUTE: _notes(model, info) or "{}"}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
-        partial = pathlib.Path(folder, path.name)
-        save_file(dict(namings.to_theirs(arrays)), partial, metadata)
+    with _partial(path, _bytes(arrays.values()) + OVERHEAD) as folder:
+        partial = folder / path.name
+        try:
+            save_file(dict(namings.to_theirs(arrays)), partial, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         partial.chmod(0o644)  # safetensors makes a file that only its owner reads
         files.publish(partial, path)

@@ -30,15 +30,19 @@ def is_address(weights: object) -> TypeGuard[str]:
     return isinstance(weights, str) and weights.startswith(SCHEME)
 
 
-def parse(address: str) -> tuple[str, str]:
+def parse(address: str, argument: str = "weights") -> tuple[str, str]:
     """Return the repository, "USER/NAME", and the revision of an address, "main" by default.
+
+    Args:
+        address: the address.
+        argument: name of the caller's argument, for error messages.
 
     Raises:
         ValueError: the address has another form.
     """
     match = ADDRESS.fullmatch(address)
     if match is None:
-        raise InputError(f"weights must be hf://USER/NAME or hf://USER/NAME@REVISION; got {address!r}.")
+        raise InputError(f"{argument} must be hf://USER/NAME or hf://USER/NAME@REVISION; got {address!r}.")
     return match["repo"], match["revision"] or "main"
 
 

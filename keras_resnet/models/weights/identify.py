@@ -23,6 +23,9 @@ AVERAGED = re.compile(r"(?:^|[._/])(?:ema|averaged?|avg|swa|shadow|polyak)(?:$|[
 IGNORED = "num_batches_tracked"
 """Last part of the names of batch norm's step counters."""
 
+WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Parts that PyTorch's wrappers of single modules insert into names: "layer1.0._fsdp_wrapped_module.conv1.weight"."""
+
 SHOWN = 6
 """Names in a message."""
 
@@ -74,7 +77,7 @@ def _networks(shapes: Shapes) -> tuple[list[Network], str | None]:
     for prefix, stem in sorted(_prefixes(shapes)):
         if stem in claimed:  # the first convolution of a block of a network with a shorter prefix
             continue
-        own = {name[len(prefix) :]: name for name in shapes if name.startswith(prefix)}
+        own = {WRAPPERS.sub("", name[len(prefix) :]): name for name in shapes if name.startswith(prefix)}
         found = [_match(naming, prefix, own, shapes) for naming in NAMINGS]
         fitting = [network for network, unknown in found if network and not unknown]
         unfit = [(network, unknown) for network, unknown in found if network and unknown]
@@ -152,6 +155,8 @@ def _chosen(networks: list[Network], weights_key: str | None) -> Network:
         parts = re.split(r"[./]", weights_key)
         chosen = [network for network in networks if _contains(re.split(r"[./]", network.prefix), parts)]
         if len(chosen) != 1:
+            if keys == [""]:
+                raise InputError(f"weights_key must be left out, as the file has one network; got {weights_key!r}")
             reason = "names several" if chosen else f"is none of them{did_you_mean(weights_key, keys)}"
             raise InputError(f"weights_key must be one of {_quoted(keys)}; got {weights_key!r}, which {reason}")
         return chosen[0]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, TypeGuard
 
 from keras_resnet import files
-from keras_resnet.errors import InputError, check_choice, nearest_first
+from keras_resnet.errors import InputError, check_choice, listed, nearest_first
 from keras_resnet.models import zoo
 from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.models.weights import hub
@@ -179,7 +179,8 @@ def find(
 
     Args:
         weights: a name, the address of a repository of the Hugging Face Hub, `hf://USER/NAME`, or a path.
-        model: name of the network, "resnet" for one that is not in the paper; None if it is not known.
+        model: name of the network, "resnet" for one that is not in the paper; None if it is not known, which suffices
+            for weights of a single network.
         argument: name of the caller's argument, for error messages.
         optional: whether `weights` may be None, for which None is returned.
 
@@ -193,7 +194,9 @@ def find(
     if is_name(weights):
         if model is None:
             networks = [network for network, name in list_weights() if name == weights]
-            raise InputError(f"model must be given with {argument} {weights!r}: one of {', '.join(networks)}.")
+            if len(networks) > 1:
+                raise InputError(f"model must be given with {argument} {weights!r}: one of {', '.join(networks)}.")
+            (model,) = networks
         for info in available():
             if (info.model, info.weights) == (model.lower(), weights):
                 return info
@@ -210,6 +213,20 @@ def _on_hub(address: str, model: str | None, argument: str) -> ModelInfo:
     return info
 
 
+SUFFIXES = (".safetensors", ".h5", ".pth", ".pt", ".bin", ".th", ".ckpt", ".index.json")
+"""Ends of the names of weights files, for messages."""
+
+
+def missing(path: str | os.PathLike[str]) -> str:
+    """Return that there is no file, or that a path is a folder and which weights it holds, for messages."""
+    path = os.fspath(path)
+    if not os.path.isdir(path):
+        return f"there is no file {path!r}"
+    inside = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+    found = f", which has {listed([repr(os.path.join(path, name)) for name in inside], 2)}" if inside else ""
+    return f"{path!r} is a folder{found}"
+
+
 def _unknown(weights: object, model: str | None, argument: str = "weights", optional: bool = False) -> InputError:
     """Return the error for unknown weights, which lists those that exist for the network, nearest first."""
     names = nearest_first(weights, dict.fromkeys(name for _, name in list_weights(model)))
@@ -222,7 +239,7 @@ def _unknown(weights: object, model: str | None, argument: str = "weights", opti
     why = "" if names else f" ({model} has no weights by name)"
     got = f"got {weights!r}"
     if isinstance(weights, (str, os.PathLike)) and not is_name(weights):
-        got = f"there is no file {os.fspath(weights)!r}"
+        got = missing(weights)
     return InputError(f"{argument} must be {text}{why}; {got}.")
 
 

@@ -16,6 +16,7 @@ import math
 import os
 import pathlib
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -32,11 +33,17 @@ MAX_TENSORS = 100_000
 """Maximum number of tensors. ResNet-1202 has 6,017 variables, and in PyTorch a step counter for each batch norm; a
 checkpoint has the state of an optimizer too."""
 
+SHARDS = ".index.json"
+"""End of the name of the file that lists the parts of a model of Hugging Face."""
+
 INDEX = ".index"
 """Suffix of the index file of a `tf.train.Checkpoint`."""
 
 CHECKPOINTED = re.compile(r"network/(.+)/\.ATTRIBUTES/VARIABLE_VALUE")
 """Keys of the weights in a run's checkpoint, which `training.checkpoints` writes by name."""
+
+WHOLE_MODEL = "load it with keras.saving.load_model, and pass a file of its save_weights"
+"""What to do with a file of a whole Keras model, whose configuration could run code."""
 
 NOT_WEIGHTS = ("optimizer/", "metrics/")
 """Groups of other data in a weights file of Keras; only Keras 2 writes the metrics."""
@@ -61,6 +68,10 @@ DATA_CLASSES = (
     "torch.torch_version.TorchVersion",
 )
 """Classes of data that training scripts store with the weights: each is replaced by one that ignores its data."""
+
+
+NUMPY_ARRAYS = ("ndarray", "_reconstruct")
+"""Names of the classes that replace NumPy's arrays."""
 
 
 class Tensor(NamedTuple):
@@ -139,12 +150,19 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0].rstrip(".:")[:200]
 
 
+def _head(path: pathlib.Path) -> bytes:
+    """Return the first bytes of a file."""
+    with open(path, "rb") as file:
+        return file.read(16)
+
+
 def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], contextlib.AbstractContextManager[Content]]:
     """Return the reader for a file's first bytes, or for the suffix of a checkpoint's index, which has no signature."""
     if path.suffix == INDEX:
         return _checkpoint
-    with open(path, "rb") as file:
-        head = file.read(16)
+    if path.name.endswith(SHARDS):
+        return _sharded
+    head = _head(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return _hdf5
     # The length of a safetensors header may begin with the first byte of a pickle, whose next bytes are never zeros.
@@ -152,7 +170,31 @@ def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], contextlib.AbstractC
         return _safetensors
     if head.startswith(b"PK\x03\x04") or head.startswith(b"\x80"):
         return _pickle
-    raise InputError("it is not an HDF5, safetensors or PyTorch file")
+    stem, data, _ = path.name.partition(".data-")
+    hint = f"; pass {stem}{INDEX}" if data else _other_kind(head)
+    raise InputError(f"it is not an HDF5, safetensors or PyTorch file{hint}")
+
+
+OTHER_KINDS = {
+    b"version https://": "a pointer of Git LFS: git lfs pull fetches the file itself",
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"BZh": "compressed with bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed with xz: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a RAR archive: unpack it first",
+    b"\x93NUMPY": "a single NumPy array",
+    b"<": "a web page or XML: the download has failed",
+    b"{": "JSON text",
+}
+"""First bytes of files that people take for weights -> what these are."""
+
+
+def _other_kind(head: bytes) -> str:
+    """Return what a file is instead of weights, to end a message; "" if it is not known."""
+    if not head:
+        return "; it is empty"
+    start = head.lstrip(b" \t\r\n\xef\xbb\xbf")
+    return next((f"; it is {kind}" for first, kind in OTHER_KINDS.items() if start.startswith(first)), "")
 
 
 def _check(content: Content, size: int) -> None:
@@ -187,7 +229,7 @@ def _hdf5(path: pathlib.Path) -> Iterator[Content]:
 
     with h5py.File(path, "r") as file:
         if "model_config" in file.attrs or "model_weights" in file:
-            raise InputError("it is a whole model; pass a file of model.save_weights")
+            raise InputError(f"it is a whole model; {WHOLE_MODEL}")
         datasets = dict(_walk(file, set()))
         notes = _notes(file.attrs.get(ATTRIBUTE))
         datasets = {name: dataset for name, dataset in datasets.items() if not name.startswith(NOT_WEIGHTS)}
@@ -235,9 +277,16 @@ def _walk(group: Any, seen: set[int], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _dataset(dataset: Any) -> Tensor:
+    if dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.str == "|V2":  # HDF5 has no such type
+        return Tensor(tuple(dataset.shape), lambda: _of_bfloat16(dataset[()]))
     if dataset.dtype.kind != "f":
         raise InputError(f"its tensor {dataset.name!r} has type {dataset.dtype}")
     return Tensor(tuple(dataset.shape), lambda: dataset[()].astype("float32"))
+
+
+def _of_bfloat16(stored: np.ndarray) -> np.ndarray:
+    """Return f32[...] of bfloat16 numbers, which are the upper halves of float32, as Keras writes them."""
+    return (np.asarray(stored).view("<u2").astype("<u4") << 16).view("<f4")
 
 
 def _keras_names(file: Any, datasets: dict[str, Any]) -> dict[str, Any] | None:
@@ -301,6 +350,8 @@ def _legacy_names(datasets: dict[str, Any]) -> dict[str, Any]:
 def _pickle(path: pathlib.Path) -> Iterator[Content]:
     if zipfile.is_zipfile(path):
         _check_zip(path)
+    elif _head(path).startswith(b"PK"):
+        raise InputError("it is incomplete: the end of the archive is missing")
     try:
         import torch
     except ImportError as error:
@@ -308,9 +359,14 @@ def _pickle(path: pathlib.Path) -> Iterator[Content]:
             "PyTorch files require torch (pip install 'keras-resnet-zoo[torch]'); safetensors files do not"
         ) from error
     try:
-        with torch.serialization.safe_globals([_inert(name) for name in DATA_CLASSES]):
+        with torch.serialization.safe_globals([_inert(name) for name in DATA_CLASSES]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the version of the pickle
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if "magic number" in str(error):
+            raise InputError(
+                "it is a pickle that torch.save did not write; save its tensors with torch.save or safetensors"
+            ) from error
         # PyTorch's message is long and explains how to load the file unsafely.
         if any(word in str(error) for word in ("weights_only", "Unsupported", "Weights only")):
             named = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -321,6 +377,12 @@ def _pickle(path: pathlib.Path) -> Iterator[Content]:
             ) from error
         raise
     tensors = dict(_flat(stored))
+    if (
+        not tensors
+        and isinstance(stored, dict)
+        and any(type(value).__name__ in NUMPY_ARRAYS for value in stored.values())
+    ):
+        raise InputError("its values are NumPy arrays, not tensors; save them with safetensors.numpy.save_file")
     if not tensors:
         keys = listed(map(repr, stored), SHOWN) if isinstance(stored, dict) else ""
         raise InputError(f"it has no state_dict; it has the keys {keys}" if keys else "it has no state_dict")
@@ -363,8 +425,17 @@ def _check_zip(path: pathlib.Path) -> None:
     names = [pathlib.PurePosixPath(member.filename.replace("\\", "/")) for member in members]
     if any(name.is_absolute() or ".." in name.parts for name in names):
         raise InputError("it is an archive with a member whose path is outside of it")
+    if names and all(name.suffix == ".npy" for name in names):
+        raise InputError(
+            "it is an archive of NumPy arrays; write them as safetensors: "
+            "safetensors.numpy.save_file(dict(numpy.load('weights.npz')), 'weights.safetensors')"
+        )
     if not any(name.name == "data.pkl" for name in names):
-        raise InputError("it is an archive, but not of PyTorch; of a .keras model, pass a file of model.save_weights")
+        raise InputError(f"it is an archive, but not of PyTorch; of a .keras model, {WHOLE_MODEL}")
+    if any(name.name == "constants.pkl" for name in names):
+        raise InputError(
+            "it is a TorchScript program; save its tensors: torch.save(torch.jit.load(FILE).state_dict(), 'a.pth')"
+        )
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InputError("it is an archive with compressed members, which PyTorch does not write")
 
@@ -401,6 +472,21 @@ def _slice(file: Any, name: str) -> Tensor:
     known = part.get_dtype() in ("F64", "F32", "F16", "BF16")
     problem = "" if known else f"has type {part.get_dtype()}"
     return Tensor(tuple(part.get_shape()), lambda: file.get_tensor(name).astype("float32"), problem)
+
+
+@contextlib.contextmanager
+def _sharded(path: pathlib.Path) -> Iterator[Content]:
+    """Open the parts of a model that Hugging Face's index lists, which are in the folder of the index."""
+    names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    with contextlib.ExitStack() as stack:
+        tensors: dict[str, Tensor] = {}
+        for name in names:
+            if pathlib.PurePath(name).name != name or name.endswith(SHARDS):
+                raise InputError(f"its part {name!r} is not a file in the same folder")
+            if not path.with_name(name).is_file():
+                raise InputError(f"its part {name!r} is missing")
+            tensors |= stack.enter_context(opened(path.with_name(name))).tensors
+        yield Content(tensors, {}, bounded=True)
 
 
 # TensorFlow checkpoints
