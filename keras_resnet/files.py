@@ -52,6 +52,13 @@ def is_path(name: str) -> bool:
     return os.sep in name or "." in name or name.startswith("~") or os.path.exists(name)
 
 
+def no_folder(path: str) -> str:
+    """Return what a path is instead of a folder, to end a message: "; it is a file" with a way out, or ""."""
+    if not os.path.isfile(os.path.expanduser(path)):
+        return ""
+    return "; it is a file, and an archive has to be unpacked first"
+
+
 def absolute_dataset(name: str) -> str:
     """Return the name of a data set, such as "folder:photos", with an absolute path if it has one.
 
@@ -147,6 +154,19 @@ PARTIAL = ".partial-keras-resnet-"
 """Prefix of the names of folders that are being written."""
 
 
+def check_no_bracket(path: str | os.PathLike, argument: str = "out") -> None:
+    """Raise `InputError` if a path has a bracket: TensorFlow would not find the variables that it writes there.
+
+    Args:
+        path: the path of a folder in which TensorFlow writes variables.
+        argument: name of the caller's argument.
+    """
+    if "[" in os.fspath(path):
+        raise InputError(
+            f"{argument} must not have '[' in its path, which TensorFlow reads as a pattern; got {os.fspath(path)!r}."
+        )
+
+
 def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str = "out") -> None:
     """Raise `InputError` if `out` exists: commands do not overwrite what they did not write in the same run.
 
@@ -159,8 +179,12 @@ def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str
         raise InputError(f"{argument} must be a {kind} that does not exist yet; {os.fspath(out)!r} does.")
 
 
-def make_parent(out: str | os.PathLike) -> None:
+def make_parent(out: str | os.PathLike, argument: str = "out") -> None:
     """Create the folder of a file that is about to be written.
+
+    Args:
+        out: path of the file.
+        argument: name of the caller's argument.
 
     Raises:
         ValueError: it cannot be created.
@@ -168,7 +192,8 @@ def make_parent(out: str | os.PathLike) -> None:
     try:
         pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"out must be a writable file; {os.fspath(out)!r} is not: {error.strerror}.") from error
+        reason = error.strerror
+        raise InputError(f"{argument} must be a writable file; {os.fspath(out)!r} is not: {reason}.") from error
 
 
 @contextlib.contextmanager
@@ -248,9 +273,10 @@ def in_use(folder: str | os.PathLike, argument: str = "workdir") -> Iterator[Non
         argument: name of the caller's argument.
 
     Raises:
-        ValueError: another process holds the lock, or the folder cannot be written.
+        ValueError: another process holds the lock, the folder cannot be written, or its path has a bracket.
     """
     folder = pathlib.Path(folder)
+    check_no_bracket(folder, argument)
     with remove_if_empty(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)

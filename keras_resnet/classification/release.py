@@ -15,7 +15,6 @@ import pathlib
 import re
 
 import keras
-import tensorflow as tf
 
 from keras_resnet import files
 from keras_resnet.classification import evaluate, pretrained
@@ -29,6 +28,7 @@ from keras_resnet.experiment import curves
 from keras_resnet.models import weights
 from keras_resnet.models.architectures import EXPANSION, find
 from keras_resnet.models.weights.info import CARD, WEIGHTS, ModelInfo
+from keras_resnet.training import checkpoints
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """Names of weights."""
@@ -130,7 +130,7 @@ def write(
 
 def _trained(run: ClassifierRun, last: bool) -> tuple[pathlib.Path, keras.Model]:
     """Return the file of a finished run's weights and the network with them, which computes in float32."""
-    newest = tf.train.latest_checkpoint(str(run.checkpoints))
+    newest = checkpoints.newest(run.checkpoints)
     step = int(newest.rsplit("-", 1)[1]) if newest else 0
     if step < run.config.steps:
         raise InputError(

@@ -198,8 +198,8 @@ class Predict(SourceFlags):
 
     def run(self, invocation: Invocation) -> None:
         """Predict each file."""
-        if not invocation.files:
-            raise InputError("predict requires at least one image file.")
+        self.check_names()
+        names.check_photos(invocation.files)
         source = self.open()
 
         from keras_resnet.data import folders  # imports TensorFlow
@@ -208,10 +208,10 @@ class Predict(SourceFlags):
 
         photos = folders.expand(invocation.files)
         model, transform = source.load(), source.photo_transform()
-        names = source.dataset_info.class_names
+        class_names = source.dataset_info.class_names
         for photo in photos:
             scores = model.predict_on_batch(transform.batch(codecs.read(photo, transform.decode)[None]))
-            best = decode_predictions(scores, min(self.top, len(names)), names)[0]
+            best = decode_predictions(scores, min(self.top, len(class_names)), class_names)[0]
             print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
 
 

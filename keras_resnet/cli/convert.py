@@ -49,7 +49,7 @@ class Convert(Verb):
         from keras_resnet.models.weights.spec import ArchitectureSpec
 
         if os.path.isdir(source):
-            run = ClassifierRun.open(source)
+            run = ClassifierRun.open(source, "IN")
             source, info = str(run.weights), pretrained.run_info(run)
         model = convert.convert(
             source, out, self.model, stride_in_1x1=self.stride_in_1x1, weights_key=self.weights_key, info=info

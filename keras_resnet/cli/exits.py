@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pathlib
 import signal
@@ -45,20 +47,26 @@ def exit_code(program: str, call: Callable[[], int | None], arguments: Sequence[
 
     Returns:
         0 or the code of the function; 1 for a user's mistake, 128 plus the signal's number after SIGTERM (143) or
-        Ctrl-C (130), 75 if another worker is lost.
+        Ctrl-C (130) and if the reader of the output has ended (141), 75 if another worker is lost.
     """
     code, message = 1, ""
     try:
-        return call() or 0
+        result = call() or 0
+        flush()
+        return result
     except Stopped as stopped:
         code, message = 128 + stopped.signal, str(stopped)
     except PeerLost as lost:
         code, message = lost.code, str(lost)
     except (InputError, FloatingPointError) as error:
         message = str(error)
+    except BrokenPipeError:
+        return broken_pipe()
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in OUTPUT_ERRORS:
             raise
+        if error.filename is None:
+            discard_output()
         message = _unusable(error, arguments)
     except KeyboardInterrupt:
         code, message = 130, "interrupted"
@@ -71,8 +79,32 @@ def exit_code(program: str, call: Callable[[], int | None], arguments: Sequence[
     return code
 
 
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors of writing to a full or broken disk."""
+
+
+def flush() -> None:
+    """Write what is buffered of the output; there may be none to write to."""
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def discard_output() -> None:
+    """Let the output go nowhere from now on: Python writes what it has buffered once more when it exits."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # the output is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def broken_pipe() -> int:
+    """End a command whose output has lost its reader, as after `| head`; return its exit code."""
+    discard_output()
+    return 128 + signal.SIGPIPE
+
+
 def _unusable(error: OSError, arguments: Sequence[str]) -> str:
     """Say that a file cannot be read or written, and which argument it belongs to."""
+    if error.filename is None:
+        return f"the output cannot be written: {os.strerror(error.errno or 0)}."
     file = os.fsdecode(error.filename)
     reason = error.strerror or "it cannot be used"
     for argument, value in _values(arguments):

@@ -54,23 +54,58 @@ def parse(
         The flags that were given, by name, and the other arguments.
 
     Raises:
-        ValueError: an unknown flag, or a value of another type.
+        ValueError: an unknown flag, a value of another type, or an equals sign or dash that is not written as here.
     """
-    values = flags.FlagValues()
+    values, options = flags.FlagValues(), list(options)
     values.set_gnu_getopt(not files_last)
     for dataclass in options:
         define(values, dataclass)
+    _check_notation(arguments)
     try:
         rest = values(["keras-resnet", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
         known = [name for name in values if not name.startswith("no") or name[2:] not in values]
-        text = hint(error.flagname, known) or did_you_mean(error.flagname, known)
+        text = _notation(error.flagname, values) or hint(error.flagname, known) or did_you_mean(error.flagname, known)
         raise InputError(f"unknown flag --{error.flagname}{text}.") from error
     except flags.IllegalFlagValueError as error:
         raise InputError(_wrong_value(str(error), options)) from error
     except flags.Error as error:
         raise InputError(_without_prefix(error)) from error
+    for field in (field for dataclass in options for field in dataclasses.fields(dataclass)):
+        if values[field.name].value == "" != field.default:
+            raise InputError(f"{field.name} must not be empty; leave out the flag for its default.")
     return {name: values[name].value for name in values if values[name].value is not None}, rest
+
+
+LONG_DASHES = ("\u2013", "\u2014", "\u2212")
+"""Dashes that text editors and web pages make of hyphens."""
+
+
+def _check_notation(arguments: Sequence[str]) -> None:
+    """Refuse an equals sign between spaces, and dashes that are no hyphens.
+
+    Raises:
+        ValueError: the command line has one of them.
+    """
+    for number, word in enumerate(arguments):
+        if word.startswith(LONG_DASHES):
+            raise InputError(f"flags begin with two hyphens; got {word!r}.")
+        if word.startswith("=") and number and arguments[number - 1].startswith("-"):
+            flag = arguments[number - 1].lstrip("-")
+            raise InputError(f"flags are written without spaces around the equals sign: --{flag}=VALUE.")
+
+
+def _notation(flag: str, known: flags.FlagValues) -> str:
+    """Say how an unknown flag is written if only its notation is wrong: `no-mirror`, `preset:digits`, "preset "."""
+    name, colon, value = flag.partition(":")
+    if colon and name in known:
+        return f"; it is written --{name}={value}"
+    if flag.strip() != flag and flag.strip() in known:
+        return f"; it is written --{flag.strip()}=VALUE, without spaces"
+    name = synonyms.normalized(flag)
+    if name.startswith("no_") and name[3:] in known and known[name[3:]].boolean:
+        return f"; it is written --no{name[3:]}"
+    return ""
 
 
 def _without_prefix(error: flags.Error) -> str:
@@ -105,6 +140,7 @@ def parse_known(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str
     values.set_gnu_getopt(True)
     for name in names:
         flags.DEFINE_string(name, None, "", flag_values=values)
+    _check_notation(arguments)
     try:
         values(["keras-resnet", *arguments], known_only=True)
     except flags.Error as error:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, did_you_mean
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Verb
+
+LAUNCHED = ("train", "evaluate")
+"""Verbs that run as several workers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Launch(Verb):
 
     def run(self, invocation: Invocation) -> int:
         """Start the workers and wait for them."""
-        if not invocation.files or invocation.files[0] not in ("train", "evaluate"):
-            raise InputError("usage: keras-resnet launch --workers=N train|evaluate [flags].")
+        if not invocation.files or invocation.files[0] not in LAUNCHED:
+            hint = did_you_mean(invocation.files[0], LAUNCHED) if invocation.files else ""
+            raise InputError(f"usage: keras-resnet launch --workers=N train|evaluate [flags]{hint}.")
 
         from keras_resnet.distribute import launch
 

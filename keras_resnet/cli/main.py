@@ -24,7 +24,7 @@ import shlex
 import sys
 from collections.abc import Collection, Sequence
 
-from keras_resnet import files
+from keras_resnet import __version__, files
 from keras_resnet.cli import backend, flags
 from keras_resnet.cli.convert import Convert
 from keras_resnet.cli.costs import Costs
@@ -145,7 +145,8 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[Verb, Invocation] | None
     if verb is not Launch:
         paths = [files.expand(path) for path in paths]
     if paths and not verb.FILES:
-        raise InputError(f"{name} takes flags only; got {paths[0]!r}{_as_flag(paths[0], sources)}.")
+        hint = _as_flag(paths[0], sources) or _quoted(paths[0], arguments)
+        raise InputError(f"{name} takes flags only; got {paths[0]!r}{hint}.")
     invocation = Invocation(
         command=shlex.join(["keras-resnet", name, *arguments]),
         files=paths,
@@ -163,6 +164,17 @@ def _as_flag(word: str, options: Sequence[type[Options]]) -> str:
         return f" (did you mean '--{word}'?)"
     if any(word in task.presets for task in tasks.all_tasks().values()):
         return f" (did you mean '--preset={word}'?)"
+    return ""
+
+
+def _quoted(word: str, arguments: Sequence[str]) -> str:
+    """A hint if a word and those around it are the name of a file with spaces, which the shell has split."""
+    at = list(arguments).index(word) if word in arguments else 0
+    for end in range(len(arguments), at, -1):
+        joined = " ".join(arguments[max(at - 1, 0) : end])
+        path = joined.partition("=")[2] if joined.startswith("-") else joined
+        if at and os.path.exists(path):
+            return f" (did you mean {shlex.quote(joined)}, in quotes?)"
     return ""
 
 
@@ -208,12 +220,17 @@ def help_of(name: str, verb: type[Verb], options: Sequence[type[Options]]) -> st
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console command; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] in (["--version"], ["version"], ["-V"]):
+        print(f"keras-resnet {__version__}")
+        return 0
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [arguments[1], "--help"]
     summaries = TASK_VERBS | {name: verb.summary() for name, verb in VERBS.items()}
     if not arguments or arguments[0] in (*flags.HELP, "help"):
         print(__doc__)
         for name, summary in summaries.items():
             print(f"  {name:10} {summary}")
-        print("\nkeras-resnet VERB --help lists the flags of a verb.")
+        print("\nkeras-resnet VERB --help lists the flags of a verb; keras-resnet --version prints the version.")
         return 0
     if arguments[0].lower() in summaries:
         arguments[0] = arguments[0].lower()

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import tempfile
 
+from keras_resnet import files
 from keras_resnet.errors import InputError
 from keras_resnet.experiment import names
 from keras_resnet.experiment.config import option
@@ -38,15 +39,18 @@ class Publish(Verb):
             raise InputError(f"publish requires two arguments, {self.FILES}; got {len(invocation.files)}.")
         workdir, target = invocation.files
         names.check_run(workdir, "RUN")
+        if not files.is_address(target):
+            files.check_new(target, "folder", "FOLDER")
         if self.dataset:
             names.check_dataset(self.dataset, self.data_dir)
 
         from keras_resnet.models.weights import hub
 
+        if target.startswith("hf:"):
+            hub.parse(target, "the repository")  # reports a wrong address before the network is evaluated
         if not hub.is_address(target):
             print(f"{self._write(workdir, target)}, wrote {target}")
             return
-        hub.parse(target)  # reports a wrong address before the network is evaluated
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "published")
             summary = self._write(workdir, out, target)

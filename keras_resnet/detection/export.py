@@ -112,6 +112,7 @@ def export(
         "serving_default": signatures.Endpoint(detect, tf.TensorSpec([None, None, None, 3], tf.uint8, name=name)),
         "serving_bytes": signatures.Endpoint(from_bytes, signatures.IMAGE_BYTES),
     }
+    files.check_no_bracket(base)
     with files.staging(base) as folder:
         saved_model.write(model, endpoints, folder)
         saved_model.write_labels(class_names, folder)

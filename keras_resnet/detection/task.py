@@ -64,7 +64,7 @@ class DetectFlags(Verb):
         ]
         models = [run.load(**options)]
         for path in self.ensemble:
-            other = DetectorRun.open(path)
+            other = DetectorRun.open(path, "ensemble")
             if other.dataset_info.class_names != run.dataset_info.class_names or other.transform() != transform:
                 raise InputError(
                     f"ensemble must be runs of the same classes and image sizes; {path!r} has different ones."
@@ -148,8 +148,8 @@ class Predict(DetectFlags):
 
     def run(self, invocation: Invocation) -> None:
         """Detect in each file."""
-        if not invocation.files:
-            raise InputError("predict requires at least one image file.")
+        names.check_run(tasks.one_folder(self.workdir))
+        names.check_photos(invocation.files)
         run, detect, transform, pyramid = self.open()
 
         import numpy as np

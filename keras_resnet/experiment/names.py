@@ -10,6 +10,7 @@ import importlib.util
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 from keras_resnet import files
 from keras_resnet.errors import InputError, did_you_mean, listed, nearest, nearest_first
@@ -42,7 +43,8 @@ def check_dataset(name: str, data_dir: str | None = None, argument: str = "datas
         if not path or not os.path.isdir(os.path.expanduser(path)):
             short = ", for which --data=PATH is short" if (argument, kind) == ("dataset", "folder") else ""
             raise InputError(
-                f"{argument} must name an existing folder after '{kind}:'{short}; got {path!r}{_near(path)}."
+                f"{argument} must name an existing folder after '{kind}:'{short}; got {path!r}"
+                f"{files.no_folder(path) or _near(path)}."
             )
         return
     if kind in OWN_DATASETS or not name:
@@ -110,6 +112,19 @@ def check_weights(name: str, argument: str = "weights") -> None:
         allowed, hint = f" or one of {', '.join(map(repr, nearest_first(name, known)))}", did_you_mean(name, known)
     hint = hint or _near(name)
     raise InputError(f"{argument} must be the path of an existing file{allowed}; there is no file {name!r}{hint}.")
+
+
+def check_photos(paths: Sequence[str]) -> None:
+    """Raise `InputError` unless each path is that of an existing file or folder; `predict` requires at least one."""
+    if not paths:
+        raise InputError("predict requires at least one image file.")
+    for path in paths:
+        if files.is_address(path) and not os.path.exists(path):
+            raise InputError(f"predict takes files, not addresses; download {path!r} first.")
+        if os.path.islink(path) and not os.path.exists(path):
+            raise InputError(f"image file {path!r} is a link to a file that does not exist.")
+        if not os.path.exists(path):
+            raise InputError(f"there is no image file {path!r}{_near(path)}.")
 
 
 def check_run(path: str | os.PathLike, argument: str = "workdir") -> None:

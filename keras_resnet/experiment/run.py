@@ -83,22 +83,26 @@ class Run:
             raise InputError(f"workdir must be a writable folder; {str(self.path)!r} is not: {reason}.") from error
 
     @classmethod
-    def open(cls: type[RunT], path: str | os.PathLike) -> RunT:
+    def open(cls: type[RunT], path: str | os.PathLike, argument: str = "workdir") -> RunT:
         """Read the folder of an earlier run.
+
+        Args:
+            path: the folder.
+            argument: name of the caller's argument, for error messages.
 
         Raises:
             ValueError: it has no readable `config.json`, or the run is another task's.
         """
         path = pathlib.Path(path)
-        names.check_run(path)
+        names.check_run(path, argument)
         content = read_json(path / "config.json")
         task = tasks.name_of(content)
         if task != cls.TASK:
-            raise InputError(f"workdir must be the folder of a {cls.TASK} run; {str(path)!r} holds a {task} run.")
+            raise InputError(f"{argument} must be the folder of a {cls.TASK} run; {str(path)!r} holds a {task} run.")
         config = cls.CONFIG.from_dict(content.get("config", content))
         try:
             return cls(path, config, DatasetInfo.from_dict(content["dataset"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f'workdir must be the folder of a run; {str(path)!r} has a config.json without a valid "dataset".'
+                f'{argument} must be the folder of a run; {str(path)!r} has a config.json without a valid "dataset".'
             ) from error

@@ -7,6 +7,7 @@ catch TensorFlow's exception ask `message_of` for the sentence.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Callable
 
@@ -83,4 +84,7 @@ def first_line(error: tf.errors.OpError) -> str:
         flags=re.MULTILINE,
     )
     lines = [re.sub(r"[\[\]'\"]", "", line).strip(" .") for line in text.splitlines()]
-    return next((line for line in lines if line), "unknown error")
+    lines = [line for line in lines if line] or ["unknown error"]
+    # The values of an assertion have lines of their own.
+    numbers = itertools.takewhile(lambda line: re.fullmatch(r"[-\d. ]+", line), lines[1:])
+    return " ".join([lines[0], *numbers])

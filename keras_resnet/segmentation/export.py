@@ -93,6 +93,7 @@ def export(
     requests = {"serving_default": {"image_bytes": contents}, "images": {"images": pixels[None]}}
     if probability_size:
         requests["probabilities"] = {"image_bytes": contents}
+    files.check_no_bracket(base)
     with files.staging(base) as folder:
         saved_model.write(served, endpoints(served, transform, probability_size, max_pixels), folder)
         saved_model.write_labels(class_names, folder)

@@ -68,6 +68,7 @@ def export(
     served = folding.fold(model, dtype) if fold else model
     class_names = source.dataset_info.class_names
     endpoints = signatures.endpoints(served, transform, class_names, top=top, max_pixels=max_pixels)
+    files.check_no_bracket(base)
     with files.staging(base) as folder:
         write(served, endpoints, folder)
         write_labels(class_names, folder)

@@ -104,17 +104,17 @@ class Checkpoints(keras.callbacks.Callback):
         """
         folder = pathlib.Path(folder or self.folder)
         collectives.chief_first(self.strategy, lambda: _remove_leftovers(folder))
-        newest = tf.train.latest_checkpoint(str(folder))
-        steps = collectives.gather(self.strategy, str(newest and newest.rsplit("-", 1)[1]).encode())
+        path = newest(folder)
+        steps = collectives.gather(self.strategy, str(path and path.rsplit("-", 1)[1]).encode())
         if len(set(steps)) > 1:
             seen = ", ".join(f"{step.decode()} on worker {number}" for number, step in enumerate(steps))
             raise InputError(f"workdir must be on a file system that all workers share; its newest step is {seen}.")
-        if newest is None:
+        if path is None:
             return 0
         try:
-            self.checkpoint.restore(newest).assert_existing_objects_matched().expect_partial()
+            self.checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise InputError(f"checkpoint {newest!r} does not fit this run: {str(error).splitlines()[0]}") from error
+            raise InputError(f"checkpoint {path!r} does not fit this run: {str(error).splitlines()[0]}") from error
         self.saved = self.step
         return self.step
 
@@ -126,6 +126,7 @@ class Checkpoints(keras.callbacks.Callback):
             ValueError: the disk is full or the folder is not writable; older checkpoints are kept.
         """
         self.check()
+        before = self.manager.checkpoints
         try:
             self.manager.save(checkpoint_number=self.step)
         except tf.errors.OpError as error:
@@ -134,6 +135,10 @@ class Checkpoints(keras.callbacks.Callback):
                 f"{error.message.splitlines()[0]}"
             ) from error
         self.saved = self.step
+        # TensorFlow does not find the files to remove if the path has the characters of a pattern.
+        for old in set(before).difference(self.manager.checkpoints):
+            for file in self.folder.glob(f"{os.path.basename(old)}.*"):
+                file.unlink()
 
     def check(self) -> None:
         """Raise `FloatingPointError` if a variable is not finite."""
@@ -157,6 +162,16 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._evaluated.assign(self.step)
         self.save()
+
+
+def newest(folder: str | os.PathLike) -> str | None:
+    """Return the path of the newest checkpoint in a folder, without a suffix; None if there is none.
+
+    `tf.train.latest_checkpoint` finds none if the path has the characters of a pattern.
+    """
+    state = tf.train.get_checkpoint_state(os.fspath(folder))
+    path = state.model_checkpoint_path if state else ""
+    return path if os.path.exists(f"{path}.index") else None
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -139,9 +139,9 @@ def test_mistakes(caffe, tmp_path, capsys):
             "model and preprocessing are flags of --weights; a workdir has its own",
         ),
         (["predict", "--weights=/no/such", "c"], "there is no file '/no/such'"),
-        (["predict", "--weights=imagenet", "c"], "model must be given with weights 'imagenet': one of resnet50"),
+        (["predict", "--weights=imagenet", path], "model must be given with weights 'imagenet': one of resnet50"),
         (
-            ["predict", "--weights=imagenet", "--model=resnet20", "c"],
+            ["predict", "--weights=imagenet", "--model=resnet20", path],
             r"weights must be one of .*'cifar10_akamaster'.* for r",
         ),
         (["convert", "a"], "convert requires two arguments, IN and OUT; got 1"),

@@ -108,7 +108,7 @@ def test_the_command_trains_the_configuration():
         (["RUN"], "publish requires two arguments, RUN FOLDER.hf://USER/NAME; got 1"),
         (["RUN", "OUT"], "name must consist of lower-case letters, digits and _; got 'synthetic:8x8x4'"),
         (["RUN", "OUT", "--name=My Net"], "name must consist of .*; got 'My Net'"),
-        (["RUN", "RUN", "--name=tiny"], "out must be a folder that does not exist yet"),
+        (["RUN", "RUN", "--name=tiny"], "FOLDER must be a folder that does not exist yet"),
         (["RUN", "OUT", "--name=tiny", "--split=valid"], "valid"),
         (["LONGER", "OUT", "--name=tiny"], r"workdir must be of a finished run; .* is at step 6 of 7"),
         (["AVERAGED", "OUT", "--name=tiny", "--last"], "last must be off for runs with ema or swa_start"),

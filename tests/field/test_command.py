@@ -20,6 +20,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import keras_resnet
 from keras_resnet import files
 from keras_resnet.classification import config as classification
 from keras_resnet.classification import evaluate
@@ -29,6 +30,8 @@ from keras_resnet.cli import exits, flags, notices, reproduce
 from keras_resnet.cli import main as cli
 from keras_resnet.cli.train import Train
 from keras_resnet.data.dataset import Dataset, DatasetInfo
+from keras_resnet.data.sources import from_arrays
+from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.detection.config import DetectorConfig
 from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.detection.evaluate import draw
@@ -183,6 +186,7 @@ def test_a_run_keeps_absolute_paths(home):
         ("convert resnet50.weights.h5 out.safetensors --model=resnet5", "model must be one of"),
         ("reproduce tabel6 --out=x", "the experiment must be one of 'table2', 'table6', 'figure6', 'figure7'"),
         ("reproduce table6 --out=x --networks=resnet21", "networks must be one of"),
+        ("launch trian --preset=digits_resnet20", "(did you mean 'train'?)"),
         ("costs ResNt50", "(did you mean 'resnet50'?)"),
     ],
 )
@@ -264,6 +268,72 @@ def test_flags_of_other_packages_and_commands(refused, command, message):
     assert message in refused(command)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "=", "digits_resnet20"], "without spaces around the equals sign: --preset=VALUE."),
+        (["--workdir=x", "--preset", "=digits_resnet20"], "--preset=VALUE."),
+        (["--preset ", "x"], "unknown flag --preset ; it is written --preset=VALUE, without spaces."),
+        (["--preset:digits_resnet20"], "unknown flag --preset:digits_resnet20; it is written --preset=digits_resnet20"),
+        (["\u2013preset=x"], "flags begin with two hyphens; got '\u2013preset=x'."),
+        (["\u2014-steps=3"], "flags begin with two hyphens"),
+        (["--no-mirror"], "it is written --nomirror"),
+        (["--no_nesterov"], "it is written --nonesterov"),
+        (["--no-mirorr"], "(did you mean 'mirror'?)"),
+        (["--workdir=x", "--preset="], "preset must not be empty; leave out the flag for its default."),
+        (["--workdir="], "workdir must not be empty"),
+        (["--data="], "data must not be empty"),
+        (["--task="], "task must not be empty"),
+        (["--data=my", "photos"], "got 'photos' (did you mean '--data=my photos', in quotes?)."),
+        (["--data", "my", "photos", "of", "2021"], "(did you mean 'my photos of 2021', in quotes?)."),
+        (["--data=my", "pictures"], "train takes flags only; got 'pictures'."),
+    ],
+)
+def test_the_notation_of_flags(tmp_path, monkeypatch, refused, words, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my photos", "my photos of 2021"):
+        (tmp_path / name).mkdir()
+    assert message in refused(["train", *words])
+
+
+def test_empty_values_that_mean_something():
+    parsed = flags.parse(["--decay_steps=", "--shortcut=", "--cache="], [classification.ClassifierConfig])[0]
+    config = classification.ClassifierConfig(decay_steps=(3,)).override(parsed)
+    assert (config.decay_steps, config.shortcut, config.cache) == ((), "", "")
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        ("phoot.jpg", "there is no image file 'phoot.jpg' (did you mean 'photo.jpg'?)."),
+        ("*.png", "there is no image file '*.png'."),
+        (
+            "https://example.org/a.jpg",
+            "predict takes files, not addresses; download 'https://example.org/a.jpg' first.",
+        ),
+        ("", "there is no image file ''."),
+        ("link.jpg", "image file 'link.jpg' is a link to a file that does not exist."),
+    ],
+)
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_photos_are_looked_for_before_tensorflow_is_imported(home, refused, photo, message, task):
+    (home / "photo.jpg").write_bytes(b"")
+    (home / "link.jpg").symlink_to("missing.jpg")
+    (home / "runs/photos/config.json").write_text(json.dumps({"task": task, "config": {}}))
+    assert message in refused(["predict", "--workdir=runs/photos", "photo.jpg", photo])
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"], ["-V"]])
+def test_the_version_is_printed(words, capsys):
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == f"keras-resnet {keras_resnet.__version__}\n"
+
+
+def test_help_of_a_verb(capsys):
+    assert cli.main(["help", "costs"]) == 0
+    assert capsys.readouterr().out.startswith("usage: keras-resnet costs")
+
+
 def test_synonyms_lead_to_flags_that_exist():
     known = {name for options in option_classes() for name in options.field_names()}
     assert set(synonyms.SYNONYMS) <= known
@@ -311,6 +381,27 @@ def test_a_file_that_cannot_be_used_is_named_with_its_argument(capsys, arguments
 
     assert exits.exit_code("keras-resnet train", fail, arguments) == 1
     assert capsys.readouterr().err.startswith(f"keras-resnet train: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (["costs"], 128 + signal.SIGPIPE, ""),
+        (["--help"], 128 + signal.SIGPIPE, ""),
+        (["train", "--help"], 128 + signal.SIGPIPE, ""),
+        (["costs", ">/dev/full"], 1, "keras-resnet costs: the output cannot be written: No space left on device.\n"),
+        (["costs", ">&-"], 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written(words, code, error, unbuffered):
+    """As by `| head`, whose pipe closes, to a full disk, and without any output."""
+    command = f"sleep 0.2; {sys.executable} -m keras_resnet.cli {' '.join(words)}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(["sh", "-c", command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sh:
+        sh.stdout.close()
+        assert sh.stderr.read().decode() == error
+    assert sh.returncode == code
 
 
 def test_every_verb_refuses_a_flag_before_tensorflow_is_imported(tmp_path):
@@ -476,6 +567,17 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         pass
 
 
+def test_a_bracket_in_the_path_of_a_run_or_model(home, refused, monkeypatch):
+    """TensorFlow would write checkpoints there, and find none when the run is to resume."""
+    words = ["train", "--preset=digits_resnet20", "--workdir=runs/new[1]", "--steps=2"]
+    assert "workdir must not have '[' in its path, which TensorFlow reads as a pattern; got 'runs/new[1]'" in refused(
+        words
+    )
+    with pytest.raises(InputError, match=r"^out must not have '\['"):
+        files.check_no_bracket("models/a[1]")
+    assert not (home / "runs" / "new[1]").exists()
+
+
 def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def no_locks(handle, operation):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -547,6 +649,13 @@ def test_the_learning_rate_is_written_as_it_was_given():
 def test_a_constant_rate_is_called_constant():
     assert schedules.describe("piecewise", 0.1) == "constant learning rate 0.1"
     assert "constant" not in schedules.describe("piecewise", 0.1, decay_steps=[3])
+
+
+@pytest.mark.parametrize(("available", "given", "expected"), [(20, None, 20), (300, None, 256), (20, 5, 5)])
+def test_int8_is_calibrated_on_as_many_images_as_there_are(available, given, expected):
+    dataset = from_arrays(np.zeros((available, 4, 4, 3), "uint8"), np.zeros(available, "int32"), ("a",))
+    transform = EvalTransform((4, 4), (0.0,) * 3, (1.0,) * 3)
+    assert sum(len(batch) for batch in tflite._calibration(dataset, "train", given, transform)) == expected
 
 
 def test_a_run_of_a_folder_is_evaluated_on_its_own_split():

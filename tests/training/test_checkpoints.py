@@ -4,6 +4,7 @@ import resource
 import signal
 
 import keras
+import numpy as np
 import pytest
 
 from keras_resnet.training.checkpoints import Checkpoints
@@ -20,6 +21,22 @@ def test_a_checkpoint_of_another_network(tmp_path):
     saver_of(4, 3, tmp_path).save()
     with pytest.raises(ValueError, match=r"checkpoint '.*ckpt-0' does not fit this run"):
         saver_of(4, 5, tmp_path).restore()
+
+
+@pytest.mark.parametrize("name", ["b*", "c?d", "e f (2) ä", "{g}", "h]", "50%"])
+def test_names_of_folders_that_are_patterns(name, tmp_path):
+    """TensorFlow's own functions find no checkpoint below such a folder: neither to restore nor to remove."""
+    saver = saver_of(4, 3, tmp_path / name)
+    kernel = saver.variables[0]
+    for step in range(1, 6):
+        saver.optimizer.iterations.assign(step)
+        kernel.assign(np.full((4, 3), step))
+        saver.save()
+    steps = {file.name.split(".")[0] for file in (tmp_path / name).glob("ckpt-*")}
+    assert steps == {"ckpt-3", "ckpt-4", "ckpt-5"}
+    again = saver_of(4, 3, tmp_path / name)
+    assert again.restore() == 5
+    assert (np.asarray(again.variables[0]) == 5).all()
 
 
 def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
