@@ -7,12 +7,13 @@ photos/train/cat/1.jpg, photos/val/...    the same in folders named as splits, i
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
 
 from keras_resnet.data import folders
-from keras_resnet.data.dataset import SPLIT_NAMES, Dataset, DatasetInfo, Files, usual_split
+from keras_resnet.data.dataset import SPLIT_NAMES, Dataset, DatasetInfo, Files, log_similar, usual_split
 from keras_resnet.data.folders import Listing
 from keras_resnet.errors import InputError, counted, did_you_mean
 from keras_resnet.ops import codecs
@@ -49,6 +50,7 @@ def load(root: str) -> Dataset:
     others = sorted(path for listing in listings for path in listing.others)
     groups = {"files that are not images": others, "images in no class folder": outside.images}
     folders.log_left_out(root, groups, unused)
+    log_similar(root, class_names)
     splits = {split: _files_of_classes(contents[split], class_names) for split in roots}
     counts = {split: examples.count for split, examples in splits.items()}
     return Dataset(DatasetInfo(f"folder:{root}", class_names, None, counts), splits.__getitem__)
@@ -83,7 +85,13 @@ def _files(folder: str) -> list[str]:
 
 def _contents(folder: str) -> dict[str, Listing]:
     """Return what each subfolder of a folder holds."""
-    return {name: Listing.of(folders.walk(os.path.join(folder, name))) for name in folders.visible(folder)[0]}
+    subfolders = folders.visible(folder)[0]
+    # macOS decomposes letters such as ö in names and other systems do not: the same class in both is one.
+    contents = {unicodedata.normalize("NFC", name): name for name in subfolders}
+    if len(contents) < len(subfolders):
+        twice = next(name for name in subfolders if name not in contents.values())
+        raise InputError(f"dataset folder {folder!r} has two folders of the name {twice!r}, spelled with other bytes.")
+    return {name: Listing.of(folders.walk(os.path.join(folder, own))) for name, own in contents.items()}
 
 
 def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, ...]:
@@ -97,36 +105,50 @@ def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, 
         got = f"it has {counted(len(there), 'image')} outside of any" if there else "it has none"
         hint = "; move the images of each class to a folder named as the class" if there else ""
         raise InputError(f"dataset folder {root!r} must have one subfolder for each class; {got}{hint}.")
-    inner = {name: _folders_with_images(os.path.join(root, name), listing) for name, listing in contents.items()}
-    deeper = next((name for name, found in inner.items() if len(found) > 1), None)
-    if deeper is not None and not any("" in found for found in inner.values()):
-        some = " and ".join(repr(os.path.join(deeper, name)) for name in sorted(inner[deeper])[:2])
-        raise InputError(
-            f"class folders of {root!r} must hold images; they only hold folders with images, such as {some}. Name the "
-            f"folder whose subfolders are the classes, such as folder:{os.path.join(root, deeper)}, or rename the "
-            "folders to train, val and test if they are splits."
-        )
-    if len(contents) == 1 and not any("" in found for found in inner.values()):
-        (name,) = contents
-        if nested := _branching(os.path.join(root, name)):
-            raise InputError(f"dataset folder {root!r} has one class folder, {name!r}; did you mean folder:{nested}?")
+    with_images = {name: _folders_with_images(os.path.join(root, name), each) for name, each in contents.items()}
+    if not any("." in found for found in with_images.values()):
+        _check_depth(root, with_images)
     return tuple(contents)
 
 
 def _folders_with_images(folder: str, listing: Listing) -> set[str]:
-    """Return the subfolders of a class folder that hold images; "" if the folder has images itself."""
+    """Return the folders inside a class folder that hold images, such as "train/close"; "." is the folder itself."""
     paths = [*listing.images, *(path for found in listing.unreadable.values() for path in found)]
-    relative = [os.path.relpath(path, folder).split(os.sep) for path in paths]
-    return {parts[0] if len(parts) > 1 else "" for parts in relative}
+    return {os.path.relpath(os.path.dirname(path), folder) for path in paths}
 
 
-def _branching(folder: str) -> str | None:
-    """Return the first folder on the way down that has several subfolders; None if there is none."""
-    subfolders = folders.visible(folder)[0]
-    while len(subfolders) == 1:
-        folder = os.path.join(folder, subfolders[0])
-        subfolders = folders.visible(folder)[0]
-    return folder if subfolders else None
+def _check_depth(root: str, with_images: Mapping[str, set[str]]) -> None:
+    """Check that folders that only hold folders are classes, and neither splits nor what an archive has around them.
+
+    Args:
+        root: the folder.
+        with_images: class folder -> the folders inside it that hold images; none of these is the class folder itself.
+
+    Raises:
+        ValueError: the images of a class folder are in several folders.
+    """
+    for name, found in with_images.items():
+        way = os.path.commonpath(found) if found else ""
+        if len(found) < 2 or way in found:
+            continue
+        parent = os.path.join(name, way) if way else name
+        inner = sorted({os.path.relpath(path, way or ".").split(os.sep)[0] for path in found})
+        some = " and ".join(repr(os.path.join(parent, path)) for path in inner[:2])
+        splits = all(usual_split(path) in SPLIT_NAMES for each in with_images.values() for path in each)
+        if splits and len(with_images) > 1:
+            raise InputError(
+                f"dataset folder {root!r} must have the splits above the classes; it has {some}. Move the images, such "
+                f"as those in {os.path.join(name, inner[0])!r} to {os.path.join(inner[0], name)!r}."
+            )
+        if way and len(with_images) == 1:
+            raise InputError(
+                f"dataset folder {root!r} has one class folder, {name!r}; did you mean folder:{root}/{parent}?"
+            )
+        raise InputError(
+            f"class folders of {root!r} must hold images; they only hold folders with images, such as {some}. Name the "
+            f"folder whose subfolders are the classes, such as folder:{os.path.join(root, parent)}, or rename the "
+            "folders to train, val and test if they are splits."
+        )
 
 
 def _check_classes(root: str, contents: Contents, class_names: tuple[str, ...], first: str) -> None:

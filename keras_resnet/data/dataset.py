@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.errors import InputError, check_choice, counted
+from keras_resnet.errors import InputError, check_choice, counted, listed
+
+log = logging.getLogger(__name__)
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -24,6 +27,20 @@ SPLIT_NAMES = {
 def usual_split(name: str) -> str:
     """Return the key of `SPLIT_NAMES` for a name, in any case: "val" for "Validation"; other names are returned."""
     return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), name)
+
+
+def log_similar(source: str, class_names: Sequence[str]) -> None:
+    """Log the classes of a folder whose names differ only in case, spaces or underscores: they are often one class.
+
+    Args:
+        source: the folder.
+        class_names: names of the classes.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in class_names:
+        spellings.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), []).append(name)
+    if similar := [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]:
+        log.warning("%s: classes with similar names are different classes: %s", source, listed(similar, 3))
 
 
 @dataclasses.dataclass(frozen=True)

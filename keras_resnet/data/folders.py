@@ -79,10 +79,17 @@ def _entries(folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not is_hidden(entry.name):
-                    (folders if entry.is_dir() else files).append(entry.name)
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file() or entry.is_symlink():  # no pipe or device, which may never end
+                    files.append(entry.name)
     except OSError as error:
         raise InputError(f"folder {os.fspath(folder)!r} cannot be read: {error.strerror}.") from error
+    for name in (*folders, *files):
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(f"names of files must be UTF-8; rename {os.fsencode(name)!r} in {os.fspath(folder)!r}.")
     return sorted(folders), sorted(files)
 
 

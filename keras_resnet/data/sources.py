@@ -81,7 +81,8 @@ def _existing(kind: str, path: str) -> str:
     """
     root = os.path.abspath(files.expand(path))
     if not path or not os.path.isdir(root):
-        raise InputError(f"dataset must name an existing folder after '{kind}:'; got {path!r}.")
+        hint = files.no_folder(root)
+        raise InputError(f"dataset must name an existing folder after '{kind}:'; got {path!r}{hint}.")
     return root
 
 

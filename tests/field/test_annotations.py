@@ -137,6 +137,22 @@ def test_an_empty_line_before_the_xml_declaration(tmp_path):
     assert len(load(root)) == 1
 
 
+@pytest.mark.parametrize("start", ['<annotation xmlns="http://example.org/voc">', "<v:annotation xmlns:v='urn:x'>"])
+def test_xml_namespaces(tmp_path, start):
+    root = voc_folder(tmp_path / "voc", {"a": [DOG]})
+    prefix = "v:" if start.startswith("<v:") else ""
+    changes = [("</annotation>", f"</{prefix}annotation>"), ("<object>", f"<{prefix}object>")]
+    edit(root / "Annotations/a.xml", ("<annotation>", start), *changes, ("</object>", f"</{prefix}object>"))
+    (annotation,) = load(root)
+    assert annotation.boxes.tolist() == [[20, 10, 40, 30]]
+
+
+def test_lists_that_macos_leaves_behind(tmp_path):
+    root = voc_folder(tmp_path / "voc", {"a": [DOG]})
+    (root / "ImageSets/Main/._train.txt").write_bytes(b"\0\5\26\7\xff")
+    assert sources.load(f"folder:{root}").info.splits == {"train": 1}
+
+
 def test_other_encodings_are_named_with_their_file(tmp_path):
     root = voc_folder(tmp_path / "voc", {"a": [DOG]})
     xml = root / "Annotations/a.xml"
@@ -189,6 +205,26 @@ def test_file_names_with_folders_of_another_machine(tmp_path, name):
     edit_json(root, lambda content: content["images"][0].update(file_name=name))
     (annotation,) = load(root)
     assert pathlib.Path(annotation.path).name == "x.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("my%20photo.png", "my photo.png"),
+        ("/data/local-files/?d=photos/x.png", "x.png"),
+        ("https://bucket.example.org/a/caf%C3%A9.png", "caf\u00e9.png"),
+        ("100%.png", "100%.png"),
+        ("a%20b.png", "a%20b.png"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+    ],
+)
+def test_file_names_as_addresses_and_of_macos(tmp_path, name, file):
+    root = coco_folder(tmp_path / "coco", [BOX])
+    (root / "train/x.png").rename(root / "train" / file)
+    edit_json(root, lambda content: content["images"][0].update(file_name=name))
+    (annotation,) = load(root)
+    assert pathlib.Path(annotation.path).name == file
 
 
 def test_two_names_of_one_file_are_refused(tmp_path):

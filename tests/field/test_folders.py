@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import folders, pipeline, sources
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.detection.data import sources as detection
 from keras_resnet.evaluation import metrics, report
+from keras_resnet.experiment import names
 from keras_resnet.ops import codecs, formats
 from keras_resnet.serving import report as tflite_report
 from tests.conftest import KERAS_2
+from tests.detection.data.folders import voc_folder
 
 
 def encoded(format, size=(6, 5)):
@@ -203,6 +207,14 @@ REFUSED = {
     "splits in an archive": ({**below("a/train"), **below("a/test")}, "such as 'a/test' and 'a/train'.*folder:.*/a,"),
     "unknown names of splits": ({**below("fold1"), **below("fold2")}, "such as 'fold1/cat' and 'fold1/dog'"),
     "a class too deep in a split": (below("train/images"), "such as 'images/cat' and 'images/dog'"),
+    "splits in the classes": (
+        {f"{name}/{split}/1.jpg": PHOTO for name in ("cat", "dog") for split in ("train", "Valid")},
+        r"the splits above the classes; it has 'cat/Valid' and 'cat/train'. Move .* 'cat/Valid' to 'Valid/cat'\.",
+    ),
+    "a split twice in an archive, as of Kaggle": (
+        {**below("seg_train/seg_train"), **below("seg_test/seg_test"), "seg_pred/seg_pred/1.jpg": PHOTO},
+        "only hold folders with images, such as 'seg_test/seg_test/cat' and .* such as folder:.*/seg_test/seg_test, or",
+    ),
     "test has another class": ({**below("train"), "test/bird/1.jpg": PHOTO}, r"test' has classes \['bird'\] that"),
     "test has another case": ({**below("train"), "test/Dog/1.jpg": PHOTO}, r"does not have \(did you mean 'dog'\?\)"),
     "val lacks a class": ({**below("train"), "val/cat/1.jpg": PHOTO}, "class folder '.*val/dog' must hold images"),
@@ -234,6 +246,67 @@ def test_a_link_to_the_folder_that_contains_it(tmp_path):
     name = write(tmp_path, TWO_CLASSES)
     (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
     assert sources.load(name).info.splits == {"train": 3}
+
+
+def test_one_class_spelled_by_two_systems(tmp_path):
+    """macOS decomposes letters in the names of files."""
+    names = [unicodedata.normalize(form, "r\u00f6nt\u0131") for form in ("NFC", "NFD")]
+    write(
+        tmp_path / "both", {f"{split}/{name}/1.jpg": PHOTO for split, name in zip(("train", "val"), names, strict=True)}
+    )
+    write(tmp_path / "both", {"train/b/1.jpg": PHOTO, "val/b/1.jpg": PHOTO})
+    dataset = sources.load(f"folder:{tmp_path / 'both'}")
+    assert (dataset.info.class_names, dataset.info.splits) == (("b", names[0]), {"train": 2, "val": 2})
+    name = write(tmp_path / "twice", {f"{name}/1.jpg": PHOTO for name in names})
+    with pytest.raises(ValueError, match=r"has two folders of the name .*, spelled with other bytes"):
+        sources.load(name)
+
+
+@pytest.mark.parametrize("path", [b"caf\xe9/1.jpg", b"cat/caf\xe9.jpg"])
+def test_names_in_another_encoding(path, tmp_path):
+    name = write(tmp_path, TWO_CLASSES)
+    file = os.path.join(os.fsencode(tmp_path), path)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    with open(file, "wb") as handle:
+        handle.write(PHOTO)
+    with pytest.raises(ValueError, match=r"names of files must be UTF-8; rename b'caf\\xe9"):
+        sources.load(name)
+
+
+SIMILAR = {
+    "case": ("Cat", "cat"),
+    "a space at the end": ("cat ", "cat"),
+    "underscores": ("red_fox", "red fox"),
+}
+
+
+@pytest.mark.parametrize("pair", SIMILAR.values(), ids=SIMILAR)
+def test_classes_of_similar_names_are_warned_of(pair, tmp_path, caplog):
+    classes = (*pair, "dog")
+    sources.load(write(tmp_path / "classes", {f"{name}/1.jpg": PHOTO for name in classes}))
+    voc = voc_folder(tmp_path / "voc", {str(at): [(name, (11, 21, 30, 40), 0)] for at, name in enumerate(classes)})
+    detection.load(f"folder:{voc}", class_names=classes)
+    lines = [record.getMessage() for record in caplog.records]
+    first, second = map(repr, sorted(pair))
+    end = f"classes with similar names are different classes: {first} and {second}"
+    assert lines[0] == f"{tmp_path / 'classes'}: {end}"
+    assert "similar names" in lines[1]
+    assert len(lines) == 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    name = write(tmp_path, TWO_CLASSES)
+    os.mkfifo(tmp_path / "cat" / "pipe.jpg")
+    assert sources.load(name).info.splits == {"train": 3}
+
+
+@pytest.mark.parametrize("archive", ["photos.zip", "photos.tar.gz", "photo.jpg"])
+def test_an_archive_instead_of_a_folder(archive, tmp_path):
+    (tmp_path / archive).write_bytes(b"PK")
+    message = "it is a file, and an archive has to be unpacked first"
+    for load in (sources.load, detection.load, names.check_dataset):
+        with pytest.raises(ValueError, match=message):
+            load(f"folder:{tmp_path / archive}")
 
 
 def test_class_folders_that_are_links(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.data.dataset import DatasetInfo, log_similar
 from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
@@ -63,6 +63,7 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
     # Of files with equally many classes, that of training decides.
     reference = min(categories, key=lambda split: (-len(categories[split]), not split.startswith("train"), split))
     names = tuple(class_names or categories[reference].values())
+    log_similar(str(root), names)
     for split in categories:
         _check_names(files[split], categories[split].values(), names, "" if class_names else str(files[reference]))
 
@@ -125,6 +126,8 @@ def _common_ids(categories: Iterable[Mapping[Any, str]], names: Sequence[str]) -
 def _read_file(path: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content = json.loads(read_text(path))
+        if not isinstance(content, dict):
+            raise TypeError("it is no object with images, annotations and categories")
         content = {key: content[key] for key in REQUIRED_KEYS}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else error

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import codecs
 import pathlib
+import re
+import unicodedata
+import urllib.parse
 from collections.abc import Sequence
 
 from keras_resnet.errors import InputError
@@ -26,8 +29,13 @@ def read_text(path: pathlib.Path) -> str:
         raise InputError(f"file {str(path)!r} must be UTF-8 text; {error.reason} at byte {error.start}.") from error
 
 
+def _spelling(name: str) -> str:
+    """The form in which names are compared: in one case, and with letters such as ö in one piece, unlike on macOS."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 class FileFinder:
-    """Find files by name; where no file has exactly the name, upper and lower case are the same.
+    """Find files by name; where no file has exactly the name, upper and lower case are the same, as are ö and o with ¨.
 
     The folders are listed once, so a finder should not outlive the reading of a split.
     """
@@ -43,8 +51,8 @@ class FileFinder:
             names: dict[str, list[pathlib.Path]] = {}
             self._names[path.parent] = names
             for file in path.parent.iterdir() if path.parent.is_dir() else ():
-                names.setdefault(file.name.casefold(), []).append(file)
-        matches = self._names[path.parent].get(path.name.casefold(), [])
+                names.setdefault(_spelling(file.name), []).append(file)
+        matches = self._names[path.parent].get(_spelling(path.name), [])
         return matches[0] if len(matches) == 1 and matches[0].is_file() else None
 
     def find_image(self, folder: pathlib.Path, stem: str) -> pathlib.Path | None:
@@ -55,10 +63,13 @@ class FileFinder:
     def find_named(self, folders: Sequence[pathlib.Path], name: str) -> pathlib.Path | None:
         r"""Return the file that an annotation names, relative to the first of some folders that has it.
 
-        Backslashes separate folders too. A file that is in none of them is searched by its last part alone, because
-        many tools write the path on the machine where the images were annotated.
+        Backslashes separate folders too, and %20 may stand for a space, as in addresses. A file that is in none of them
+        is searched by its last part alone, because many tools write the path on the machine where the images were
+        annotated.
         """
-        parts = [part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")]
         paths = [folder / name for folder in folders]
-        paths += [folder.joinpath(*candidate) for candidate in (parts, parts[-1:]) for folder in folders if candidate]
+        for spelling in dict.fromkeys((name, urllib.parse.unquote(name))):
+            parts = [part for part in re.split(r"[/\\]", spelling.strip()) if part not in ("", ".")]
+            candidates = [candidate for candidate in (parts, parts[-1:]) if candidate]
+            paths += [folder.joinpath(*candidate) for candidate in candidates for folder in folders]
         return next((path for path in map(self.find, paths) if path), None)

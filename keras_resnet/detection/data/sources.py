@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
+from keras_resnet import files
 from keras_resnet.detection.data import coco, tfds, voc
 from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.errors import InputError
@@ -38,7 +39,8 @@ def load(
     root = pathlib.Path(folder).expanduser()
     if not folder or not root.is_dir():
         raise InputError(
-            f"dataset must name an existing folder after 'folder:', for which --data=PATH is short; got {folder!r}."
+            f"dataset must name an existing folder after 'folder:', for which --data=PATH is short; got {folder!r}"
+            f"{files.no_folder(folder)}."
         )
     if (root / "ImageSets/Main").is_dir():
         return voc.open_folder(root, class_names, exif)

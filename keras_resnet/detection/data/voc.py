@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.data.dataset import DatasetInfo, log_similar
+from keras_resnet.data.folders import is_hidden
 from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
@@ -70,6 +71,8 @@ class _Folder:
         folder = self.root / "ImageSets/Main"
         lists = {}
         for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt"):
+            if is_hidden(path.name):
+                continue
             lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
             if lines and not self._is_class_list(lines):
                 lists[path.stem] = [self.name_of(line) for line in lines]
@@ -98,6 +101,8 @@ class _Folder:
             root = ElementTree.fromstring(path.read_bytes().lstrip())
         except (ElementTree.ParseError, ValueError, LookupError) as error:
             raise InputError(f"annotation {str(path)!r} is not XML: {error}.") from error
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]  # without the namespace
         height, width = root.findtext("size/height"), root.findtext("size/width")
         try:
             declared_size = parse_size(height, width)
@@ -125,6 +130,7 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
         if not class_names:
             raise InputError(f"no annotation under {str(root / 'Annotations')!r} has a box.")
     classes = tuple(class_names)
+    log_similar(str(root), classes)
 
     @functools.cache
     def read(split: str) -> list[Annotation]:
