@@ -33,13 +33,17 @@ CLASSES = {
     "Scaled": "keras_resnet.training.schedules",
     "EachStep": "keras_resnet.training.optimizers",
     "SGD": "keras_resnet.training.optimizers",
+    "SelectiveSGD": "keras_resnet.training.optimizers",
+    "SelectiveSGDW": "keras_resnet.training.optimizers",
+    "SelectiveAdamW": "keras_resnet.training.optimizers",
+    "SelectiveLamb": "keras_resnet.training.optimizers",
     "CoupledSGD": "keras_resnet.training.addons",
     "Decay": "keras_resnet.training.addons",
     "FasterRCNN": "keras_resnet.detection.faster_rcnn",
 }
 """Class -> the module that registers it as `keras_resnet>CLASS`."""
 
-BARE_NAMES = ("RecomputingModel", "IdentityShortcut", "Cosine", "Scaled")
+BARE_NAMES = ("RecomputingModel", "FasterRCNN", "IdentityShortcut", "Cosine", "Scaled")
 """Classes that some `.h5` files name without the package: models, and with Keras 2 what is inside another object."""
 
 

@@ -85,22 +85,42 @@ class EachStep(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["accumulate"])
 
 
-class _SlowVariables:
-    """Mixin of an optimizer: some variables learn at a multiple of the rate; decoupled decay keeps the whole rate."""
+class _Selective:
+    """Mixin of an optimizer that treats some variables differently; its configuration says which.
 
-    _slow: frozenset = frozenset()
-    _multiplier = 1.0
+    Args:
+        slow: paths of variables that learn at a multiple of the rate; decoupled decay keeps the whole rate.
+        slow_multiplier: the multiple.
+        no_decay: parts of the names of variables without weight decay.
+    """
 
-    def set_slow(self, variables: Iterable[Any], multiplier: float) -> None:
-        """Multiply the learning rate of `variables`."""
+    def __init__(
+        self,
+        *args: Any,
+        slow: Iterable[str] = (),
+        slow_multiplier: float = 1.0,
+        no_decay: Iterable[str] = (),
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        # Sets, because TensorFlow would track lists and tuples.
+        self._slow_paths, self._no_decay = frozenset(slow), frozenset(no_decay)
+        self._slow: frozenset = frozenset()
+        self._multiplier = slow_multiplier
+        if self._no_decay:
+            self.exclude_from_weight_decay(var_names=sorted(self._no_decay))  # type: ignore[attr-defined]
+
+    def build(self, variables: Iterable[Any]) -> None:
+        variables = list(variables)
+        super().build(variables)  # type: ignore[misc]
         # TensorFlow passes its own variables to `update_step`; the key is the same for them and those of Keras.
-        self._slow = frozenset(self._var_key(variable) for variable in variables)  # type: ignore[attr-defined]
-        self._multiplier = multiplier
+        slow = [variable for variable in variables if compat.path(variable) in self._slow_paths]
+        self._slow = frozenset(map(self._var_key, slow))  # type: ignore[attr-defined]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any = None) -> None:
         is_slow = self._var_key(variable) in self._slow  # type: ignore[attr-defined]
         if learning_rate is not None:
-            rate = learning_rate * (self._multiplier if is_slow else 1.0)
+            rate = learning_rate * self._multiplier if is_slow else learning_rate
             super().update_step(gradient, variable, rate)  # type: ignore[misc]
             return
         # Keras 2 reads the rate inside; its rules all take a step that is proportional to the rate.
@@ -108,6 +128,45 @@ class _SlowVariables:
         super().update_step(gradient, variable)  # type: ignore[misc]
         if is_slow:
             variable.assign(before + self._multiplier * (variable - before))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "slow": sorted(self._slow_paths),
+            "slow_multiplier": self._multiplier,
+            "no_decay": sorted(self._no_decay),
+        }
+        return {**super().get_config(), **own}  # type: ignore[misc]
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class SelectiveSGD(_Selective, SGD):
+    """`SGD` of this package with exceptions for some variables."""
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class SelectiveSGDW(_Selective, keras.optimizers.SGD):
+    """Keras' SGD with decoupled decay, and exceptions for some variables."""
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class SelectiveAdamW(_Selective, keras.optimizers.AdamW):
+    """Keras' AdamW with exceptions for some variables."""
+
+
+SELECTIVE: dict[type, type] = {
+    SGD: SelectiveSGD,
+    keras.optimizers.SGD: SelectiveSGDW,
+    keras.optimizers.AdamW: SelectiveAdamW,
+}
+"""Class of an optimizer -> the one that treats some variables differently."""
+
+if hasattr(keras.optimizers, "Lamb"):  # Keras 3
+
+    @keras.saving.register_keras_serializable(package="keras_resnet")
+    class SelectiveLamb(_Selective, keras.optimizers.Lamb):
+        """Keras' LAMB with exceptions for some variables."""
+
+    SELECTIVE[keras.optimizers.Lamb] = SelectiveLamb
 
 
 class _SummedOutside:
@@ -249,16 +308,21 @@ def make(
         return compat.LossScale(optimizer) if loss_scale else optimizer
     if not compat.RATE_IS_ARGUMENT:
         options["jit_compile"] = False  # Keras 2 would compile the update of each variable separately
-    mixins: list[type] = [_SlowVariables] if slow else []
+    mixins: list[type] = []
     outer: list[type] = []
     if _replicas() > 1 and accumulate == 1:
         outer = [_SumFirst]
         mixins += [_SummedOutside] if loss_scale else [_SumFirst, _SummedOutside]
+    selective = bool(slow or excluded)
+    if selective:
+        paths = [compat.path(variable) for variable in slow]
+        options |= {"slow": paths, "slow_multiplier": slow_multiplier, "no_decay": excluded}
     optimizer = OPTIMIZERS[name](
-        lambda kind: _extended(kind, *mixins), learning_rate, momentum, nesterov, weight_decay, options
+        lambda kind: _extended(SELECTIVE[kind] if selective else kind, *mixins),
+        learning_rate,
+        momentum,
+        nesterov,
+        weight_decay,
+        options,
     )
-    if excluded:
-        optimizer.exclude_from_weight_decay(var_names=list(excluded))
-    if slow:
-        optimizer.set_slow(slow, slow_multiplier)
     return _extended(compat.LossScale, *outer)(optimizer) if loss_scale else optimizer
