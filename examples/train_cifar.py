@@ -14,6 +14,7 @@ import keras
 from absl import flags
 
 import keras_resnet
+from keras_resnet import files
 from keras_resnet.data import pipeline, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from keras_resnet.training.losses import CrossEntropy, Top1Error
@@ -31,6 +32,8 @@ flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "
 
 
 def main(_):
+    files.check_new(FLAGS.weights, "file", "weights")
+    files.make_parent(FLAGS.weights, "weights")
     # Section 4.2: images are padded by 4 pixels, cropped at random and mirrored; batches never end.
     dataset = sources.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.download)
     mean, std = dataset.info.mean, dataset.info.std

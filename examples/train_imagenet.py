@@ -15,7 +15,7 @@ import keras
 from absl import flags
 
 import keras_resnet
-from keras_resnet import compat
+from keras_resnet import compat, files
 from keras_resnet.data import pipeline, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform, resize_of
 from keras_resnet.ops.normalization import IMAGENET_MEAN, IMAGENET_STD
@@ -36,6 +36,8 @@ flags.register_validator("weights", lambda name: name.endswith(".weights.h5"), "
 
 
 def main(_):
+    files.check_new(FLAGS.weights, "file", "weights")
+    files.make_parent(FLAGS.weights, "weights")
     compat.set_dtype_policy(FLAGS.precision)
     dataset = sources.load(FLAGS.dataset, FLAGS.data_dir)
     size = (FLAGS.image_size, FLAGS.image_size)

@@ -22,6 +22,7 @@ from absl import flags
 from keras import ops
 
 import keras_resnet
+from keras_resnet import files
 from keras_resnet.errors import InputError
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.optimizers import SGD
@@ -100,6 +101,8 @@ def trainable(network, images, steps, learning_rate, seed):
 
 
 def main(_):
+    files.check_new(FLAGS.weights, "file", "weights")
+    files.make_parent(FLAGS.weights, "weights")
     devices = keras.distribution.list_devices()[: FLAGS.devices or None]
     if FLAGS.batch_size % len(devices):
         raise InputError(f"batch_size must be a multiple of the {len(devices)} devices; got {FLAGS.batch_size}.")

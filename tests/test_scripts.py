@@ -102,6 +102,16 @@ def test_mistakes_of_examples(script, arguments, refused_here):
     assert f"{script}: dataset must name an existing folder" in refused_here(f"examples/{script}.py", *arguments)
 
 
+@pytest.mark.parametrize("script", ["train_cifar", "train_imagenet"])
+def test_examples_do_not_overwrite_weights(script, refused_here, tmp_path):
+    (tmp_path / "a.weights.h5").write_text("mine")
+    output = refused_here(f"examples/{script}.py", f"--weights={tmp_path}/a.weights.h5")
+    assert f"{script}: weights must be a file that does not exist yet; '{tmp_path}/a.weights.h5' does." in output
+    output = refused_here(f"examples/{script}.py", f"--weights={tmp_path}/a.weights.h5/b.weights.h5")
+    assert f"{script}: weights must be a writable file" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments"),
