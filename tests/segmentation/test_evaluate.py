@@ -40,6 +40,15 @@ def test_the_same_numbers_for_any_batch_size(images):
     np.testing.assert_array_equal(evaluations[0].image_ious, evaluations[1].image_ious)
 
 
+def test_the_same_numbers_on_two_replicas(images, two_replicas):
+    one = evaluate.evaluate(inference.predictor(tiny()), batches(*images, 4), NAMES, Transform)
+    with two_replicas.scope():
+        model = tiny()
+    predict = inference.predictor(model, strategy=two_replicas)
+    two = evaluate.evaluate(predict, batches(*images, 5), NAMES, Transform)
+    np.testing.assert_array_equal(two.result.confusion, one.result.confusion)
+
+
 def wrong_in(*rows):
     """A function that predicts the brightest channel, but the next class in the first rows of each image in turn."""
     remaining = itertools.cycle(rows)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_resnet
+from keras_resnet import compat
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
 from keras_resnet.segmentation import models
@@ -79,7 +80,7 @@ def test_backbone_and_its_variables():
     backbone = models.backbone_of(model)
     assert all(layer.name.split("_")[0].startswith(("inputs", "conv", "pool")) for layer in backbone.layers)
     own = {id(variable) for variable in models.backbone_variables(model)}
-    heads = [variable.path for variable in model.trainable_variables if id(variable) not in own]
+    heads = [compat.path(variable) for variable in model.trainable_variables if id(variable) not in own]
     assert {path.split("_")[0] for path in heads} == {"aspp1", "aspp2", "aspp3", "aspp4", "aspp", "head", "auxiliary"}
     finetuning.freeze(backbone, stages=2, norm=True)
     assert not model.get_layer("conv2_block1_1_conv").trainable
@@ -146,4 +147,4 @@ def test_a_step_changes_every_weight(random):
     images = random.normal(size=(2, 32, 32, 3))
     model.train_on_batch(images, {"logits": labels, "auxiliary": labels})
     for variable, old in zip(model.trainable_variables, before, strict=True):
-        assert np.abs(variable.numpy() - old).max() > 0, variable.path
+        assert np.abs(variable.numpy() - old).max() > 0, compat.path(variable)
