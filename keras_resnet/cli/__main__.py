@@ -9,6 +9,7 @@ def main() -> int:
         from keras_resnet.cli import exits
         from keras_resnet.cli import main as command
 
+        exits.open_standard_streams()
         try:
             code = command.main()
             exits.flush()

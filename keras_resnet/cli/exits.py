@@ -83,6 +83,22 @@ OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """Errors of writing to a full or broken disk."""
 
 
+def open_standard_streams() -> None:
+    """Let the standard streams that are closed, as for some services, be streams that go nowhere.
+
+    Otherwise the next files to be opened get the numbers of their descriptors, and messages for a terminal would be
+    written into them.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
 def flush() -> None:
     """Write what is buffered of the output; there may be none to write to."""
     if sys.stdout is not None and not sys.stdout.closed:

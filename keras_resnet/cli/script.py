@@ -16,7 +16,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from keras_resnet import files
-from keras_resnet.cli.exits import exit_code, handle_interrupts
+from keras_resnet.cli.exits import exit_code, handle_interrupts, open_standard_streams
 from keras_resnet.cli.notices import quiet
 
 
@@ -49,6 +49,7 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
         sys.__excepthook__(kind, error, traceback)
 
 
+open_standard_streams()
 quiet(with_filter=True)
 handle_interrupts()
 sys.excepthook = _excepthook

@@ -391,6 +391,7 @@ def test_a_file_that_cannot_be_used_is_named_with_its_argument(capsys, arguments
         (["train", "--help"], 128 + signal.SIGPIPE, ""),
         (["costs", ">/dev/full"], 1, "keras-resnet costs: the output cannot be written: No space left on device.\n"),
         (["costs", ">&-"], 0, ""),
+        (["costs", ">&-", "2>&-", "<&-"], 0, ""),
     ],
 )
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -494,6 +495,21 @@ def test_notices_are_dropped_and_everything_else_arrives():
         assert "oneDNN" not in result.stderr
         assert "Ignored" not in result.stderr
         assert "cuInit" not in result.stderr
+
+
+def test_a_process_without_standard_streams(tmp_path):
+    """Progress bars and the filter of notices write to `sys.stderr`, which is None there."""
+    program = (
+        "import sys, tqdm\n"
+        "from keras_resnet.cli import exits, notices\n"
+        "exits.open_standard_streams()\n"
+        "notices.start_filter()\n"
+        "for _ in tqdm.tqdm(range(2), disable=None): print('a', file=sys.stderr)\n"
+        f"open({str(tmp_path / 'file')!r}, 'w').write('written')\n"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+    assert (tmp_path / "file").read_text() == "written"
 
 
 @pytest.mark.parametrize(
