@@ -6,6 +6,7 @@ import functools
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     """Return a data set of tensorflow-datasets, in memory if its images have one size and are few enough."""
     import tensorflow_datasets as tfds
 
-    builder = open_builder(name, data_dir, download, ALLOWED, "label")
+    builder = open_builder(name, data_dir, download, ALLOWED, ("image", "label"))
     features = builder.info.features
     shape = features["image"].shape
     size = None if None in shape[:2] else tuple(shape[:2])
@@ -188,7 +189,7 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     return Dataset(DatasetInfo(name, tuple(features["label"].names), size, counts, mean, std), read)
 
 
-def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, target: str) -> Any:
+def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, required: Sequence[str]) -> Any:
     """Return the `tfds.core.DatasetBuilder` of a prepared data set of tensorflow-datasets.
 
     Args:
@@ -196,7 +197,7 @@ def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, 
         data_dir: folder of prepared data sets; by default ~/tensorflow_datasets.
         download: download and prepare the data set if it is missing.
         allowed: the allowed names, for the error message.
-        target: the feature that it must have in addition to "image".
+        required: the features that it must have, such as "image".
 
     Raises:
         ValueError: there is no such data set, it is not prepared and `download` is False, or it lacks a feature.
@@ -212,8 +213,8 @@ def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, 
     if not builder.info.splits:
         raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download or data_dir.")
     features = set(builder.info.features or {})
-    if not {"image", target} <= features:
-        raise InputError(f"dataset must have the features image and {target}; {name!r} has {sorted(features)}.")
+    if not set(required) <= features:
+        raise InputError(f"dataset must have the features {' and '.join(required)}; {name!r} has {sorted(features)}.")
     return builder
 
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from keras_resnet.data.dataset import DatasetInfo, split_range
+from keras_resnet.data.finder import image_size
 from keras_resnet.errors import InputError, counted, listed
 
 logger = logging.getLogger(__name__)
@@ -20,9 +20,6 @@ FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y"), True) | dict.fromkeys(
     ("", "0", "false", "f", "no", "n", "none", "null", "unspecified", "unknown"), False
 )
 """Values of flags such as VOC's `difficult`, in lower case; other numbers than 0 are true too."""
-
-ORIENTATION = 0x0112
-"""EXIF tag of the orientation of an image; from 5 on, height and width are swapped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,25 +201,6 @@ class AnnotationCollector:
             images = "its only image has none" if count == 1 else f"none of its {count} images has"
             raise InputError(f"{self.source} must have at least one box; {images}.")
         return self.annotations
-
-
-def image_size(path: str | os.PathLike, exif: bool = False) -> tuple[int, int]:
-    """Read the height and width of an image in pixels from its header.
-
-    Args:
-        path: the image file.
-        exif: whether JPEGs are rotated by their EXIF orientation, as by `ops.codecs.decode_upright`.
-
-    Raises:
-        ValueError: the image cannot be read.
-    """
-    try:
-        with Image.open(path) as file:
-            height, width = file.height, file.width
-            swapped = exif and file.format in ("JPEG", "MPO") and file.getexif().get(ORIENTATION) in (5, 6, 7, 8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {os.fspath(path)!r} cannot be read: {error}.") from error
-    return (width, height) if swapped else (height, width)
 
 
 def parse_flag(value: object) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo, log_similar
+from keras_resnet.data.finder import FileFinder, read_text
 from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
@@ -20,7 +21,6 @@ from keras_resnet.detection.data.annotations import (
     parse_flag,
     parse_size,
 )
-from keras_resnet.detection.data.folders import FileFinder, read_text
 from keras_resnet.errors import InputError, counted, did_you_mean
 
 REQUIRED_KEYS = {

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from keras_resnet import files
 from keras_resnet.data import sources
 from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.data.finder import image_size
 from keras_resnet.detection.data import coco
-from keras_resnet.detection.data.annotations import Annotation, AnnotationCollector, DetectionDataset, image_size
+from keras_resnet.detection.data.annotations import Annotation, AnnotationCollector, DetectionDataset
 
 
 def open_prepared(
@@ -33,7 +34,7 @@ def open_prepared(
     import tensorflow_datasets
 
     allowed = "'folder:PATH' or a set of tensorflow-datasets with boxes like 'voc/2007'"
-    builder = sources.open_builder(name, data_dir, download, allowed, "objects")
+    builder = sources.open_builder(name, data_dir, download, allowed, ("image", "objects"))
 
     @functools.cache
     def read(split: str) -> list[Annotation]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo, log_similar
+from keras_resnet.data.finder import IMAGE_SUFFIXES, FileFinder, read_text
 from keras_resnet.data.folders import is_hidden
 from keras_resnet.detection.data.annotations import (
     Annotation,
@@ -21,7 +22,6 @@ from keras_resnet.detection.data.annotations import (
     parse_flag,
     parse_size,
 )
-from keras_resnet.detection.data.folders import IMAGE_SUFFIXES, FileFinder, read_text
 from keras_resnet.errors import InputError
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")

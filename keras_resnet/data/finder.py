@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import os
 import pathlib
 import re
 import unicodedata
 import urllib.parse
 from collections.abc import Sequence
 
+from PIL import Image
+
 from keras_resnet.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".jpe", ".jfif")
 """Endings of image files in lower case, in the order in which they are tried."""
+
+ORIENTATION = 0x0112
+"""EXIF tag of the orientation of an image; from 5 on, height and width are swapped."""
 
 
 def read_text(path: pathlib.Path) -> str:
@@ -32,6 +38,25 @@ def read_text(path: pathlib.Path) -> str:
 def _spelling(name: str) -> str:
     """The form in which names are compared: in one case, and with letters such as ö in one piece, unlike on macOS."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def image_size(path: str | os.PathLike, exif: bool = False) -> tuple[int, int]:
+    """Read the height and width of an image in pixels from its header.
+
+    Args:
+        path: the image file.
+        exif: whether JPEGs are rotated by their EXIF orientation, as by `ops.codecs.decode_upright`.
+
+    Raises:
+        ValueError: the image cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            height, width = file.height, file.width
+            swapped = exif and file.format in ("JPEG", "MPO") and file.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"image {os.fspath(path)!r} cannot be read: {error}.") from error
+    return (width, height) if swapped else (height, width)
 
 
 class FileFinder:
