@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """Signals that end a run after the current step."""
 
+SEEDS = "seeds"
+"""Part of a checkpoint that holds the states of the random layers."""
+
 
 class Checkpoints(keras.callbacks.Callback):
     """Save weights, optimizer, step and best error at regular steps, and restore the newest checkpoint.
@@ -73,6 +76,12 @@ class Checkpoints(keras.callbacks.Callback):
             self.variables += part.variables
             parts[name] = tf.train.Checkpoint(variables=[compat.tf_variable(variable) for variable in part.variables])
         parts |= {"model": model, "optimizer": self.optimizer, "best": self.best, "evaluated": self._evaluated}
+        self._without_seeds = tf.train.Checkpoint(**parts)
+        # Keras does not track the states of the generators of its random layers, such as dropout.
+        states = [variable for variable in model.variables if compat.path(variable).endswith("seed_generator_state")]
+        seeds = [compat.tf_variable(state) for state in states]
+        if seeds:
+            parts[SEEDS] = tf.train.Checkpoint(variables=seeds)
         self.checkpoint = tf.train.Checkpoint(**parts)
         # Written by name too, since other versions of Keras find them only by name; see `models.weights.readers`.
         names = {compat.path(variable): compat.tf_variable(variable) for variable in model.weights}
@@ -112,7 +121,9 @@ class Checkpoints(keras.callbacks.Callback):
         if path is None:
             return 0
         try:
-            self.checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+            has_seeds = any(name.startswith(f"{SEEDS}/") for name, _ in tf.train.list_variables(path))
+            checkpoint = self.checkpoint if has_seeds else self._without_seeds  # of a version that did not save them
+            checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise InputError(f"checkpoint {path!r} does not fit this run: {str(error).splitlines()[0]}") from error
         self.saved = self.step

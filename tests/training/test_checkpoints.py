@@ -2,12 +2,16 @@
 
 import resource
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+from keras_resnet import compat
+from keras_resnet.training import checkpoints
 from keras_resnet.training.checkpoints import Checkpoints
+from tests.conftest import KERAS_2
 
 
 def saver_of(features, units, folder):
@@ -37,6 +41,33 @@ def test_names_of_folders_that_are_patterns(name, tmp_path):
     again = saver_of(4, 3, tmp_path / name)
     assert again.restore() == 5
     assert (np.asarray(again.variables[0]) == 5).all()
+
+
+@pytest.mark.skipif(KERAS_2, reason="Keras 2 draws from TensorFlow's own generators")
+def test_random_layers_continue_their_sequence(tmp_path, monkeypatch):
+    """Also from a checkpoint of a version that did not save their state, which starts it again."""
+    inputs = np.ones((1, 1000), "float32")
+
+    def dropout():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    def draw(model):
+        return model.layers[0](inputs, training=True).numpy()
+
+    first = dropout()
+    draws = [draw(first)]
+    Checkpoints(first, tmp_path / "new", 1).save()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "compat", SimpleNamespace(**{**vars(compat), "path": lambda variable: ""}))
+        Checkpoints(first, tmp_path / "old", 1).save()
+    draws.append(draw(first))
+    for folder, expected in (("new", draws[1]), ("old", draws[0])):
+        again = dropout()
+        assert Checkpoints(again, tmp_path / folder, 1).restore() == 0
+        np.testing.assert_array_equal(draw(again), expected)
 
 
 def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
