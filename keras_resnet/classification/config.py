@@ -101,9 +101,9 @@ class ClassifierConfig(BaseConfig):
     )
     schedule: str = option(
         "piecewise",
-        "Learning rate schedule: piecewise (divided by 10 at decay_steps), cosine or plateau.",
+        "Learning rate schedule: piecewise (divided by 10 at decay_steps), cosine, poly or plateau.",
         "optimization",
-        choices=("piecewise", "cosine", "plateau"),
+        choices=("piecewise", "cosine", "poly", "plateau"),
     )
     warmup_error: float = option(
         0.0,
@@ -183,8 +183,8 @@ class ClassifierConfig(BaseConfig):
             )
         if self.warmup_error and not self.learning_rate:
             raise InputError("learning_rate must be above 0 with warmup_error; got 0.")
-        if self.warmup_error and (self.warmup_steps or self.schedule == "cosine"):
-            raise InputError("warmup_error excludes warmup_steps and schedule=cosine; set only one of them.")
+        if self.warmup_error and (self.warmup_steps or self.schedule in ("cosine", "poly")):
+            raise InputError("warmup_error excludes warmup_steps and schedule=cosine or poly; set only one of them.")
         if self.ema and self.swa_start:
             raise InputError("ema excludes swa_start; set only one of them.")
         if self.batch_size % self.accumulate:

@@ -344,9 +344,9 @@ class BaseConfig(Options):
     )
     schedule: str = option(
         "piecewise",
-        "Learning rate schedule: piecewise (divided by 10 at decay_steps) or cosine.",
+        "Learning rate schedule: piecewise (divided by 10 at decay_steps), cosine or poly (DeepLab's, power 0.9).",
         "optimization",
-        choices=("piecewise", "cosine"),
+        choices=("piecewise", "cosine", "poly"),
     )
     learning_rate: float = option(0.1, "Initial learning rate.", "optimization", minimum=0)
     warmup_steps: int = option(0, "Steps at warmup_rate before learning_rate.", "optimization", minimum=0)
@@ -385,7 +385,7 @@ class BaseConfig(Options):
             raise InputError(
                 f"warmup_steps must be below the first of decay_steps, {self.decay_steps[0]}; got {self.warmup_steps}."
             )
-        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
+        if self.schedule in ("cosine", "poly") and self.warmup_steps >= self.steps:
             raise InputError(f"warmup_steps must be below steps, {self.steps}; got {self.warmup_steps}.")
 
     def check_names(self) -> None:

@@ -30,6 +30,7 @@ CLASSES = {
     "PixelCrossEntropy": "keras_resnet.segmentation.losses",
     "MeanIoU": "keras_resnet.segmentation.losses",
     "Cosine": "keras_resnet.training.schedules",
+    "Poly": "keras_resnet.training.schedules",
     "Scaled": "keras_resnet.training.schedules",
     "EachStep": "keras_resnet.training.optimizers",
     "SGD": "keras_resnet.training.optimizers",

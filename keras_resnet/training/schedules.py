@@ -32,11 +32,15 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         step = compat.cast(step, "float32")
         progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
-        falling = self.rate * 0.5 * (1.0 + compat.cos(math.pi * progress))
+        falling = self._falling(progress)
         if not self.warmup_steps:
             return falling
         rising = self.warmup_rate + (self.rate - self.warmup_rate) * step / self.warmup_steps
         return compat.where(step < self.warmup_steps, rising, falling)
+
+    def _falling(self, progress: Any) -> Any:
+        """The rate after the warm-up, at `progress` from 0 to 1."""
+        return self.rate * 0.5 * (1.0 + compat.cos(math.pi * progress))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -45,6 +49,19 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "warmup_rate": self.warmup_rate,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class Poly(Cosine):
+    """The rate times (1 - progress)^0.9, after a linear warm-up: the schedule of DeepLab (Chen et al., 2016).
+
+    The arguments are those of `Cosine`.
+    """
+
+    POWER = 0.9
+
+    def _falling(self, progress: Any) -> Any:
+        return compat.where(progress < 1.0, self.rate * (1.0 - progress) ** self.POWER, 0.0 * progress)
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -75,6 +92,10 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["scale"])
 
 
+SMOOTH = {"cosine": Cosine, "poly": Poly}
+"""Schedules that fall to zero at the last step."""
+
+
 def make(
     schedule: str,
     learning_rate: float,
@@ -91,6 +112,7 @@ def make(
         schedule: "piecewise", the paper's: `warmup_rate` for `warmup_steps`, then `learning_rate`, divided by 10 at
             each of `decay_steps`, where step b, counted from 0, is the first with the new rate (sections 3.4 and 4.2);
             "cosine": a line from `warmup_rate` to `learning_rate`, then half a cosine to zero at the last step;
+            "poly": the same with a power of 0.9 instead of the cosine;
             "plateau": `learning_rate`, to be divided by `training.adaptive.Plateau`.
         learning_rate: the highest rate.
         steps: steps of the run.
@@ -103,8 +125,8 @@ def make(
     Returns:
         A number or a schedule; a `Scaled` schedule if a callback changes the rate.
     """
-    if schedule == "cosine":
-        return Cosine(learning_rate, steps, warmup_steps, warmup_rate)
+    if schedule in SMOOTH:
+        return SMOOTH[schedule](learning_rate, steps, warmup_steps, warmup_rate)
     boundaries = list(decay_steps) if schedule == "piecewise" else []
     rates = [learning_rate / 10**i for i in range(len(boundaries) + 1)]
     if warmup_steps:
@@ -137,11 +159,12 @@ def describe(
     The other arguments are those of `make`.
     """
     rate = f"{learning_rate:g}"
-    if schedule == "cosine":
+    if schedule in SMOOTH:
+        curve = "on a cosine" if schedule == "cosine" else f"with power {Poly.POWER}"
         if not warmup_steps:
-            return f"learning rate {rate} decaying to 0 on a cosine"
+            return f"learning rate {rate} decaying to 0 {curve}"
         warmup = counted(warmup_steps, "step")
-        return f"learning rate from {warmup_rate:g} to {rate} in {warmup}, then decaying to 0 on a cosine"
+        return f"learning rate from {warmup_rate:g} to {rate} in {warmup}, then decaying to 0 {curve}"
     if warmup_error:
         rate = f"{warmup_rate:g} until the training error is below {warmup_error:g} %, then {rate}"
     elif warmup_steps:

@@ -32,6 +32,16 @@ def test_the_cosine_by_hand():
     assert again.get_config() == rate.get_config()
 
 
+def test_the_poly_schedule_by_hand():
+    rate = schedules.make("poly", 0.4, steps=110, warmup_steps=10, warmup_rate=0.0)
+    for step, expected in ((0, 0.0), (5, 0.2), (10, 0.4), (60, 0.4 * 0.5**0.9), (109, 0.4 * 0.01**0.9), (110, 0.0)):
+        assert abs(float(rate(step)) - expected) < 1e-6, step
+    assert float(rate(111)) == 0
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate))
+    assert type(again) is schedules.Poly
+    assert again.get_config() == rate.get_config()
+
+
 def test_scaled_survives_a_round_trip():
     schedule = schedules.Scaled(keras.optimizers.schedules.CosineDecay(0.3, 10), 0.5)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
@@ -49,6 +59,7 @@ def test_scaled_survives_a_round_trip():
         ({"warmup_error": 80.0}, "learning rate 0.01 until the training error is below 80 %, then 0.1"),
         ({"schedule": "plateau"}, "learning rate 0.1 divided by 10 after 5 evaluations without a lower error"),
         ({"schedule": "cosine"}, "learning rate 0.1 decaying to 0 on a cosine"),
+        ({"schedule": "poly"}, "learning rate 0.1 decaying to 0 with power 0.9"),
         (
             {"schedule": "cosine", "warmup_steps": 4},
             "learning rate from 0.01 to 0.1 in 4 steps, then decaying to 0 on a cosine",
