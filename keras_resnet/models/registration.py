@@ -21,6 +21,7 @@ CLASSES = {
     "BatchNormalization": "keras_resnet.models.layers",
     "IdentityShortcut": "keras_resnet.models.layers",
     "StochasticDepth": "keras_resnet.models.layers",
+    "DilatedConv2D": "keras_resnet.models.layers",
     "ResizeLike": "keras_resnet.models.layers",
     "RecomputingModel": "keras_resnet.models.recomputation",
     "LossScale": "keras_resnet.compat",

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_resnet.errors import InputError
-from keras_resnet.models.layers import BatchNormalization, IdentityShortcut, StochasticDepth
+from keras_resnet.models.layers import BatchNormalization, DilatedConv2D, IdentityShortcut, StochasticDepth
 from keras_resnet.models.submodels import rebuild
 
 
@@ -39,7 +39,7 @@ def to_keras(model: keras.Model) -> keras.Model:
         if isinstance(layer, keras.Model):
             raise InputError(f"model must not contain other models; layer {layer.name!r} is one: convert it alone.")
         own = type(layer).__module__.split(".")[0] == "keras_resnet"
-        if own and not isinstance(layer, (BatchNormalization, IdentityShortcut, StochasticDepth)):
+        if own and not isinstance(layer, (BatchNormalization, DilatedConv2D, IdentityShortcut, StochasticDepth)):
             raise InputError(
                 f"model must consist of the layers of networks and of Keras; layer {layer.name!r} is a "
                 f"{type(layer).__name__}."
@@ -52,10 +52,12 @@ def to_keras(model: keras.Model) -> keras.Model:
 
 
 def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Copy a layer; batch norm of this package becomes that of Keras, which has the same configuration."""
+    """Copy a layer; batch norm and convolutions of this package become those of Keras, with the same configuration."""
     if isinstance(layer, (IdentityShortcut, StochasticDepth)):
         return layer  # `_call` takes its place
-    kind = keras.layers.BatchNormalization if isinstance(layer, BatchNormalization) else type(layer)
+    stock = (keras.layers.BatchNormalization, keras.layers.Conv2D)
+    own = isinstance(layer, (BatchNormalization, DilatedConv2D))
+    kind = next(kind for kind in stock if isinstance(layer, kind)) if own else type(layer)
     return kind.from_config(layer.get_config())
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_resnet
 from keras_resnet import compat
 from keras_resnet.models import weights
-from keras_resnet.models.layers import BatchNormalization, IdentityShortcut, ResizeLike, stochastic_depth
+from keras_resnet.models.layers import BatchNormalization, DilatedConv2D, IdentityShortcut, ResizeLike, stochastic_depth
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 
@@ -220,3 +220,44 @@ def test_resize_like_keeps_half_precision():
     assert layer([tf.ones((1, 2, 2, 1)), tf.ones((1, 4, 4, 1))]).dtype == tf.bfloat16
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     assert again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("size", "dilation", "kernel"), [((9, 12), 2, 3), ((5, 7), (6, 3), 3), ((8, 8), (1, 2), 5), ((4, 3), 18, 3)]
+)
+def test_dilated_convolutions_are_kerass(size, dilation, kernel, random):
+    """Outputs and gradients, also where the dilation is larger than the map; with unknown sizes."""
+    images = random.normal(size=(2, *size, 4)).astype("float32")
+    upstream = random.normal(size=(2, *size, 6)).astype("float32")
+    results = []
+    for kind in (DilatedConv2D, keras.layers.Conv2D):
+        layer = kind(6, kernel, padding="same", dilation_rate=dilation, use_bias=False)
+        layer.build((None, None, None, 4))
+        layer.set_weights([np.random.default_rng(1).normal(size=(kernel, kernel, 4, 6))])
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 4])])
+        def step(images, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                outputs = layer(images)
+                loss = tf.reduce_sum(outputs * upstream)
+            return outputs, *tape.gradient(loss, [images, compat.tf_variable(layer.kernel)])
+
+        results.append(step(images))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_dilated_networks_use_them_and_convert_to_stock_layers():
+    model = keras_resnet.ResNet([(8, 1, 1), (8, 1, 2)], block="basic", include_top=False, output_stride=4)
+    kinds = {layer.name: type(layer) for layer in model.layers}
+    assert kinds["conv3_block1_2_conv"] is DilatedConv2D
+    assert kinds["conv2_block1_2_conv"] is keras.layers.Conv2D
+    layer = model.get_layer("conv3_block1_2_conv")
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert type(again) is DilatedConv2D
+    assert again.get_config() == layer.get_config()
+    stock = keras_resnet.to_keras(model)
+    assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(stock(images), model(images), atol=1e-5)
