@@ -15,12 +15,23 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from keras_resnet.errors import InputError
 
-PATH_KINDS = ("folder", "idx")
+PATH_KINDS = ("folder", "idx", "voc", "cityscapes", "ade20k", "coco")
 """What stands before the colon in names of data sets that are paths."""
+
+
+def path_kind(name: str) -> tuple[str, str]:
+    """Return the kind and the path of a data set's name: ("folder", "photos") for "folder:photos".
+
+    Returns:
+        Two empty strings for other names, such as "mnist", or "coco:1.1.0", a version of tensorflow-datasets.
+    """
+    kind, colon, path = name.partition(":")
+    is_version = re.fullmatch(r"([\d*]+\.){2}[\d*]+", path)
+    return (kind, path) if colon and kind in PATH_KINDS and not is_version else ("", "")
 
 
 def expand(name: str) -> str:
@@ -29,8 +40,8 @@ def expand(name: str) -> str:
     Raises:
         ValueError: there is no such user or variable, and no file of this name.
     """
-    kind, colon, path = name.partition(":")
-    if colon and kind in PATH_KINDS:
+    kind, path = path_kind(name)
+    if kind:
         return f"{kind}:{expand(path)}"
     path = os.path.expanduser(os.path.expandvars(name))
     unknown = re.match(r"~[^/]*|.*?(\$(\w+|\{\w+\}))", path)
@@ -67,10 +78,10 @@ def absolute_dataset(name: str) -> str:
     Raises:
         ValueError: the path cannot be expanded; see `expand`.
     """
-    kind, colon, path = name.partition(":")
-    if not path or kind not in PATH_KINDS:
+    kind, path = path_kind(name)
+    if not path:
         return name
-    return f"{kind}{colon}{os.path.abspath(path if os.path.isabs(path) else expand(path))}"
+    return f"{kind}:{os.path.abspath(path if os.path.isabs(path) else expand(path))}"
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
@@ -177,6 +188,26 @@ def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str
     """
     if out is not None and pathlib.Path(out).exists():
         raise InputError(f"{argument} must be a {kind} that does not exist yet; {os.fspath(out)!r} does.")
+
+
+def check_absent(folder: pathlib.Path, names: Iterable[str], argument: str = "out") -> None:
+    """Raise `InputError` if a folder, which need not exist, has one of some files that are to be written."""
+    for name in names:
+        if (folder / name).exists():
+            raise InputError(f"{argument} must be a folder without {name!r}; {str(folder)!r} has that file.")
+
+
+def unique_stems(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Return the names of files without their endings; a number is appended to a name that is taken."""
+    stems: list[str] = []
+    for path in paths:
+        stem = candidate = pathlib.Path(path).stem
+        count = 1
+        while candidate in stems:
+            count += 1
+            candidate = f"{stem}_{count}"
+        stems.append(candidate)
+    return stems
 
 
 def make_parent(out: str | os.PathLike, argument: str = "out") -> None:

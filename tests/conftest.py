@@ -77,6 +77,8 @@ SAME_ON_KERAS_2 = {
     "models/test_class_names.py": "compares names",
     "models/test_costs.py": "computes from tables",
     "models/weights/test_published.py": "downloads files",
+    "ops/test_masks.py": "computes with NumPy",
+    "segmentation/data": "test_train.py and test_task.py read the same data",
     "paper": "trains and evaluates as classification and evaluation do",
     "serving/test_publish.py": "moves files",
     "serving/test_server.py::test_the_client_reports_a_missing_server": "a client without Keras",

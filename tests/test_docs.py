@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.data.idx_files import folder as idx_folder
 from tests.detection.data.folders import voc_folder
+from tests.segmentation.sets import two_folders
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +44,7 @@ APPENDED = [
         "--post_nms_topk_test=10",
     ),
     (r"train (?!.*bccd)", "--steps=2 --batch_size=4"),
+    (r"train .*--preset=camvid", "--crop_size=32,32 --multi_grid="),
     (r"train .*--preset=(cifar10|fashion_mnist)(?!.*--dataset)", "--dataset=synthetic:32x32x10"),
     (
         r"train .*--preset=imagenet",
@@ -151,6 +153,7 @@ def belongings(small_networks, tmp_path_factory):
     idx_folder(root / "idx", random.integers(0, 256, (40, 28, 28)), np.arange(40) % 10)
     content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
     voc_folder(root / "BCCD", content, (96, 128), {"train": ["a"], "val": ["b"], "test": ["c"]})
+    two_folders(root / "CamVid", {"train": 4, "val": 1, "test": 1})
     made = {
         "resnet50_weights_tf_dim_ordering_tf_kernels.h5": (keras_resnet.ResNet50(), "imagenet"),
         "resnet50-0676ba61.pth": (keras_resnet.ResNet50(stride_in_1x1=False), "imagenet_torchvision_v1"),

@@ -56,7 +56,7 @@ class BrokenFiles:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Share:
+class Share:
     """A worker's share of every batch.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Share:
             raise InputError(f"batch_size must be a multiple of the {self.workers} workers; got {self.batch_size}.")
 
     @classmethod
-    def of(cls, batch_size: int, context: tf.distribute.InputContext | None) -> _Share:
+    def of(cls, batch_size: int, context: tf.distribute.InputContext | None) -> Share:
         """Return the share of the worker that an input context describes, or everything without one."""
         if context is None:
             return cls(batch_size)
@@ -143,7 +143,7 @@ def train(
     count = dataset.count(split)
     if not 1 <= batch_size <= count:
         raise InputError(f"batch_size must be from 1 to the {count} images of {split!r}; got {batch_size}.")
-    share = _Share.of(batch_size, context)
+    share = Share.of(batch_size, context)
     examples = dataset.examples(split)
     if isinstance(examples, Images):
         batches = _train_from_memory(examples, transform, share, seed, start_step, shuffle, deterministic)
@@ -168,7 +168,7 @@ def train(
 def _train_from_memory(
     examples: Images,
     transform: TrainTransform,
-    share: _Share,
+    share: Share,
     seed: int,
     start_step: int,
     shuffle: bool,
@@ -178,7 +178,7 @@ def _train_from_memory(
     images, labels = tf.constant(examples.images), tf.constant(examples.labels)
 
     def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        index = _index(share.places(step), examples.count, seed, shuffle)
+        index = epoch_index(share.places(step), examples.count, seed, shuffle)
         pixels = tf.ensure_shape(tf.gather(images, index), [share.size, *images.shape[1:]])
         seeds = tf.random.split(_batch_seed(seed, step, share), 3)
         pixels = transform.augment(transform.crop_images(pixels, seeds[0]), seeds[1])
@@ -191,7 +191,7 @@ def _train_from_memory(
 def _train_from_files(
     records: tf.data.Dataset,
     transform: TrainTransform,
-    share: _Share,
+    share: Share,
     seed: int,
     *,
     paths: bool,
@@ -286,7 +286,7 @@ def evaluate(
     Raises:
         ValueError: no such split, or a batch size that does not fit the workers or images of different sizes.
     """
-    share = _Share.of(batch_size, context)
+    share = Share.of(batch_size, context)
     pad_batches = pad_batches or share.workers > 1
     count, examples = dataset.count(split), dataset.examples(split)
     if share.size > 1 and None in transform.shape and not isinstance(examples, Images):
@@ -351,7 +351,7 @@ Output = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
 
 
 def _evaluate_from_memory(
-    examples: Images, share: _Share, steps: int, pad_batches: bool, output: Output
+    examples: Images, share: Share, steps: int, pad_batches: bool, output: Output
 ) -> tf.data.Dataset:
     """Return the evaluation batches of decoded images."""
     images, labels = tf.constant(examples.images), tf.constant(examples.labels)
@@ -416,12 +416,12 @@ def stateless_seed(seed: int, number: tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(tf.stack([tf.constant(seed & 0x7FFFFFFF, tf.int32), high]), low)
 
 
-def _batch_seed(seed: int, step: tf.Tensor, share: _Share) -> tf.Tensor:
+def _batch_seed(seed: int, step: tf.Tensor, share: Share) -> tf.Tensor:
     """Return the seed i32[2] of a worker's share of a step's batch."""
     return tf.random.fold_in(stateless_seed(seed, step), share.worker)
 
 
-def _index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Tensor:
+def epoch_index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Tensor:
     """Return the index in the split of positions in the endless stream: i64[B] -> i64[B], a permutation per epoch."""
     offset = place % count
     if not shuffle:
@@ -441,7 +441,7 @@ def _index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Tensor:
 
 def _records(
     examples: Files | Stream,
-    share: _Share,
+    share: Share,
     *,
     start: int = 0,
     end: int | None = None,
@@ -499,7 +499,7 @@ def _records(
 
 
 def _path_records(
-    examples: Files, share: _Share, start: int, end: int | None, seed: int, shuffle: bool, pad: bool
+    examples: Files, share: Share, start: int, end: int | None, seed: int, shuffle: bool, pad: bool
 ) -> tf.data.Dataset:
     """Return `_records` of files that are read later; any position is found without reading those before it."""
     paths, labels = tf.constant(examples.paths), tf.constant(examples.labels)
@@ -507,7 +507,7 @@ def _path_records(
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         place = share.places(step)
         place = place if pad else place[place < examples.count]
-        index = _index(place, examples.count, seed, shuffle)
+        index = epoch_index(place, examples.count, seed, shuffle)
         path = tf.gather(paths, index)
         return place, path, tf.gather(labels, index), path
 

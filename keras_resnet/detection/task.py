@@ -8,7 +8,6 @@ import math
 import pathlib
 import re
 import shutil
-from collections.abc import Sequence
 from typing import Any
 
 from keras_resnet import files
@@ -160,7 +159,9 @@ class Predict(DetectFlags):
 
         class_names = run.dataset_info.class_names
         photos = folders.expand(invocation.files)
-        targets = _targets(photos, pathlib.Path(self.out or "."))
+        out = pathlib.Path(self.out or ".")
+        targets = [out / f"{stem}_boxes.png" for stem in files.unique_stems(photos)]
+        files.check_absent(out, [target.name for target in targets])
         for photo, target in zip(photos, targets, strict=True):
             pixels = codecs.read(photo, transform.decode)
             batch, *levels = (scale.batch(pixels) for scale in (transform, *pyramid))
@@ -175,31 +176,6 @@ class Predict(DetectFlags):
                     top, left, bottom, right = box
                     place = f"left {left:.0f}, top {top:.0f}, right {right:.0f}, bottom {bottom:.0f}"
                     print(f"  {class_names[label]} {score:.3f}: {place}")
-
-
-def _targets(photos: Sequence[str], out: pathlib.Path) -> list[pathlib.Path]:
-    """The new files in `out` for the images with boxes.
-
-    Raises:
-        ValueError: one of the files exists.
-    """
-    taken: list[str] = []
-    for photo in photos:
-        taken.append(_unused(pathlib.Path(photo).stem, taken))
-    targets = [out / f"{name}_boxes.png" for name in taken]
-    for target in targets:
-        if target.exists():
-            raise InputError(f"out must be a folder without {target.name!r}; {str(out)!r} has that file.")
-    return targets
-
-
-def _unused(name: str, names: list[str]) -> str:
-    """The name, with a number appended if it is taken."""
-    candidate, count = name, 1
-    while candidate in names:
-        count += 1
-        candidate = f"{name}_{count}"
-    return candidate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     below: float | None = None,
-    choices: Sequence[str] = (),
+    choices: Sequence[Any] = (),
     affects_result: bool = True,
     path: str = "",
 ) -> Any:

@@ -38,15 +38,16 @@ def check_dataset(name: str, data_dir: str | None = None, argument: str = "datas
         ValueError: the folder does not exist, a folder is named without "folder:", or the name is not known to
             tensorflow-datasets but similar to a name that is.
     """
-    kind, colon, path = name.partition(":")
-    if colon and kind in files.PATH_KINDS:
+    path_kind, path = files.path_kind(name)
+    if path_kind:
         if not path or not os.path.isdir(os.path.expanduser(path)):
-            short = ", for which --data=PATH is short" if (argument, kind) == ("dataset", "folder") else ""
+            short = ", for which --data=PATH is short" if (argument, path_kind) == ("dataset", "folder") else ""
             raise InputError(
-                f"{argument} must name an existing folder after '{kind}:'{short}; got {path!r}"
+                f"{argument} must name an existing folder after '{path_kind}:'{short}; got {path!r}"
                 f"{files.no_folder(path) or _near(path)}."
             )
         return
+    kind, colon, _ = name.partition(":")
     if kind in OWN_DATASETS or not name:
         return
     base = re.split("[/:]", name)[0]

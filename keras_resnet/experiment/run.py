@@ -29,6 +29,7 @@ class Run:
 
     TASK: ClassVar[str] = ""
     CONFIG: ClassVar[type[BaseConfig]] = BaseConfig
+    INFO: ClassVar[type[DatasetInfo]] = DatasetInfo
 
     path: pathlib.Path
     config: Any
@@ -101,7 +102,7 @@ class Run:
             raise InputError(f"{argument} must be the folder of a {cls.TASK} run; {str(path)!r} holds a {task} run.")
         config = cls.CONFIG.from_dict(content.get("config", content))
         try:
-            return cls(path, config, DatasetInfo.from_dict(content["dataset"]))
+            return cls(path, config, cls.INFO.from_dict(content["dataset"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f'{argument} must be the folder of a run; {str(path)!r} has a config.json without a valid "dataset".'

@@ -142,10 +142,10 @@ def test_each_epoch_is_a_permutation_of_the_split(source):
     count = dataset.count("train")
     if dataset.info.name == "digits":
         positions = tf.range(3 * count, dtype=tf.int64)
-        index = np.concatenate([pipeline._index(part, count, 5, True) for part in tf.split(positions, 2 * 3)])
+        index = np.concatenate([pipeline.epoch_index(part, count, 5, True) for part in tf.split(positions, 2 * 3)])
     else:
         records = pipeline._records(
-            dataset.examples("train"), pipeline._Share(7), seed=5, shuffle=True, cache=options.get("cache", "")
+            dataset.examples("train"), pipeline.Share(7), seed=5, shuffle=True, cache=options.get("cache", "")
         )
         names = np.concatenate([batch[3].numpy() for batch in records.take(3 * count // 7 + 1)])
         index = names[: 3 * count]
@@ -157,7 +157,7 @@ def test_each_epoch_is_a_permutation_of_the_split(source):
 
 def test_shuffling_is_uniform_enough():
     """The first place of an epoch holds each of ten images about as often."""
-    first = [int(pipeline._index(tf.constant([e * 10], tf.int64), 10, 1, True)[0]) for e in range(2000)]
+    first = [int(pipeline.epoch_index(tf.constant([e * 10], tf.int64), 10, 1, True)[0]) for e in range(2000)]
     counts = np.bincount(first, minlength=10)
     assert ((counts - 200) ** 2 / 200).sum() < 27.9  # chi-squared, 9 degrees of freedom, 0.1 %
 

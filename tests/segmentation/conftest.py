@@ -1,7 +1,12 @@
-"""Shared by the tests of segmentation: a trained network."""
+"""Shared by the tests of segmentation: a tiny backbone, a data set, a trained run, and a trained network."""
+
+import pathlib
 
 import keras
 import pytest
+
+from tests.segmentation import sets
+from tests.segmentation.runs import config
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +24,41 @@ def trained_segmenter():
     batch = {"logits": labels, "auxiliary": labels}
     model.fit(normalized(images), batch, batch_size=8, epochs=30, verbose=0, shuffle=False)
     return model
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    """Make `nets.BASIC` a backbone that configurations can name."""
+    from keras_resnet.segmentation.choices import BACKBONES
+    from tests.segmentation.nets import BASIC
+
+    monkeypatch.setitem(BACKBONES, "tiny", BASIC)
+
+
+@pytest.fixture
+def data(tmp_path, tiny_backbone) -> pathlib.Path:
+    """A data set of three and two images that the test may change."""
+    return sets.two_folders(tmp_path / "set")
+
+
+@pytest.fixture(scope="session")
+def session_run(tmp_path_factory) -> pathlib.Path:
+    """The folder of a run of four steps, trained by the command; its data set is next to it in `set`."""
+    from keras_resnet.cli import main as cli
+    from keras_resnet.segmentation.choices import BACKBONES
+    from tests.segmentation.nets import BASIC
+
+    root = tmp_path_factory.mktemp("segmentation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", BASIC)
+        (root / "config.json").write_text(config(sets.two_folders(root / "set"), auxiliary=True).to_json())
+        assert (
+            cli.main(["train", f"--config={root / 'config.json'}", "--task=segmentation", f"--workdir={root}/run"]) == 0
+        )
+    return root / "run"
+
+
+@pytest.fixture
+def trained_run(session_run, tiny_backbone) -> pathlib.Path:
+    """The folder of a trained run, which tests share and must not change."""
+    return session_run
