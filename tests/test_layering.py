@@ -9,7 +9,7 @@ from keras_resnet.experiment import tasks
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "keras_resnet"
-TASKS = tuple(dict.fromkeys([*(module.split(".")[1] for module in tasks.MODULES), "segmentation"]))
+TASKS = tuple(module.split(".")[1] for module in tasks.MODULES)
 LAYERS = (
     ("errors",),
     ("files", "compat"),
