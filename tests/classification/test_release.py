@@ -167,4 +167,4 @@ def test_published_on_the_hub_and_used_from_there(run, published, tmp_path, monk
             outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
     assert cli.run("publish", [str(run.path), "hf://user"]) == 1
-    assert "weights must be hf://USER/NAME" in capsys.readouterr().err
+    assert "the repository must be hf://USER/NAME" in capsys.readouterr().err

@@ -11,10 +11,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.cli import main as cli
+from keras_resnet.data import finder
 from keras_resnet.detection import evaluate, nms
 from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.config import DetectorConfig
-from keras_resnet.detection.data import annotations as annotation_module
 from keras_resnet.detection.data import pipeline, sources
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError
@@ -396,7 +396,7 @@ def test_a_run_keeps_the_order_of_its_classes(tmp_path):
 def rotated(root, orientation=6):
     """Make the image of a COCO folder a JPEG whose EXIF orientation swaps its sides."""
     exif = Image.Exif()
-    exif[annotation_module.ORIENTATION] = orientation
+    exif[finder.ORIENTATION] = orientation
     pixels = np.zeros((80, 60, 3), "uint8")
     pixels[:40] = 255  # of the upright image: the right half
     Image.fromarray(pixels).save(root / "train/x.jpg", exif=exif, quality=95)
