@@ -27,6 +27,7 @@ NOT_ON_KERAS_2 = {
     "test_benchmarks.py": "measures the main stack",
     "test_docs.py": "the docs are executed on the main stack",
     "test_scripts.py": "scripts for the main stack",
+    "field/test_loading.py::test_a_loaded_optimizer_trains_as_the_saved_one": "files forget slow variables",
     "models/test_features.py::test_mistakes_in_the_constructor": "recompute requires keras.remat",
     "data/test_pipeline.py::test_mixing_by_hand": "MixUp and CutMix are layers of Keras 3",
     "models/test_layers.py::test_replicas_keep_one_set_of_statistics": "Keras 2 averages them when they are read",

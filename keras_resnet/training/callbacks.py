@@ -31,7 +31,7 @@ Logs = dict[str, Any] | None
 
 def current_step(optimizer: keras.optimizers.Optimizer) -> int:
     """Return the number of steps taken, also if the count is a variable of several replicas."""
-    return int(np.asarray(optimizer.iterations))
+    return int(optimizer.iterations.numpy())
 
 
 def shortest(value: float) -> float:

@@ -154,7 +154,7 @@ class Checkpoints(keras.callbacks.Callback):
     def check(self) -> None:
         """Raise `FloatingPointError` if a variable is not finite."""
         for variable in self.variables:
-            if not np.isfinite(np.asarray(variable)).all():
+            if not np.isfinite(variable.numpy()).all():
                 raise FloatingPointError(
                     f"{compat.path(variable)} is not finite at step {self.step}; nothing was saved."
                 )

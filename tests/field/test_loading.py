@@ -173,7 +173,7 @@ def test_the_import_that_registers_loads_no_network(loaded):
     ]
 
 
-@pytest.mark.parametrize("name", ["sgd", *(() if KERAS_2 else ("sgdw", "adamw", "lamb"))])
+@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb"])
 def test_a_loaded_optimizer_trains_as_the_saved_one(name, tmp_path, random):
     """With some variables at a tenth of the rate, and without decay of batch norm."""
     model = small(classifier_activation=None)

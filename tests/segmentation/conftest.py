@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from tests.segmentation import sets
-from tests.segmentation.runs import config
+from tests.segmentation.runs import AUXILIARY, config
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def session_run(tmp_path_factory) -> pathlib.Path:
     root = tmp_path_factory.mktemp("segmentation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "tiny", BASIC)
-        (root / "config.json").write_text(config(sets.two_folders(root / "set"), auxiliary=True).to_json())
+        (root / "config.json").write_text(config(sets.two_folders(root / "set"), auxiliary=AUXILIARY).to_json())
         assert (
             cli.main(["train", f"--config={root / 'config.json'}", "--task=segmentation", f"--workdir={root}/run"]) == 0
         )

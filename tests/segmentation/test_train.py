@@ -21,14 +21,14 @@ from keras_resnet.segmentation.losses import PixelCrossEntropy
 from keras_resnet.segmentation.run import SegmenterRun
 from keras_resnet.training import loop
 from tests.runs import after_each_step, assert_equal, signal_at, variables_of
-from tests.segmentation.runs import config
+from tests.segmentation.runs import AUXILIARY, config
 from tests.segmentation.sets import save
 
 pytestmark = pytest.mark.usefixtures("without_curves")
 
 
 def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplog):
-    whole, options = SegmenterRun.open(trained_run), config(trained_run.parent / "set", auxiliary=True)
+    whole, options = SegmenterRun.open(trained_run), config(trained_run.parent / "set", auxiliary=AUXILIARY)
     records = read_metrics(whole.metrics)
     assert [record["step"] for record in records] == [2, 4]
     assert {"val_miou", "val_error", "val_pixel_accuracy", "val_iou_red", "loss"} <= set(records[0])
@@ -55,7 +55,7 @@ def test_a_run_that_is_killed_between_checkpoints_resumes_exactly(trained_run, t
         if callback.checkpoints.step == 4:
             raise MemoryError
 
-    options = config(trained_run.parent / "set", auxiliary=True, checkpoint_steps=3)
+    options = config(trained_run.parent / "set", auxiliary=AUXILIARY, checkpoint_steps=3)
     with after_each_step(die), pytest.raises(MemoryError):
         segmentation.train(options, tmp_path / "run")
     run = segmentation.train(options, tmp_path / "run")

@@ -7,6 +7,7 @@ import sys
 import types
 
 import pytest
+import tensorflow as tf
 
 from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.training.callbacks import LossWithoutPadding, MetricsLog, Progress
@@ -14,7 +15,8 @@ from keras_resnet.training.callbacks import LossWithoutPadding, MetricsLog, Prog
 
 def at(callback, step):
     """Give a callback a model that has taken `step` steps."""
-    callback.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=step, learning_rate=0.1)))
+    optimizer = types.SimpleNamespace(iterations=tf.Variable(step), learning_rate=0.1)
+    callback.set_model(types.SimpleNamespace(optimizer=optimizer))
     return callback
 
 
