@@ -7,7 +7,6 @@ import itertools
 from typing import ClassVar
 
 from keras_resnet.errors import InputError
-from keras_resnet.experiment import names
 from keras_resnet.experiment.config import BaseConfig, option
 from keras_resnet.models.architectures import canonical, find
 
@@ -201,8 +200,7 @@ class ClassifierConfig(BaseConfig):
     def check_names(self) -> None:
         super().check_names()
         find(self.model)
-        if self.init_weights:
-            names.check_weights(self.init_weights, "init_weights")
+        self.check_weights("init_weights")
 
 
 def _cifar10() -> dict[str, ClassifierConfig]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from keras_resnet.errors import InputError, check_choice, did_you_mean
 from keras_resnet.experiment import names
-from keras_resnet.experiment.config import BaseConfig, Options, option
+from keras_resnet.experiment.config import BaseConfig, Options, check_normalization, option
 from keras_resnet.models.architectures import ARCHITECTURES, Architecture, canonical
 
 BACKBONES = {name.lower(): net for name, net in ARCHITECTURES.items() if net.stem == "imagenet"}
@@ -200,19 +200,12 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
         super().__post_init__()
         if self.max_size < self.min_size:
             raise InputError(f"max_size must be at least min_size, {self.min_size}; got {self.max_size}.")
-        if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean) or min(self.std, default=1) <= 0:
-            raise InputError(
-                "mean and std must be given together, three numbers each, with a positive std; "
-                f"got {list(self.mean)} and {list(self.std)}."
-            )
+        check_normalization(self.mean, self.std)
 
     def check_names(self) -> None:
         super().check_names()
         names.check_dataset(self.extra_dataset, self.data_dir, "extra_dataset")
-        if self.backbone_weights:
-            names.check_weights(self.backbone_weights, "backbone_weights")
-        if self.init_weights:
-            names.check_weights(self.init_weights, "init_weights")
+        self.check_weights("backbone_weights", "init_weights")
 
     def network(self) -> FasterRCNNConfig:
         """Return the options of the network alone."""

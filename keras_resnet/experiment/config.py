@@ -395,3 +395,22 @@ class BaseConfig(Options):
             ValueError: one of them does not exist.
         """
         names.check_dataset(self.dataset, self.data_dir)
+
+    def check_weights(self, *fields: str) -> None:
+        """Check the fields that name weights; those that are empty pass.
+
+        Raises:
+            ValueError: there are no such weights.
+        """
+        for field in fields:
+            if name := getattr(self, field):
+                names.check_weights(name, field)
+
+
+def check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise `InputError` unless mean and standard deviation have three channels each, or both are empty."""
+    if len(mean) not in (0, 3) or len(std) != len(mean) or min(std, default=1) <= 0:
+        raise InputError(
+            "mean and std must be given together, three numbers each, with a positive std; "
+            f"got {list(mean)} and {list(std)}."
+        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.experiment import names
-from keras_resnet.experiment.config import BaseConfig, option
+from keras_resnet.experiment.config import BaseConfig, check_normalization, option
 from keras_resnet.models.architectures import canonical
 from keras_resnet.segmentation.choices import BACKBONES, HEADS, OUTPUT_STRIDES
 
@@ -135,20 +134,13 @@ class SegmenterConfig(BaseConfig):
             raise InputError(
                 f"scale_range must be two positive numbers, the smallest and the largest; got {list(self.scale_range)}."
             )
-        if len(self.mean) not in (0, 3) or len(self.std) != len(self.mean) or min(self.std, default=1) <= 0:
-            raise InputError(
-                "mean and std must be given together, three numbers each, with a positive std; "
-                f"got {list(self.mean)} and {list(self.std)}."
-            )
+        check_normalization(self.mean, self.std)
         if not self.hard_fraction:
             raise InputError("hard_fraction must be above 0; got 0.")
 
     def check_names(self) -> None:
         super().check_names()
-        if self.backbone_weights:
-            names.check_weights(self.backbone_weights, "backbone_weights")
-        if self.init_weights:
-            names.check_weights(self.init_weights, "init_weights")
+        self.check_weights("backbone_weights", "init_weights")
 
 
 _DEEPLAB = SegmenterConfig(

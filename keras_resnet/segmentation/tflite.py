@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import json
 import os
 import pathlib
@@ -22,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.errors import InputError, check_choice, counted
+from keras_resnet.errors import InputError, counted
 from keras_resnet.evaluation import exported
 from keras_resnet.evaluation.report import markdown_table
 from keras_resnet.models.submodels import deep_recursion
@@ -100,14 +99,8 @@ def export(
         ValueError: `out` exists or cannot be written, there are no images for calibration, or an argument is not
             allowed.
     """
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
     out = pathlib.Path(out).absolute()
-    files.check_new(out)
-    for variant in variants:
-        check_choice("variants", variant, VARIANTS)
-    if not variants:
-        raise InputError(f"variants must be some of {', '.join(VARIANTS)}; got none.")
+    tflite.check(out, variants)
     if len(size) != 2 or min(size) < 32:
         raise InputError(f"size must be a height and a width of at least 32 pixels; got {list(size)}.")
     samples = _calibration(calibration, size) if "int8" in variants else None

@@ -46,6 +46,17 @@ FEWEST_CALIBRATION_IMAGES = 20
 logger = logging.getLogger(__name__)
 
 
+def check(out: pathlib.Path, variants: Sequence[str]) -> None:
+    """Raise `InputError` unless TFLite files of these variants can be written to the new folder `out`."""
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
+    files.check_new(out)
+    for variant in variants:
+        check_choice("variants", variant, VARIANTS)
+    if not variants:
+        raise InputError(f"variants must be some of {', '.join(VARIANTS)}; got none.")
+
+
 def export(
     source: ServableClassifier,
     out: str | os.PathLike,
@@ -82,14 +93,8 @@ def export(
         ValueError: the source has no weights, `out` exists or cannot be written, too few images, or an argument is
             not allowed.
     """
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
     out = pathlib.Path(out).absolute()
-    files.check_new(out)
-    for variant in variants:
-        check_choice("variants", variant, VARIANTS)
-    if not variants:
-        raise InputError(f"variants must be some of {', '.join(VARIANTS)}; got none.")
+    check(out, variants)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
     if dataset is None and ("int8" in variants or report_split):
