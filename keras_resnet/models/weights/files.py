@@ -411,5 +411,17 @@ def save_safetensors(model: keras.Model, path: str | os.PathLike[str], info: Mod
             save_file(dict(namings.to_theirs(arrays)), partial, metadata)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+        _sort_metadata(partial)
         partial.chmod(0o644)  # safetensors makes a file that only its owner reads
         files.publish(partial, path)
+
+
+def _sort_metadata(path: pathlib.Path) -> None:
+    """Sort the metadata of a .safetensors file, whose order is random: equal weights give equal files and digests."""
+    with open(path, "r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        file.write(text.ljust(size))

@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import safetensors
 
 import keras_resnet
 from keras_resnet.models import weights
@@ -142,3 +143,14 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
 def test_save_requires_the_suffix(tmp_path):
     with pytest.raises(ValueError, match=r"path must end in \.weights\.h5"):
         weights.save(net(), tmp_path / "a.h5")
+
+
+def test_equal_weights_give_equal_safetensors_files(tmp_path):
+    model = keras_resnet.ResNet20(classes=3)
+    paths = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for path in paths:
+        weights.save_safetensors(model, path)
+    assert len({path.read_bytes() for path in paths}) == 1
+    with safetensors.safe_open(paths[0], "numpy") as file:
+        assert file.metadata()["format"] == "pt"
+        np.testing.assert_array_equal(file.get_tensor("fc.bias"), model.get_layer("predictions").bias)
