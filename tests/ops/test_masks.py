@@ -17,6 +17,15 @@ def inside(polygon, row, column):
     return odd
 
 
+def distance(polygon, row, column):
+    """The distance of the center of a pixel from the nearest side of a polygon."""
+    center, distances = np.array([column + 0.5, row + 0.5]), []
+    for start, end in zip(np.array(polygon), np.roll(polygon, -1, axis=0), strict=True):
+        share = np.clip((center - start) @ (end - start) / ((end - start) @ (end - start)), 0, 1)
+        distances.append(np.linalg.norm(start + share * (end - start) - center))
+    return min(distances)
+
+
 @pytest.mark.parametrize(
     "polygon",
     [
@@ -28,14 +37,75 @@ def inside(polygon, row, column):
     ids=["rectangle", "beyond the image", "crossing itself", "diamond"],
 )
 def test_polygons(polygon):
-    expected = [[inside(polygon, row, column) for column in range(SIZE[1])] for row in range(SIZE[0])]
-    flat = [number for corner in polygon for number in corner]
-    np.testing.assert_array_equal(masks.of_polygons([flat], SIZE), expected)
+    """Pixels are those whose centers are inside, but for centers within a third of a pixel of a side."""
+    mask = masks.of_polygons([[number for corner in polygon for number in corner]], SIZE)
+    clear = [(row, column) for row, column in np.ndindex(SIZE) if distance(polygon, row, column) > 1 / 3]
+    assert len(clear) > 150
+    assert [mask[place] for place in clear] == [inside(polygon, *place) for place in clear]
 
 
 def test_a_rectangle_by_hand_and_the_union_of_two():
     mask = masks.of_polygons([[1, 0, 3, 0, 3, 2, 1, 2], [2, 1, 4, 1, 4, 3, 2, 3]], (3, 5))
     assert mask.astype(int).tolist() == [[0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0]]
+
+
+def random_polygons(random, size):
+    """One to three polygons, some of them with corners beyond the image, on whole pixels, or crossing themselves."""
+    polygons = random.uniform(-40, 0, (random.integers(1, 4), random.integers(3, 12), 2)) + np.array(size[::-1]) / 2
+    polygons *= random.choice([0.5, 1.0, 1.5])
+    polygons = (polygons, polygons.round(), (2 * polygons).round() / 2)[size[0] % 3]
+    return [polygon.ravel().tolist() for polygon in polygons]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_polygons_and_runs_are_pycocotools(seed):
+    """200 masks in all, each as polygons and as runs, compressed or not."""
+    coco = pytest.importorskip("pycocotools.mask")
+    random = np.random.default_rng(seed)
+    for number in range(50):
+        height, width = size = tuple(map(int, random.integers(5, 90, 2)))
+        polygons = random_polygons(random, size)
+        encoded = coco.merge(coco.frPyObjects(polygons, height, width))
+        expected = coco.decode(encoded).astype(bool)
+        np.testing.assert_array_equal(masks.ObjectMask.of_coco(polygons, size).draw(), expected)
+        # Crowds have runs, which may be compressed; here of the inside, the outside, or of noise.
+        mask = (expected, ~expected, random.random(size) < 0.5)[number % 3]
+        runs = {"size": list(size), "counts": masks.runs_of(mask).tolist()}
+        compressed = coco.frPyObjects(runs, height, width)
+        assert compressed == coco.encode(np.asfortranarray(mask.astype("uint8")))
+        for segmentation in (runs, compressed):
+            np.testing.assert_array_equal(masks.ObjectMask.of_coco(segmentation, size).draw(), mask)
+
+
+def test_masks_of_a_resized_image_and_their_boxes():
+    polygon = masks.ObjectMask.of_polygons([[1, 0, 3, 0, 3, 2, 1, 2]], (3, 5))
+    assert polygon.draw((6, 10)).astype(int).tolist() == np.kron(polygon.draw(), np.ones((2, 2), int)).tolist()
+    assert polygon.box() == (0, 1, 2, 3)
+    pixels = masks.ObjectMask.of_pixels(polygon.draw())
+    assert pixels.draw((6, 10)).tolist() == polygon.draw((6, 10)).tolist()
+    assert pixels.draw((1, 2)).tolist() == [[True, False]]
+    assert pixels.box() == polygon.box()
+    assert masks.ObjectMask.of_pixels(np.zeros((2, 3), bool)).box() == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("segmentation", [None, [], [[1, 1, 3, 3]]], ids=["none", "empty", "two corners"])
+def test_objects_without_a_mask(segmentation):
+    assert masks.ObjectMask.of_coco(segmentation, SIZE) is None
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3]], "a polygon has 3 coordinates, which must be pairs of finite numbers"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "pairs of finite numbers"),
+        ("polygons", "it is 'polygons'"),
+        ({"counts": [221]}, "runs must have size and counts"),
+        ({"counts": [221], "size": [17, 13]}, "it is of 17x13 pixels, the image of 13x17"),
+    ],
+)
+def test_wrong_segmentations(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        masks.ObjectMask.of_coco(segmentation, SIZE)
 
 
 def test_runs_go_down_the_columns():

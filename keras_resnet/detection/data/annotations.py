@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo, split_range
 from keras_resnet.data.finder import image_size
 from keras_resnet.errors import InputError, counted, listed
+from keras_resnet.ops.masks import ObjectMask
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class Annotation:
         areas: f64[n] in px^2: of the object if the data set has it, else of the box.
         extents: f64[n,2], height and width as annotated, from which those of `boxes` may differ by rounding; None for
             those of `boxes`.
+        masks: n masks of the image's size; None in place of the mask of an object that has none, and None for data
+            without masks.
     """
 
     path: str
@@ -48,6 +52,7 @@ class Annotation:
     crowd: np.ndarray
     areas: np.ndarray
     extents: np.ndarray | None = None
+    masks: tuple[ObjectMask | None, ...] | None = None
 
     @property
     def is_portrait(self) -> bool:
@@ -122,6 +127,7 @@ class AnnotationCollector:
         crowd: np.ndarray | None = None,
         areas: np.ndarray | None = None,
         extents: np.ndarray | None = None,
+        masks: Sequence[ObjectMask | None] | None = None,
         declared_size: tuple[int, int] | None = None,
     ) -> None:
         """Add an image.
@@ -136,6 +142,7 @@ class AnnotationCollector:
             crowd: bool[n]; by default none is.
             areas: f64[n] of the objects in px^2; by default those of the boxes inside the image.
             extents: see `Annotation`.
+            masks: see `Annotation`.
             declared_size: height and width in pixels according to the annotation, to be checked against the file.
 
         Raises:
@@ -162,6 +169,7 @@ class AnnotationCollector:
                 crowd=(no_flags if crowd is None else crowd)[kept],
                 areas=areas[kept].astype("float64"),
                 extents=None if extents is None else extents[kept].astype("float64"),
+                masks=None if masks is None else tuple(itertools.compress(masks, kept)),
             )
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo, log_similar
-from keras_resnet.data.finder import FileFinder, read_text
+from keras_resnet.data.finder import FileFinder, image_size, read_text
 from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
@@ -22,6 +22,7 @@ from keras_resnet.detection.data.annotations import (
     parse_size,
 )
 from keras_resnet.errors import InputError, counted, did_you_mean
+from keras_resnet.ops.masks import ObjectMask
 
 REQUIRED_KEYS = {
     "images": {"id", "file_name"},
@@ -187,6 +188,8 @@ def _read_split(
     if strays := sum(len(objects) for id, objects in objects_of_image.items() if id not in paths):
         logger.warning("%s: left out %s of images that it does not list", file, counted(strays, "box", "boxes"))
     collector = AnnotationCollector(str(file), exif)
+    has_masks = any(entry.get("segmentation") for entry in content["annotations"])
+    unreadable: list[str] = []
     for entry in content["images"]:
         objects = objects_of_image[_key(entry["id"])]
         parsed = [_parsed(file, obj) for obj in objects]
@@ -198,8 +201,10 @@ def _read_split(
             raise InputError(
                 f"annotation file {str(file)!r} must have numbers as height and width of an image; got {sides}."
             ) from None
+        path = paths[_key(entry["id"])]
+        size = declared_size or image_size(path, exif)
         collector.add(
-            paths[_key(entry["id"])],
+            path,
             entry["id"],
             corners=np.stack([top, left, top + height, left + width], -1),
             labels=np.array([label_of_id[_key(obj["category_id"])] for obj in objects], "int32"),
@@ -207,9 +212,25 @@ def _read_split(
             crowd=np.array([crowd for _, crowd, _ in parsed], bool),
             areas=np.array([area for _, _, area in parsed], "float64"),
             extents=np.stack([height, width], -1),
+            masks=[_mask(obj, size, unreadable) for obj in objects] if has_masks else None,
             declared_size=declared_size,
         )
+    if unreadable:
+        count = counted(len(unreadable), "segmentation")
+        logger.warning("%s: left out %s that cannot be read; of the first one, %s", file, count, unreadable[0])
     return collector.finish()
+
+
+def _mask(obj: Mapping[str, Any], size: tuple[int, int], unreadable: list[str]) -> ObjectMask | None:
+    """The mask of an entry, or None; what is wrong with a segmentation is added to `unreadable`.
+
+    A detector without masks can be trained on the boxes of such a file, so it is no error.
+    """
+    try:
+        return ObjectMask.of_coco(obj.get("segmentation"), size)
+    except (TypeError, ValueError) as error:
+        unreadable.append(str(error))
+        return None
 
 
 def _image_paths(

@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_resnet.data.finder import FileFinder, image_size, read_text
 from keras_resnet.errors import InputError, did_you_mean
-from keras_resnet.ops import masks
+from keras_resnet.ops.masks import ObjectMask
 from keras_resnet.segmentation.choices import IGNORE_LABEL
 from keras_resnet.segmentation.data import colors
 from keras_resnet.segmentation.data.examples import Example, SegmentationDataset, SegmentationInfo
@@ -151,14 +151,10 @@ def _draw(path: str, objects: Sequence[tuple[int, Any]], file: str) -> np.ndarra
 def _mask(segmentation: Any, size: tuple[int, int], path: str, file: str) -> np.ndarray:
     """The mask of an object, bool[H,W]."""
     try:
-        if isinstance(segmentation, Mapping):
-            declared = tuple(map(int, segmentation["size"]))
-            if declared != size:
-                raise ValueError(f"it is of {declared[0]}x{declared[1]} pixels, the image of {size[0]}x{size[1]}")
-            return masks.of_runs(segmentation["counts"], size)
-        return masks.of_polygons(segmentation, size)
-    except (KeyError, TypeError, ValueError) as error:
+        mask = ObjectMask.of_coco(segmentation, size)
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"annotation file {file!r} has a segmentation for image {path!r} that is neither polygons nor "
             f"runs: {error}."
         ) from error
+    return np.zeros(size, bool) if mask is None else mask.draw()

@@ -25,6 +25,28 @@ def test_coco_folder(tmp_path):
     assert annotation.id == 42
 
 
+def test_masks(tmp_path, caplog):
+    """Polygons, runs of a crowd, and objects without a mask; the second box has no area, so its mask is left out."""
+    box = {"image_id": 42, "category_id": 7, "bbox": [10, 20, 30, 15]}
+    objects = [
+        box | {"segmentation": [[10, 20, 40, 20, 40, 35, 10, 35]]},
+        box | {"segmentation": [[1, 1, 2, 1, 2, 2]], "bbox": [5, 5, 0, 10]},
+        box | {"segmentation": {"size": [60, 80], "counts": [2400, 2400]}, "iscrowd": 1},
+        box | {"segmentation": []},
+        box | {"segmentation": [[1, 2, 3]]},
+    ]
+    (annotation,) = sources.load(f"folder:{coco_folder(tmp_path / 'coco', objects)}").annotations("train")
+    polygon, runs, *others = annotation.masks
+    expected = np.zeros((60, 80), bool)
+    expected[20:35, 10:40] = True
+    np.testing.assert_array_equal(polygon.draw(), expected)
+    assert runs.box() == (0, 40, 60, 80)
+    assert others == [None, None]
+    assert "left out 1 segmentation that cannot be read; of the first one, a polygon has 3 coordinates" in caplog.text
+    (annotation,) = sources.load(f"folder:{coco_folder(tmp_path / 'boxes', [box])}").annotations("train")
+    assert annotation.masks is None
+
+
 def test_errors_name_the_file(tmp_path):
     root = coco_folder(tmp_path / "one", [{"image_id": 42, "category_id": 9, "bbox": [0, 0, 5, 5]}])
     with pytest.raises(InputError, match=r"instances_train\.json' has the unknown category 9"):

@@ -188,7 +188,7 @@ def test_coco(tmp_path):
         ({"size": [6, 9], "counts": [54]}, "it is of 6x9 pixels, the image of 6x8"),
         ({"size": [6, 8], "counts": [50]}, "the runs have 50 pixels, the image 6x8"),
         ([[1, 2, 3]], "neither polygons nor runs"),
-        ({"counts": [48]}, "neither polygons nor runs: 'size'"),
+        ({"counts": [48]}, "neither polygons nor runs: runs must have size and counts"),
     ],
 )
 def test_wrong_segmentations_of_coco(tmp_path, segmentation, message):
