@@ -52,11 +52,29 @@ def scale_window(size: tf.Tensor, crop: int, scales: tuple[int, int], seed: tf.T
     Returns:
         i32[4], a square window.
     """
-    draws = tf.random.stateless_uniform([3], seed)
-    short = scales[0] + tf.cast(draws[0] * (scales[1] - scales[0] + 1), tf.int32)
-    side = tf.maximum(tf.cast(tf.round(crop * tf.reduce_min(size) / short), tf.int32), 1)
-    offset = tf.cast(draws[1:] * tf.cast(size - side + 1, tf.float32), tf.int32)
-    return tf.concat([tf.minimum(offset, size - side), [side, side]], 0)
+    return scale_windows(size, crop, scales, seed, 1)[0]
+
+
+def scale_windows(size: tf.Tensor, crop: int, scales: tuple[int, int], seed: tf.Tensor, count: int) -> tf.Tensor:
+    """Return several windows of `scale_window`, of which the first is that function's.
+
+    Args:
+        size: as for `scale_window`.
+        crop: as for `scale_window`.
+        scales: as for `scale_window`, but the smallest may be below `crop`: where the window is larger than the image,
+            the image is at a random place in the window.
+        seed: i32[2].
+        count: number of windows.
+
+    Returns:
+        i32[count,4], square windows.
+    """
+    draws = tf.random.stateless_uniform([count, 3], seed)
+    short = scales[0] + tf.cast(draws[:, 0] * (scales[1] - scales[0] + 1), tf.int32)
+    side = tf.maximum(tf.cast(tf.round(crop * tf.reduce_min(size) / short), tf.int32), 1)[:, None]
+    free = size - side
+    offset = tf.cast(draws[:, 1:] * tf.cast(tf.abs(free) + 1, tf.float32), tf.int32)
+    return tf.concat([tf.sign(free) * tf.minimum(offset, tf.abs(free)), side, side], 1)
 
 
 def inception_window(

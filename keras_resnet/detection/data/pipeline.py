@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,25 @@ from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError, counted
 from keras_resnet.ops import boxes as box_ops
 from keras_resnet.ops import codecs, graph_errors, image
+
+
+class Located(Protocol):
+    """The part of an annotated image that reading it needs."""
+
+    @property
+    def path(self) -> str:
+        """The image file."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width according to the annotation; None if it does not say."""
+
+
+class Decoder(Protocol):
+    """The part of a transform that reading images needs."""
+
+    def decode(self, contents: tf.Tensor) -> tf.Tensor:
+        """Decode an image file, string[] -> u8[H,W,3]."""
 
 
 def train(
@@ -105,9 +124,9 @@ def train(
 
     signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
     stream = tf.data.Dataset.from_generator(order, output_signature=signature)
-    stream = _decoded(stream, annotations, transform, groups=groups, broken=broken)
+    stream = decoded(stream, annotations, transform, groups=groups, broken=broken)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _unsharded(stream.batch(worker_batch_size, drop_remainder=True)).prefetch(2)
+    return unsharded(stream.batch(worker_batch_size, drop_remainder=True)).prefetch(2)
 
 
 def evaluate(
@@ -151,9 +170,9 @@ def _evaluation_batches(
             levels.append({"images": padded, "image_size": tf.cast(tf.shape(resized)[:2], tf.float32)})
         return levels[0] | ({"pyramid": tuple(levels[1:])} if len(levels) > 1 else {})
 
-    images = _decoded(_each(annotations), annotations, transforms[0])
+    images = decoded(each(annotations), annotations, transforms[0])
     examples = images.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _unsharded(examples.batch(batch_size)).prefetch(2)
+    return unsharded(examples.batch(batch_size)).prefetch(2)
 
 
 def batch_indices(
@@ -226,14 +245,14 @@ def _flip(
     return flipped, tf.where(condition, box_ops.mirror(boxes, size, vertical=vertical), boxes)
 
 
-def check_images(annotations: Sequence[Annotation], transform: DetectionTransform) -> None:
+def check_images(annotations: Sequence[Located], transform: Decoder) -> None:
     """Decode all images once, to find those that an evaluation would refuse before hours of training.
 
     Raises:
         ValueError: an image cannot be decoded, or has another size than its annotation.
     """
     try:
-        for _ in _decoded(_each(annotations), annotations, transform).map(lambda pixels, index: index):
+        for _ in decoded(each(annotations), annotations, transform).map(lambda pixels, index: index):
             pass
     except tf.errors.InvalidArgumentError as error:
         message = graph_errors.message_of(error)
@@ -242,15 +261,15 @@ def check_images(annotations: Sequence[Annotation], transform: DetectionTransfor
         raise InputError(message) from error
 
 
-def _each(annotations: Sequence[Annotation]) -> tf.data.Dataset:
-    """The index of each image, i64[]."""
+def each(annotations: Sequence[Located]) -> tf.data.Dataset:
+    """Return a data set of the index of each image, i64[]."""
     return tf.data.Dataset.range(len(annotations))
 
 
-def _decoded(
+def decoded(
     stream: tf.data.Dataset,
-    annotations: Sequence[Annotation],
-    transform: DetectionTransform,
+    annotations: Sequence[Located],
+    transform: Decoder,
     *,
     groups: Sequence[Sequence[int]] = (),
     broken: BrokenFiles | None = None,
@@ -266,7 +285,7 @@ def _decoded(
             such a file raises an error that names it.
     """
     paths = tf.constant([annotation.path for annotation in annotations])
-    sizes = tf.constant([annotation.size for annotation in annotations], tf.int32)
+    sizes = tf.constant([annotation.size or (0, 0) for annotation in annotations], tf.int32)
     ring, start, place, count = _rings(groups or [[number] for number in range(len(annotations))])
 
     def read(index: tf.Tensor, *rest: tf.Tensor) -> tf.data.Dataset:
@@ -305,7 +324,9 @@ def _decoded(
         with tf.control_dependencies([readable]):
             numbers = [tf.strings.as_string(side) for side in tf.unstack(tf.concat([size, expected], 0))]
             message = (numbers[0], "x", numbers[1], " pixels, but its annotation says ", numbers[2], "x", numbers[3])
-            fits = graph_errors.check(tf.reduce_all(size == expected), "image ", path, " has ", *message, ".")
+            fits = graph_errors.check(
+                tf.reduce_all((size == expected) | (expected == 0)), "image ", path, " has ", *message, "."
+            )
         return [readable, fits]
 
     threads = os.cpu_count() or 1
@@ -325,7 +346,8 @@ def _rings(groups: Sequence[Sequence[int]]) -> tuple[tf.Tensor, tf.Tensor, tf.Te
     return tf.constant(ring), tf.constant(start), tf.constant(place), tf.constant(count)
 
 
-def _unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:
+def unsharded(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Return batches that `tf.distribute` does not divide among workers: each already has its part."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.with_options(options)

@@ -97,18 +97,7 @@ class _Folder:
         if path is None:
             missing = self.root / "Annotations" / f"{name}.xml"
             raise InputError(f"an image list names {name!r}, but there is no file {str(missing)!r}.")
-        try:
-            root = ElementTree.fromstring(path.read_bytes().lstrip())
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
-            raise InputError(f"annotation {str(path)!r} is not XML: {error}.") from error
-        for element in root.iter():
-            element.tag = element.tag.rpartition("}")[2]  # without the namespace
-        height, width = root.findtext("size/height"), root.findtext("size/width")
-        try:
-            declared_size = parse_size(height, width)
-        except ValueError:
-            raise InputError(f"annotation {str(path)!r} has a size without two numbers: {height}, {width}.") from None
-        return VocFile(path, declared_size, [_object(element, path) for element in root.iter("object")])
+        return read_file(path)
 
 
 def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool = False) -> DetectionDataset:
@@ -142,6 +131,26 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
 
     splits = {split: len(names) for split, names in lists.items()}
     return DetectionDataset(DatasetInfo(f"folder:{root}", classes, None, splits), read)
+
+
+def read_file(path: pathlib.Path) -> VocFile:
+    """Read an annotation file in VOC's format.
+
+    Raises:
+        ValueError: the file is not XML, or has a size or an object that is none.
+    """
+    try:
+        root = ElementTree.fromstring(path.read_bytes().lstrip())
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(f"annotation {str(path)!r} is not XML: {error}.") from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]  # without the namespace
+    height, width = root.findtext("size/height"), root.findtext("size/width")
+    try:
+        declared_size = parse_size(height, width)
+    except ValueError:
+        raise InputError(f"annotation {str(path)!r} has a size without two numbers: {height}, {width}.") from None
+    return VocFile(path, declared_size, [_object(element, path) for element in root.iter("object")])
 
 
 def _object(element: ElementTree.Element, path: pathlib.Path) -> VocObject:

@@ -1,0 +1,1 @@
+"""Localization: the class of an image, and a box around its object (appendix C of the paper)."""

@@ -1,0 +1,1 @@
+"""Images with one class and boxes of it, and the batches made of them."""
