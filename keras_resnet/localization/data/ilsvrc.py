@@ -170,12 +170,10 @@ class _Images:
             name: name of the image, without ending.
             folders: subfolders in which it may be.
         """
-        for folder in (self.root / folder for folder in folders):
-            usual = folder / f"{name}.JPEG"
-            path = usual if usual.is_file() else self.finder.find_image(folder, name)
-            if path:
-                return path
-        return None
+        places = [self.root / folder for folder in folders]
+        usual = (place / f"{name}.JPEG" for place in places)
+        path = next((path for path in usual if path.is_file()), None)
+        return path or next(filter(None, (self.finder.find_image(place, name) for place in places)), None)
 
 
 def _example(entry: _Entry, images: _Images, labels: Mapping[str, int], blacklist: frozenset[int]) -> Example | None:
@@ -187,7 +185,7 @@ def _example(entry: _Entry, images: _Images, labels: Mapping[str, int], blacklis
     if not classes & labels.keys():
         return None
     (name,) = classes
-    path = images.find(entry.name, dict.fromkeys(("", entry.folder, name)))
+    path = images.find(entry.name, dict.fromkeys((entry.folder, "", name)))
     if path is None:
         raise InputError(f"image {entry.name!r} has boxes, but {str(images.root)!r} has no such image.")
     left, top, right, bottom = np.array(boxes.sides, "float64").T
