@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from keras_resnet.detection.evaluate import COLORS
 from keras_resnet.experiment import plots
+from keras_resnet.localization import metrics
 
 TRUE_COLOR = "#ffffff"
 """Color of true boxes, which have a black border."""
@@ -46,6 +47,35 @@ def draw(
         _rectangle(canvas, box, color, width)
     lines = [(title, "black")] if title else []
     return _with_lines(image, [*lines, *zip(captions, colors, strict=True)])
+
+
+def draw_outcome(
+    pixels: np.ndarray,
+    label: int,
+    gt_boxes: np.ndarray,
+    classes: Sequence[int] | np.ndarray,
+    boxes: np.ndarray,
+    scores: Sequence[float] | np.ndarray,
+    class_names: Sequence[str],
+) -> Image.Image:
+    """Draw a prediction and whether it is right by the rules of `metrics`.
+
+    Args:
+        pixels: u8[H,W,3].
+        label: the true class.
+        gt_boxes: f64[n,4], the boxes of this class.
+        classes: the predicted classes, at most five, best first; or the true class alone, if it was given.
+        boxes: f64[k,4], a box for each.
+        scores: f64[k], a number for each that its caption shows.
+        class_names: names of the classes.
+    """
+    outcome = metrics.judge(label, gt_boxes, classes, boxes)
+    captions = []
+    for number, box, score in zip(classes, boxes, scores, strict=True):
+        overlap = f", IoU {np.max(metrics.iou(box, gt_boxes), initial=0.0):.2f}" if number == label else ""
+        captions.append(f"{class_names[number]} {score:.2f}{overlap}")
+    title = f"hit: {class_names[label]}" if outcome.place < metrics.TOP else f"miss: {class_names[label]}"
+    return draw(pixels, gt_boxes, boxes, captions, title)
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int = 4, width: int = 320) -> Image.Image:

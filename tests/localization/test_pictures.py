@@ -48,3 +48,20 @@ def test_a_sheet(count, size):
     sheet = pictures.contact_sheet([Image.new("RGB", (200, 100), "red")] * count, columns=2, width=100)
     assert sheet.size == size
     assert np.asarray(sheet)[25, 50].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "boxes", "title", "captions"),
+    [
+        ([2, 0], [[0, 0, 9, 9], [20, 20, 60, 50]], "hit: cat", ["emu 0.70", "cat 0.20, IoU 0.75"]),
+        ([0], [[100, 100, 120, 120]], "miss: cat", ["cat 0.70, IoU 0.00"]),
+        ([1, 2], [[20, 20, 60, 60]] * 2, "miss: cat", ["dog 0.70", "emu 0.20"]),
+        ([], np.zeros((0, 4)), "miss: cat", []),
+    ],
+)
+def test_hits_and_misses(monkeypatch, classes, boxes, title, captions):
+    drawn = []
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: drawn.append(arguments[3:]))
+    scores = [0.7, 0.2][: len(classes)]
+    pictures.draw_outcome(PIXELS, 0, [[20, 20, 60, 60]], classes, np.array(boxes), scores, ["cat", "dog", "emu"])
+    assert drawn == [(captions, title)]
