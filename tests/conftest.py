@@ -4,14 +4,18 @@ import gc
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import pathlib
+import runpy
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 import numpy as np
 import pytest
 
+ROOT = pathlib.Path(__file__).parent.parent
 DATA = pathlib.Path(os.environ.get("KERAS_RESNET_TEST_DATA", "../shared/data"))
 
 KERAS_2 = importlib.metadata.version("keras").startswith("2.")
@@ -26,6 +30,7 @@ NOT_ON_KERAS_2 = {
     "classification/test_config_effects.py": "fields that need layers of Keras 3 are refused",
     "test_benchmarks.py": "measures the main stack",
     "test_docs.py": "the docs are executed on the main stack",
+    "test_examples.py": "scripts for the main stack",
     "test_scripts.py": "scripts for the main stack",
     "field/test_loading.py::test_a_loaded_optimizer_trains_as_the_saved_one": "files forget slow variables",
     "models/test_features.py::test_mistakes_in_the_constructor": "recompute requires keras.remat",
@@ -171,6 +176,31 @@ def small_networks():
     yield
     for name, net in ARCHITECTURES.items():
         object.__setattr__(net, "stages", whole[name])
+
+
+@pytest.fixture
+def script(monkeypatch, capfd):
+    """Run a script of the repository in this process, which has TensorFlow already; return its output, both streams."""
+    from absl import flags
+
+    def call(path, *arguments, code=0):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", [str(ROOT / path), *map(str, arguments)])
+        monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])  # absl's app adds one
+        known, found = set(flags.FLAGS), None
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as exit:
+            found = exit.code
+        for name in set(flags.FLAGS) - known:  # the next script defines its own
+            delattr(flags.FLAGS, name)
+        # Python prints a text that is the code, and exits with 1.
+        message = found if isinstance(found, str) else ""
+        output = "".join(capfd.readouterr()) + message
+        assert (1 if message else found or 0) == code, output
+        return output
+
+    return call
 
 
 @pytest.fixture

@@ -77,7 +77,10 @@ NOT_EXECUTED = [
     (r"\.venv/bin/", "uses the environment that make creates"),
     (r"pre-commit install$", "changes the repository's hooks"),
     (r"docker compose --file=(\S+) up$", "docker is not installed; the file must exist"),
-    (r"python ((examples|export|benchmarks)/\w+\.py)", "tested by test_scripts.py; its flags are checked"),
+    (
+        r"python ((examples|export|benchmarks)/\w+\.py)",
+        "test_examples.py and test_scripts.py run it; its flags are checked",
+    ),
     (
         r"keras-resnet (launch|train .*--strategy=)",
         "distribute/test_launch.py and test_strategy.py start workers; its flags are parsed",

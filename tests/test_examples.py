@@ -1,0 +1,113 @@
+"""The examples, run in this process on networks of one block per stage; test_scripts.py runs one as users do."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_resnet
+from keras_resnet.models import weights
+from tests.detection.data.folders import voc_folder
+
+pytestmark = pytest.mark.usefixtures("small_networks", "short_timing")
+
+
+@pytest.mark.slow
+def test_demo(tmp_path, script):
+    output = script("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo")
+    assert "on 599 held-out images" in output
+    assert "SavedModel: max difference" in output
+    assert "TFLite: max difference" in output
+    files = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert files == {
+        "best.weights.h5",
+        "best.weights.h5.sha256",
+        "checkpoints",
+        "config.json",
+        "curves.png",
+        "metrics.jsonl",
+        "saved_model",
+        "tensorboard",
+        "tflite",
+    }
+    # The demo does not replace an existing folder.
+    output = script("examples/demo.py", "--steps=2", f"--workdir={tmp_path}/demo", code=1)
+    assert "demo: workdir must be a folder that does not exist yet" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("train_cifar", ["--dataset=folder:/nowhere"]),
+        ("train_imagenet", ["--dataset=folder:/nowhere"]),
+        ("finetune_folder", ["--data=/nowhere", "--workdir=unused"]),
+    ],
+)
+def test_mistakes(name, arguments, script):
+    assert f"{name}: dataset must name an existing folder" in script(f"examples/{name}.py", *arguments, code=1)
+
+
+@pytest.mark.parametrize("name", ["train_cifar", "train_imagenet"])
+def test_weights_are_not_overwritten(name, script, tmp_path):
+    (tmp_path / "a.weights.h5").write_text("mine")
+    output = script(f"examples/{name}.py", f"--weights={tmp_path}/a.weights.h5", code=1)
+    assert f"{name}: weights must be a file that does not exist yet; '{tmp_path}/a.weights.h5' does." in output
+    output = script(f"examples/{name}.py", f"--weights={tmp_path}/a.weights.h5/b.weights.h5", code=1)
+    assert f"{name}: weights must be a writable file" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("train_cifar", ["--dataset=digits"]),
+        ("train_imagenet", ["--dataset=synthetic:40x40x4", "--image_size=32", "--batch_size=8", "--eval_split=test"]),
+    ],
+)
+def test_training(name, arguments, tmp_path, script):
+    trained = tmp_path / "trained.weights.h5"
+    output = script(f"examples/{name}.py", "--steps=2", f"--weights={trained}", *arguments)
+    assert "val_top1_error" in output
+    assert trained.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_finetune_folder(tmp_path, script):
+    weights.save(keras_resnet.ResNet20(), tmp_path / "a.weights.h5")
+    for number in range(10):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 40, 3), "uint8")).save(path)
+    arguments = [f"--data={tmp_path}/photos", f"--weights={tmp_path}/a.weights.h5", f"--workdir={tmp_path}/run"]
+    arguments += ["--model=resnet20", "--image_size=32", "--steps=2", "--batch_size=4"]
+    assert "2 steps of 4 images: 1.0 epochs of folder:" in script("examples/finetune_folder.py", *arguments)
+
+
+@pytest.mark.slow
+def test_detectors(tmp_path, script):
+    content = {name: [("cat", (11, 21, 60, 70), 0)] for name in "abc"}
+    root = voc_folder(tmp_path / "voc", content, (96, 128), {"train": ["a", "b"], "val": ["c"]})
+    run_dir = tmp_path / "run"
+    size = [
+        "--min_size=96",
+        "--max_size=128",
+        "--backbone=resnet18",
+        "--roi_batch_size_per_image=8",
+        "--pre_nms_topk_test=100",
+        "--post_nms_topk_test=10",
+    ]
+    arguments = ["--preset=bccd_resnet50", f"--data={root}", "--steps=2", f"--workdir={run_dir}", *size]
+    output = script("examples/train_detector.py", *arguments)
+    assert "2 training images with 2 boxes of cat" in output
+    output = script("examples/detect.py", f"--workdir={run_dir}", f"--out={tmp_path}", str(root / "JPEGImages/a.jpg"))
+    assert "a.jpg: wrote" in output
+    assert (tmp_path / "a_boxes.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_degradation(tmp_path, script):
+    arguments = ["--steps=2", "--depth=20", "--batch_size=16", f"--workdir={tmp_path}/runs"]
+    output = script("examples/degradation.py", *arguments)
+    assert "plainnet20: 7 3x3 layers" in output  # one block of two layers in each stage
+    files = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
