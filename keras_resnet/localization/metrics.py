@@ -84,12 +84,14 @@ class Outcome:
         place: place of the first right pair, from 0; `TOP` if none is right.
         iou: highest IoU of the box for the true class with a true box; None without such a box.
         blacklisted: whether the image is left out of localization errors.
+        predicted: number of predicted pairs.
     """
 
     rank: int
     place: int
     iou: float | None
     blacklisted: bool
+    predicted: int
 
 
 def judge(
@@ -124,7 +126,7 @@ def judge(
     true = classes == label
     right = true & (iou(boxes, gt_boxes) >= iou_thresh).any(1)
     given = None if true_class_box is None else float(np.max(iou(true_class_box, gt_boxes), initial=0.0))
-    return Outcome(_first(true), _first(right), given, bool(blacklisted))
+    return Outcome(_first(true), _first(right), given, bool(blacklisted), len(classes))
 
 
 def _first(flags: np.ndarray) -> int:
@@ -134,7 +136,9 @@ def _first(flags: np.ndarray) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The errors of a split, in percent; NaN for those of which there is nothing to count.
+    """The errors of a split, in percent.
+
+    Errors are NaN if there is nothing to count; those of predicted classes also if no image has a prediction.
 
     Attributes:
         outcomes: the outcome of each image.
@@ -165,22 +169,22 @@ class Result:
     @property
     def localization_error(self) -> float:
         """Share of the images of which no pair of the best five is right: the error of the challenge."""
-        return self._error([outcome.place >= TOP for outcome in self._counted()])
+        return self._predicted_error([outcome.place >= TOP for outcome in self._counted()])
 
     @property
     def top1_localization_error(self) -> float:
         """Share of the images whose best pair is wrong."""
-        return self._error([outcome.place >= 1 for outcome in self._counted()])
+        return self._predicted_error([outcome.place >= 1 for outcome in self._counted()])
 
     @property
     def classification_error(self) -> float:
         """Share of all images of which none of the best five classes is true."""
-        return self._error([outcome.rank >= TOP for outcome in self.outcomes])
+        return self._predicted_error([outcome.rank >= TOP for outcome in self.outcomes])
 
     @property
     def top1_classification_error(self) -> float:
         """Share of all images whose best class is wrong."""
-        return self._error([outcome.rank >= 1 for outcome in self.outcomes])
+        return self._predicted_error([outcome.rank >= 1 for outcome in self.outcomes])
 
     def errors(self) -> dict[str, tuple[float, int]]:
         """Return the name of each error, its value, and the number of images that it is a share of."""
@@ -209,6 +213,9 @@ class Result:
 
     def _counted(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if not outcome.blacklisted]
+
+    def _predicted_error(self, wrong: Sequence[bool]) -> float:
+        return self._error(wrong) if any(outcome.predicted for outcome in self.outcomes) else math.nan
 
     def _error(self, wrong: Sequence[bool]) -> float:
         return 100 * sum(wrong) / len(wrong) if wrong else math.nan

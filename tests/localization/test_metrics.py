@@ -181,6 +181,16 @@ def test_errors_without_anything_to_count():
     assert result.classification_error == 0
 
 
+def test_errors_of_predicted_classes_are_unknown_without_predictions():
+    errors = LocalizationError()
+    errors.update(0, [RIGHT], [], [], RIGHT)
+    result = errors.result()
+    assert [math.isnan(value) for value in numbers(result)] == [False, True, True, True, True]
+    assert "localization error" not in result.table()
+    errors.update(0, [RIGHT], [0], [RIGHT], RIGHT)
+    assert errors.result().localization_error == 50
+
+
 def test_a_missing_box_of_the_true_class_is_wrong():
     errors = LocalizationError()
     errors.update(0, [RIGHT], [], [], RIGHT)
