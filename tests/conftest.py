@@ -22,94 +22,127 @@ KERAS_2 = importlib.metadata.version("keras").startswith("2.")
 READABLE = "JPEG, PNG, GIF or BMP" if KERAS_2 else "JPEG, PNG, GIF, BMP or WebP"
 """What files must be; TensorFlow 2.15 does not read WebP."""
 
+ON_KERAS_2 = {
+    "classification/test_evaluate.py": "networks of exports",
+    "classification/test_pretrained.py": "reads and writes files of weights",
+    "classification/test_release.py": "writes networks for others",
+    "classification/test_train.py::test_a_signal_saves_the_step_and_the_run_resumes_bit_by_bit": "resumes",
+    "classification/test_train.py::test_evaluations_and_files": "trains",
+    "classification/test_train.py::test_fit_with_another_network_and_images_in_memory": "trains a model of Keras",
+    "classification/test_train.py::test_not_a_number_is_not_among_the_best_weights": "callbacks of fit",
+    "classification/test_train.py::test_other_recipes_run_and_resume": "optimizers, loss scaling, several steps a call",
+    "data/test_augmentations.py": "operations of TensorFlow 2.15, and layers",
+    "data/test_pipeline.py::test_a_pipeline_can_start_at_any_step[cached folder]": "tf.data of TensorFlow 2.15",
+    "data/test_pipeline.py::test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it": "the same",
+    "data/test_pipeline.py::test_in_place_of_a_broken_file_stands_another_of_its_batch": "the same",
+    "data/test_pipeline.py::test_workers_share_the_batches_of_one[stream]": "the same",
+    "data/test_transforms.py": "operations of TensorFlow 2.15",
+    "detection/test_export.py": "exports",
+    "detection/test_faster_rcnn.py": "a model with a training step of its own",
+    "detection/test_nms.py": "operations of TensorFlow 2.15",
+    "detection/test_roi.py": "operations of TensorFlow 2.15",
+    "detection/test_train.py": "trains and resumes",
+    "evaluation/test_batch_norm.py": "layers",
+    "evaluation/test_dense.py": "layers",
+    "evaluation/test_ensemble.py": "several models",
+    "experiment/test_run.py": "reads runs of older versions",
+    "field/test_loading.py": "saved models, policies and types",
+    "field/test_weights.py": "reads and writes files of weights",
+    "models/test_blocks.py": "layers",
+    "models/test_features.py": "submodels",
+    "models/test_layers.py": "layers",
+    "models/test_resnet.py": "models",
+    "models/test_submodels.py": "submodels",
+    "models/test_to_keras.py": "saved models without the package",
+    "models/weights/test_convert.py": "reads and writes files of weights",
+    "models/weights/test_files.py": "the same",
+    "models/weights/test_namings.py": "the same",
+    "models/weights/test_readers.py": "the same",
+    "models/weights/test_spec.py": "the same",
+    "models/weights/test_zoo.py": "the same",
+    "ops/test_boxes.py": "operations of TensorFlow 2.15",
+    "ops/test_codecs.py::test_animations_give_their_first_frame": "decoders of TensorFlow 2.15",
+    "ops/test_codecs.py::test_decoding_a_window_equals_decoding_all": "the same",
+    "ops/test_codecs.py::test_exif_orientation": "the same",
+    "ops/test_codecs.py::test_formats_read_as_pillow_reads_them": "the same",
+    "ops/test_codecs.py::test_read_says_what_is_wrong": "the same",
+    "ops/test_graph_errors.py": "operations of TensorFlow 2.15",
+    "ops/test_image.py": "the same",
+    "ops/test_windows.py": "the same",
+    "segmentation/test_export.py": "exports",
+    "segmentation/test_losses.py": "losses and replicas",
+    "segmentation/test_models.py": "models",
+    "segmentation/test_pretrained.py": "reads files of weights",
+    "segmentation/test_tflite.py::test_files_give_the_probabilities_of_the_network": "exports",
+    "segmentation/test_train.py::test_a_given_segmenter_is_trained": "trains a model that Keras built",
+    "segmentation/test_train.py::test_an_interrupted_run_resumes_exactly": "trains and resumes",
+    "segmentation/test_train.py::test_backbone_weights_are_loaded_frozen_and_slow": "variables of optimizers",
+    "segmentation/test_train.py::test_two_replicas_train_to_the_weights_of_one": "replicas",
+    "serving/test_folding.py::test_a_worked_example": "layers",
+    "serving/test_folding.py::test_folded_networks_compute_the_same": "layers",
+    "serving/test_folding.py::test_half_precision_weights": "layers",
+    "serving/test_folding.py::test_normalization_folds_into_the_first_convolution": "layers",
+    "serving/test_saved_model.py": "exports",
+    "serving/test_signatures.py::test_a_bad_image_is_an_invalid_argument_that_names_the_cause": "exports",
+    "serving/test_signatures.py::test_row_by_row": "exports",
+    "serving/test_signatures.py::test_the_signatures_of_each_family_compute_the_network": "exports",
+    "serving/test_tflite.py::test_any_batch_size": "exports",
+    "serving/test_tflite.py::test_built_in_operators_only": "exports",
+    "serving/test_tflite.py::test_probabilities_are_those_of_the_network": "exports",
+    "serving/test_tflite.py::test_the_files": "exports",
+    "test_package.py": "imports",
+    "test_stacks.py": "compares the stacks",
+    "training": "optimizers, callbacks and addons",
+}
+"""The files, folders and tests that run on Keras 2 and TensorFlow 2.15, and what of these they touch.
+
+The others would show nothing new there: they compute without Keras, or follow what is tested here.
+"""
+
 NOT_ON_KERAS_2 = {
-    "backends": "Keras 2 has no other backend than TensorFlow",
-    "models/test_recomputation.py": "recompute requires keras.remat",
-    "distribute/test_strategy.py": "about how Keras 3 trains on several replicas",
-    "distribute/test_collectives.py": "about the correction of Keras 3; test_addons.py has two workers",
-    "classification/test_config_effects.py": "fields that need layers of Keras 3 are refused",
-    "test_benchmarks.py": "measures the main stack",
-    "test_docs.py": "the docs are executed on the main stack",
-    "test_examples.py": "scripts for the main stack",
-    "test_scripts.py": "scripts for the main stack",
     "field/test_loading.py::test_a_loaded_optimizer_trains_as_the_saved_one": "files forget slow variables",
     "models/test_features.py::test_mistakes_in_the_constructor": "recompute requires keras.remat",
-    "data/test_pipeline.py::test_mixing_by_hand": "MixUp and CutMix are layers of Keras 3",
     "models/test_layers.py::test_replicas_keep_one_set_of_statistics": "Keras 2 averages them when they are read",
     "models/test_resnet.py::test_signature_is_that_of_keras_applications": "Keras 2 has `**kwargs` there",
     "ops/test_boxes.py::test_iou_is_keras": "Keras 2 has no boxes to compare with",
     "ops/test_boxes.py::test_deltas_are_kerass": "Keras 2 has no boxes to compare with",
-    "ops/test_codecs.py::test_animated_webp_is_refused_before_it_is_decoded": "TensorFlow 2.15 reads no WebP",
     "serving/test_saved_model.py::test_the_recipe_that_fails_in_tf_serving_fails_in_the_replay": "Keras 3's recipe",
-    "serving/test_signatures.py::test_keras_own_export_has_stable_names_too": "about `model.export` of Keras 3",
-    "serving/test_signatures.py::test_damaged_images": "its files are WebP too, which TensorFlow 2.15 does not read",
     "test_package.py::test_networks_bring_nothing_but_keras": "Keras 2 brings TensorFlow",
     "classification/test_pretrained.py::test_what_a_file_does_not_define_is_required": "Keras 2 writes no such file",
-    "classification/test_train.py::test_a_batch_in_parts_is_the_same_batch": "accumulate needs Keras 3",
     "training/test_optimizers.py::test_equals_the_rule_of_keras": "about an operation that is used with Keras 3",
     "training/test_optimizers.py::test_accumulated_gradients_are_averaged": "accumulate needs Keras 3",
     "training/test_optimizers.py::test_an_overflow_in_float16_counts_as_a_step": "about the loss scaling of Keras 3",
 }
-"""Tests that do not apply to Keras 2 and TensorFlow 2.15, and why: files and folders here, or single tests."""
+"""Tests of these files that do not apply to Keras 2, and why."""
 
-SAME_ON_KERAS_2 = {
-    "test_language.py": "reads texts",
-    "test_layering.py": "reads sources",
-    "test_manifest.py": "writes files only",
-    "cli/test_flags.py": "parses flags only",
-    "cli/test_main.py": "the verbs call evaluation and serving, which have tests of their own",
-    "classification/test_config.py": "has no network",
-    "classification/test_train.py::test_a_corrected_command_runs": "about what is checked before training",
-    "data/test_idx.py": "reads files with NumPy",
-    "data/test_pipeline.py::test_30_broken_files_of_3000": "decoding is in ops/test_codecs.py",
-    "data/test_pipeline.py::test_batches_have_static_shapes_and_types": "the graphs are built as on Keras 3",
-    "data/test_pipeline.py::test_evaluation_sees_each_image_once": "arithmetic of indices",
-    "data/test_pipeline.py::test_every_switch_of_the_view_does_something": "data/test_transforms.py has them",
-    "data/test_pipeline.py::test_two_processes_yield_the_same_batches": "the graphs are built as on Keras 3",
-    "data/test_sources.py": "has no network",
-    "detection/test_anchors.py": "computes with NumPy",
-    "detection/test_average_precision.py": "computes with NumPy",
-    "detection/test_config.py": "has no network",
-    "detection/data": "test_train.py and test_task.py read the same data",
-    "distribute/test_launch.py": "starts processes without TensorFlow",
-    "evaluation/test_metrics.py": "computes with NumPy",
-    "evaluation/test_report.py": "draws with matplotlib",
-    "evaluation/test_scores.py": "reads and writes files",
-    "experiment/test_tasks.py": "a run without layers of its own",
-    "field/test_annotations.py": "reads and writes files",
-    "field/test_command.py": "tests of the command are in the wings",
-    "field/test_folders.py": "reads and writes files",
-    "localization/data": "test_train.py and test_task.py read the same data",
-    "localization/test_metrics.py": "computes with NumPy",
-    "localization/test_pictures.py": "draws with Pillow",
-    "models/test_architectures.py": "computes from tables",
-    "models/test_class_names.py": "compares names",
-    "models/test_costs.py": "computes from tables",
-    "models/weights/test_published.py": "downloads files",
-    "ops/test_masks.py": "computes with NumPy",
-    "segmentation/data": "test_train.py and test_task.py read the same data",
-    "paper": "trains and evaluates as classification and evaluation do",
-    "serving/test_publish.py": "moves files",
-    "serving/test_server.py::test_the_client_reports_a_missing_server": "a client without Keras",
-    "serving/test_server.py::test_the_client_reports_another_server": "a client without Keras",
-    "serving/test_server.py::test_the_example_client": "a client without Keras",
-}
-"""Tests that would show nothing new on Keras 2: they do not reach Keras, or others show it there, and which."""
+
+def _place(path):
+    return path.relative_to(pathlib.Path(__file__).parent).as_posix()
+
+
+def _runs_on_keras_2(name):
+    """Return whether a test such as "a/test_b.py::test_c[d]" is, or is in, something of `ON_KERAS_2`."""
+    return any(name == entry or name.startswith((f"{entry}/", f"{entry}::", f"{entry}[")) for entry in ON_KERAS_2)
 
 
 def pytest_ignore_collect(collection_path):
     """Leave out whole files on Keras 2; None leaves the decision to others."""
-    path = collection_path.relative_to(pathlib.Path(__file__).parent).as_posix() if KERAS_2 else ""
-    return True if path in NOT_ON_KERAS_2 | SAME_ON_KERAS_2 else None
+    if not KERAS_2 or collection_path.suffix != ".py":
+        return None
+    place = _place(collection_path)
+    return None if _runs_on_keras_2(place) or any(entry.startswith(f"{place}::") for entry in ON_KERAS_2) else True
 
 
-def pytest_collection_modifyitems(items):
-    """Skip single tests on Keras 2."""
-    reasons = NOT_ON_KERAS_2 | SAME_ON_KERAS_2
-    for item in items if KERAS_2 else ():
-        name = item.nodeid.split("[")[0].removeprefix("tests/")
-        if name in reasons:
-            item.add_marker(pytest.mark.skip(reason=reasons[name]))
+def pytest_collection_modifyitems(config, items):
+    """Leave out single tests on Keras 2, and skip those that do not apply to it."""
+    if not KERAS_2:
+        return
+    names = {item: f"{_place(item.path)}::{item.name}" for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not _runs_on_keras_2(names[item])])
+    items[:] = [item for item in items if _runs_on_keras_2(names[item])]
+    for item in items:
+        if reason := NOT_ON_KERAS_2.get(names[item].split("[")[0]):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_configure(config):
