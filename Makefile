@@ -10,7 +10,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 PIP_INSTALL := install --no-compile
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test soak test-tensorflow test-backends test-addons lint format docs dist environments clean-install clean
+.PHONY: help demo test ci others soak test-tensorflow test-backends test-addons lint format docs dist environments clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,6 +22,14 @@ test: lint test-tensorflow test-backends ## all checks and tests, on TensorFlow,
 
 test-tensorflow: $(VENV)/.installed ## the tests on the main stack
 	$(VENV)/bin/python -m pytest --ignore=tests/backends --numprocesses=2 --dist=worksteal -m 'not soak'
+
+ci: test-tensorflow others ## all checks and tests on both stacks; with --jobs=2 at once
+
+# One after another beside the tests on the main stack, which leave a tenth of two cores idle.
+others: $(VENV)/.installed $(BACKENDS_VENV)/.installed $(ADDONS_VENV)/.installed
+	$(MAKE) lint
+	$(MAKE) test-backends
+	$(MAKE) test-addons
 
 soak: $(VENV)/.installed ## benchmarks, random kills, mutated files and load, for minutes
 	$(VENV)/bin/python -m pytest --ignore=tests/backends -m soak
