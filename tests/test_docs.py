@@ -99,6 +99,10 @@ NOT_EXECUTED = [
     ),
     (r"keras-resnet export --weights=resnet50-11ad3fa6.pth", "similar to docs/serving.md; its flags are parsed"),
     (r"keras-resnet evaluate --weights=resnet50_weights", "similar to --weights=imagenet; its flags are parsed"),
+    (
+        r"keras-resnet (train|evaluate|predict|export) .*(_loc_resnet|runs/loc)",
+        "localization/test_task.py and test_train.py run the commands; its flags are parsed",
+    ),
     (r"keras-resnet evaluate --saved_model", "classification/test_evaluate.py evaluates exports; its flags are parsed"),
     (
         r"import safetensors.torch, torchvision\n",

@@ -26,7 +26,12 @@ from typing import Any, ClassVar
 from keras_resnet.errors import InputError, check_choice, did_you_mean
 from keras_resnet.experiment.config import GROUPS, BaseConfig, Options, option
 
-MODULES = ["keras_resnet.classification.task", "keras_resnet.detection.task", "keras_resnet.segmentation.task"]
+MODULES = [
+    "keras_resnet.classification.task",
+    "keras_resnet.detection.task",
+    "keras_resnet.segmentation.task",
+    "keras_resnet.localization.task",
+]
 """Modules that register the tasks of this package, the default one first. A further task is a line here."""
 
 

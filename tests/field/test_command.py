@@ -248,7 +248,7 @@ def test_the_names_known_here_are_those_of_the_package():
         ("train --resume", "rerun the same command to resume"),
         ("train --num_classes=3", "the data set determines the classes"),
         ("train --img_size=3 --task=detection", "--min_size"),
-        ("train --anchor_scales=3", "it is a flag of --task=detection, and the task here is classification"),
+        ("train --roi_pool_size=3", "it is a flag of --task=detection, and the task here is classification"),
         ("train --mixup=3 --task=detection", "it is a flag of --task=classification, and the task here is detection"),
         ("train --top=3", "it is a flag of keras-resnet predict, export"),
         ("evaluate --steps=3", "it is a flag of keras-resnet train, reproduce"),
