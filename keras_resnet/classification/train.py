@@ -20,7 +20,7 @@ from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.pretrained import is_portable, run_info
 from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.data import pipeline, sources, statistics
-from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.dataset import Dataset, Files
 from keras_resnet.data.transforms import NO_NORMALIZATION
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError
@@ -149,11 +149,13 @@ def _open(draft: ClassifierRun, dataset: Dataset, strategy: tf.distribute.Strate
 
     def opened() -> ClassifierRun:
         run = loop.reopened(draft)
-        if not (run.path / "config.json").exists():
+        checked = not (run.path / "config.json").exists() and isinstance(dataset.examples(run.config.eval_split), Files)
+        measured = run.dataset_info.mean is None or (run.config.pixel_mean and not run.pixel_mean.exists())
+        if checked or measured:
             _check(run, dataset)
+        if checked:
             _check_eval_images(run, dataset)
-        if run.dataset_info.mean is None or (run.config.pixel_mean and not run.pixel_mean.exists()):
-            _check(run, dataset)
+        if measured:
             run = _with_statistics(run, dataset)
         return run
 
@@ -161,7 +163,7 @@ def _open(draft: ClassifierRun, dataset: Dataset, strategy: tf.distribute.Strate
 
 
 def _check(run: ClassifierRun, dataset: Dataset) -> None:
-    """Check splits, sizes and transforms before computing statistics of the images and writing anything."""
+    """Check splits, sizes and transforms before files are read, which can take minutes; `loop.fit` checks them too."""
     config = run.config
     if config.pixel_mean and run.train_size != run.image_size:
         raise InputError(

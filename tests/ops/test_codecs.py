@@ -168,7 +168,7 @@ def test_too_many_pixels_are_refused():
 
 
 def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
-    """100 megapixels in 300 KB: in under 50 ms, and 20 MB of memory; in a separate process, to measure its peak."""
+    """100 megapixels in 300 KB: in 50 ms of processor time and 20 MB of memory; in a process, to measure its peak."""
     bomb = encoded(Image.new("RGB", (10_000, 10_000)), "PNG")
     assert len(bomb) < 400_000
     (tmp_path / "bomb.png").write_bytes(bomb)
@@ -185,11 +185,11 @@ for _ in range(3):
         decode(tf.constant(b"junk"))
     except tf.errors.InvalidArgumentError:
         pass
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 try:
     decode(tf.constant(bomb))
 except tf.errors.InvalidArgumentError as error:
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, graph_errors.first_line(error))
 """
     command = [sys.executable, "-c", code, str(tmp_path / "small.png"), str(tmp_path / "bomb.png")]
