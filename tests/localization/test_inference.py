@@ -16,14 +16,14 @@ IDENTITY = LocalizationTransform((0.0,) * 3, (1.0,) * 3)
 
 
 class Bright:
-    """A network that finds the bright rectangle of an image: its box for class 1, the whole view for class 0."""
+    """A network that finds the bright rectangle of an image: its box for class 1, and beyond the image for class 0."""
 
     def localize(self, images, classes):
         bright = images[0, :, :, 0] > 128
         rows, columns = tf.where(tf.reduce_any(bright, 1))[:, 0], tf.where(tf.reduce_any(bright, 0))[:, 0]
         box = tf.cast(tf.stack([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]), tf.float32)
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        whole = tf.concat([[-9.0, -9.0], size + 9.0], 0)
+        whole = tf.concat([[-20.0, -20.0], size + 20.0], 0)
         boxes = tf.where(classes[0][:, None] == 1, box[None], whole[None])
         return tf.fill([1, tf.shape(classes)[1], 1], 2.0), boxes[None, :, None]
 
