@@ -40,7 +40,8 @@ class PixelCrossEntropy(keras.losses.Loss):
         **kwargs: arguments of `keras.losses.Loss`.
 
     Raises:
-        ValueError: a weight is negative or not finite, or `hard_fraction` is not in (0, 1].
+        ValueError: a weight is negative or not finite, or `hard_fraction` is not in (0, 1]; or, from a call, the labels
+            are one-hot or of another size.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class PixelCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return f32[B]: each image's sum over pixels, divided by the mean weight of an image."""
+        _check_shape(y_true, y_pred)
         labels, logits = compat.cast(y_true, "int32"), compat.cast(y_pred, "float32")
         batch, pixels = compat.shape(logits)[0], math.prod(logits.shape[1:3]) if None not in logits.shape[1:3] else -1
         labels = compat.reshape(labels, [batch, pixels])
@@ -103,6 +105,19 @@ class PixelCrossEntropy(keras.losses.Loss):
             "hard_fraction": self.hard_fraction,
         }
         return {**super().get_config(), **own}
+
+
+def _check_shape(labels: Any, logits: Any) -> None:
+    """Raise `InputError` if labels, whose sizes may be unknown, are not [B,H,W] or [B,H,W,1] of logits [B,H,W,K]."""
+    shape, size = tuple(labels.shape), tuple(logits.shape[1:3])
+    sides = shape[1:-1] if len(shape) == 4 and shape[-1] in (1, None) else shape[1:]
+    known = len(sides) == 2 and all(None in pair or pair[0] == pair[1] for pair in zip(sides, size, strict=True))
+    if not known:
+        hint = "; argmax(-1) makes them of one-hot labels" if sides[:-1] == size else ""
+        raise InputError(
+            f"labels must be class numbers of the size of the logits, [batch, {size[0]}, {size[1]}]; got shape "
+            f"{list(shape)}{hint}."
+        )
 
 
 def _mean_over_replicas(value: Any) -> Any:

@@ -139,6 +139,18 @@ def test_wrong_arguments(options, message, batch):
         PixelCrossEntropy(class_weights=(1, 2))(*batch)
 
 
+def test_labels_of_another_shape(batch):
+    labels, logits = batch
+    loss = PixelCrossEntropy()
+    assert float(loss(labels[..., None], logits)) == float(loss(labels, logits))
+    with pytest.raises(
+        InputError, match=r"\[batch, 5, 4\]; got shape \[3, 5, 4, 3\]; argmax\(-1\) makes them of one-hot"
+    ):
+        loss(np.eye(3)[labels % 3], logits)
+    with pytest.raises(InputError, match=r"of the size of the logits, \[batch, 5, 4\]; got shape \[3, 5, 2\]\."):
+        loss(labels[:, :, ::2], logits)
+
+
 def test_mean_iou_of_the_steps_so_far(batch):
     """Against the confusion matrix of all of them, with a class that occurs in neither."""
     labels, logits = batch
