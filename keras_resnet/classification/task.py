@@ -209,10 +209,10 @@ class Predict(SourceFlags):
         photos = folders.expand(invocation.files)
         model, transform = source.load(), source.photo_transform()
         class_names = source.dataset_info.class_names
-        for photo in photos:
-            scores = model.predict_on_batch(transform.batch(codecs.read(photo, transform.decode)[None]))
+        for index, pixels in codecs.read_each(photos, transform.decode):
+            scores = model.predict_on_batch(transform.batch(pixels[None]))
             best = decode_predictions(scores, min(self.top, len(class_names)), class_names)[0]
-            print(f"{photo}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
+            print(f"{photos[index]}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
 
 
 @dataclasses.dataclass(frozen=True)

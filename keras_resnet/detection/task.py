@@ -162,8 +162,8 @@ class Predict(DetectFlags):
         out = pathlib.Path(self.out or ".")
         targets = [out / f"{stem}_boxes.png" for stem in files.unique_stems(photos)]
         files.check_absent(out, [target.name for target in targets])
-        for photo, target in zip(photos, targets, strict=True):
-            pixels = codecs.read(photo, transform.decode)
+        for index, pixels in codecs.read_each(photos, transform.decode):
+            photo, target = photos[index], targets[index]
             batch, *levels = (scale.batch(pixels) for scale in (transform, *pyramid))
             outputs = detect(batch | ({"pyramid": tuple(levels)} if levels else {}))
             outputs = {name: np.asarray(value) for name, value in outputs.items()}

@@ -6,12 +6,16 @@ Everything works eagerly, inside `tf.data.Dataset.map` and inside exported signa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from keras_resnet.errors import InputError
 from keras_resnet.ops import formats, graph_errors, image
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 50_000_000
 """Largest image that is decoded, in pixels; files whose header says more are refused."""
@@ -196,6 +200,35 @@ def read(path: str, decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> tf.Te
     except tf.errors.InvalidArgumentError as error:
         reason = what_it_is(path) or f": {graph_errors.first_line(error)}"
         raise InputError(f"{path!r} is not a readable {FORMATS} image{reason}.") from error
+
+
+def read_each(paths: Sequence[str], decoder: Callable[[tf.Tensor], tf.Tensor] = decode) -> Iterator[tuple[int, Any]]:
+    """Read image files one by one; those that cannot be read are logged, and named again when all others are read.
+
+    Args:
+        paths: the files.
+        decoder: as for `read`.
+
+    Yields:
+        (index of the file, its pixels u8[H,W,3]).
+
+    Raises:
+        ValueError: at the end, if a file cannot be read.
+    """
+    failed: list[InputError] = []
+    for index, path in enumerate(paths):
+        try:
+            pixels = read(path, decoder)
+        except InputError as error:
+            failed.append(error)
+            if len(paths) > 1:
+                log.warning("skipped: %s", error)
+            continue
+        yield index, pixels
+    if failed and len(paths) == 1:
+        raise failed[0]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(paths)} images cannot be read; the others are done.")
 
 
 def what_it_is(path: str) -> str:

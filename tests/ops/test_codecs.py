@@ -1,6 +1,8 @@
 """Files against Pillow: formats, parts, orientation, and damaged or hostile contents."""
 
 import io
+import itertools
+import pathlib
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from keras_resnet.errors import InputError
 from keras_resnet.ops import codecs, image, windows
 from tests.conftest import KERAS_2, READABLE
 from tests.ops.samples import both_ways, encoded, smooth
@@ -224,3 +227,20 @@ def test_20000_mutated_files_only_raise_the_documented_error(random):
         except tf.errors.InvalidArgumentError:
             pass
     assert 500 < decoded < 19_500
+
+
+def test_files_that_cannot_be_read_do_not_stop_the_others(tmp_path, caplog):
+    paths = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    for path in paths:
+        Image.new("RGB", (3, 2)).save(path)
+    pathlib.Path(paths[1]).write_bytes(b"")
+    images = codecs.read_each(paths)
+    assert [(index, tuple(pixels.shape)) for index, pixels in itertools.islice(images, 2)] == [
+        (0, (2, 3, 3)),
+        (2, (2, 3, 3)),
+    ]
+    with pytest.raises(InputError, match=r"1 of 3 images cannot be read; the others are done\."):
+        next(images)
+    assert [record.getMessage()[:40] for record in caplog.records] == [f"skipped: {paths[1]!r}"[:40]]
+    with pytest.raises(InputError, match=r"b.png' is not a readable .*: it is empty"):
+        next(codecs.read_each(paths[1:2]))
