@@ -107,7 +107,8 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
     if info:
         dataset = finetuning.normalized_as(info, dataset)
     run = _opened(config, dataset, workdir, strategy)
-    if not (config.backbone_weights or config.init_weights) and collectives.is_chief(strategy):
+    random = not (config.backbone_weights or config.init_weights or run.checkpoints.exists())
+    if random and collectives.is_chief(strategy):
         logger.warning(
             "the detector starts from random weights: its batch norm does not train, activations grow from block to "
             "block, and it learns little; --backbone_weights starts from those of a classifier"
