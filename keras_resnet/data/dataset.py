@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.errors import InputError, check_choice, counted, listed
+from keras_resnet.errors import InputError, check_choice, counted, listed, nearest
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +200,11 @@ def split_range(split: str, splits: dict[str, int], argument: str = "split") -> 
     name, *bounds = match.groups()
     if name not in splits:
         name = next((other for other in splits if usual_split(other) == usual_split(name)), name)
+    if name not in splits and "train" in splits and not nearest(name, splits):
+        raise InputError(
+            f"{argument} must be one of {', '.join(map(repr, splits))}, or a part such as 'train[80%:]' of a run with "
+            f"--train_split='train[:80%]'; got {name!r}."
+        )
     check_choice(argument, name, splits)
     count = splits[name]
     bounds = [

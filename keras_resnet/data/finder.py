@@ -10,7 +10,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Sequence
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from keras_resnet.errors import InputError
 
@@ -35,7 +35,7 @@ def read_text(path: pathlib.Path) -> str:
         raise InputError(f"file {str(path)!r} must be UTF-8 text; {error.reason} at byte {error.start}.") from error
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
     """The form in which names are compared: in one case, and with letters such as ö in one piece, unlike on macOS."""
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -54,9 +54,16 @@ def image_size(path: str | os.PathLike, exif: bool = False) -> tuple[int, int]:
         with Image.open(path) as file:
             height, width = file.height, file.width
             swapped = exif and file.format in ("JPEG", "MPO") and file.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    except UnidentifiedImageError as error:
+        raise InputError(f"image {os.fspath(path)!r} {no_image(path)}.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"image {os.fspath(path)!r} cannot be read: {error}.") from error
     return (width, height) if swapped else (height, width)
+
+
+def no_image(path: str | os.PathLike) -> str:
+    """Return why Pillow cannot identify a file, to end a message: "is empty" or "is no image"."""
+    return "is no image" if os.path.getsize(path) else "is empty"
 
 
 class FileFinder:
@@ -76,8 +83,8 @@ class FileFinder:
             names: dict[str, list[pathlib.Path]] = {}
             self._names[path.parent] = names
             for file in path.parent.iterdir() if path.parent.is_dir() else ():
-                names.setdefault(_spelling(file.name), []).append(file)
-        matches = self._names[path.parent].get(_spelling(path.name), [])
+                names.setdefault(spelling(file.name), []).append(file)
+        matches = self._names[path.parent].get(spelling(path.name), [])
         return matches[0] if len(matches) == 1 and matches[0].is_file() else None
 
     def find_image(self, folder: pathlib.Path, stem: str) -> pathlib.Path | None:

@@ -76,9 +76,16 @@ class SegmenterRun(Run):
             pca_noise=config.pca_noise,
         )
 
-    def dataset(self, data_dir: str | None = None) -> SegmentationDataset:
-        """Open the data set that the run is trained on, with the classes of the run."""
-        return load_dataset(dataclasses.replace(self.config, class_names=self.dataset_info.class_names), data_dir)
+    def dataset(self, data_dir: str | None = None, name: str | None = None) -> SegmentationDataset:
+        """Open a data set with the classes of the run.
+
+        Args:
+            data_dir: as for `load_dataset`.
+            name: its name; by default that of the data set that the run is trained on.
+        """
+        name = name or self.config.dataset
+        config = dataclasses.replace(self.config, dataset=name, class_names=self.dataset_info.class_names)
+        return load_dataset(config, data_dir)
 
     def build(self, policy: str | None = None) -> keras.Model:
         """Build the run's segmenter with fresh weights, f32[B,H,W,3] -> logits f32[B,H,W,K].

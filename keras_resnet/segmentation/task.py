@@ -57,7 +57,13 @@ class SegmentFlags(Verb):
 class Evaluate(SegmentFlags):
     """Print the mean IoU of a segmenter at the images' own size; write its numbers and pictures."""
 
-    split: str | None = option(None, "Split to evaluate on; by default that of training.", "data")
+    dataset: str | None = option(
+        None,
+        "Data set with masks of the run's classes; by default that of the run.",
+        "data",
+        path="dataset",
+    )
+    split: str | None = option(None, "Split to evaluate on; by default eval_split of the run.", "data")
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets.", "data", path="file")
     batch_size: int = option(1, "Images of one size in a batch.", "evaluation", minimum=1)
     pictures: int = option(8, "Number of the worst images to draw.", minimum=0)
@@ -72,7 +78,8 @@ class Evaluate(SegmentFlags):
         from keras_resnet.segmentation.data import pipeline
 
         split, class_names = self.split or run.config.eval_split, run.dataset_info.class_names
-        examples = run.dataset(self.data_dir).examples(split)
+        dataset = run.dataset(self.data_dir, self.dataset)
+        examples = dataset.examples(split)
         evaluation = evaluate.evaluate(
             predict,
             pipeline.evaluate(examples, run.transform(), self.batch_size),
@@ -87,7 +94,7 @@ class Evaluate(SegmentFlags):
             shutil.rmtree(out)  # of an earlier evaluation
         details = {
             "workdir": str(run.path),
-            "dataset": run.config.dataset,
+            "dataset": dataset.info.name,
             "split": split,
             "seed": run.config.seed,
             "steps": run.config.steps,
@@ -98,7 +105,7 @@ class Evaluate(SegmentFlags):
         }
         evaluate.write(out, evaluation, [example.name for example in examples], run.palette, details)
         print(
-            f"{run.config.head} on {run.config.backbone}, {run.config.dataset} {split}, "
+            f"{run.config.head} on {run.config.backbone}, {dataset.info.name} {split}, "
             f"{counted(len(examples), 'image')} at their own size:"
         )
         print(evaluation.result.table())
@@ -135,8 +142,8 @@ class Predict(SegmentFlags):
         stems = files.unique_stems(photos)
         endings = ("labels", "colors", "overlay")
         files.check_absent(out, [f"{stem}_{ending}.png" for stem in stems for ending in endings])
-        for photo, stem in zip(photos, stems, strict=True):
-            pixels = codecs.read(photo, transform.decode)
+        for index, pixels in codecs.read_each(photos, transform.decode):
+            photo, stem = photos[index], stems[index]
             labels = evaluate.classify(predict, transform.normalize(pixels[None]).numpy(), len(class_names))[0]
             files.make_parent(out / stem)
             pictures.save_index_png(labels, run.palette, out / f"{stem}_labels.png")
@@ -145,9 +152,9 @@ class Predict(SegmentFlags):
             Image.fromarray(overlay).save(out / f"{stem}_overlay.png")
             print(f"{photo}: wrote {out / stem}_{{{','.join(endings)}}}.png")
             shares = np.bincount(labels.ravel(), minlength=len(class_names)) / labels.size
-            for index in np.argsort(-shares, kind="stable"):
-                if shares[index] >= 0.001:
-                    print(f"  {class_names[index]} {100 * shares[index]:.1f} %")
+            for label in np.argsort(-shares, kind="stable"):
+                if shares[label] >= 0.001:
+                    print(f"  {class_names[label]} {100 * shares[label]:.1f} %")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +172,9 @@ class Export(Verb):
     size: tuple[int, ...] = option((), "Height and width of the input; by default crop_size of the run.", "tflite")
     variants: tuple[str, ...] = option(
         (), "Some of float32,float16,dynamic,int8; by default all.", "tflite", choices=VARIANTS
+    )
+    dataset: str | None = option(
+        None, "Images and masks for calibration and report; by default those of the run.", "tflite", path="dataset"
     )
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets.", "tflite", path="file")
     calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
@@ -206,7 +216,7 @@ class Export(Verb):
         config, pixels = run.config, SegmentationTransform((0.0,) * 3, (1.0,) * 3, run.config.exif)
         report, variants = options.pop("report", True), options.pop("variants", tflite.VARIANTS)
         calibrated = "int8" in variants
-        dataset = run.dataset(self.data_dir) if report or calibrated else None
+        dataset = run.dataset(self.data_dir, self.dataset) if report or calibrated else None
         calibration = batches = None
         if dataset and calibrated:
             split = self.calibration_split or config.train_split

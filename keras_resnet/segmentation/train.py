@@ -23,7 +23,7 @@ from keras_resnet.segmentation import losses, metrics, models, pretrained
 from keras_resnet.segmentation.config import PRESETS, SegmenterConfig
 from keras_resnet.segmentation.data import pipeline
 from keras_resnet.segmentation.data.examples import Example, SegmentationDataset
-from keras_resnet.segmentation.data.survey import Survey, check_two_classes, survey
+from keras_resnet.segmentation.data.survey import Survey, check_class_names, check_two_classes, survey
 from keras_resnet.segmentation.data.transforms import SegmentationTransform
 from keras_resnet.segmentation.run import SegmenterRun, load_dataset
 from keras_resnet.training import finetuning, loop
@@ -108,7 +108,8 @@ def train(
         if info:
             dataset = finetuning.normalized_as(info, dataset)
         run = _opened(config, dataset, workdir, strategy)
-        if not (config.backbone_weights or config.init_weights) and collectives.is_chief(strategy):
+        random = not (config.backbone_weights or config.init_weights or run.checkpoints.exists())
+        if random and collectives.is_chief(strategy):
             logger.warning(
                 "the segmenter starts from random weights; --backbone_weights starts from those of a classifier"
             )
@@ -177,10 +178,13 @@ def _fit(run: SegmenterRun, model: keras.Model, dataset: SegmentationDataset) ->
     examples = dataset.examples(config.train_split, "train_split")
     eval_examples = dataset.examples(config.eval_split, "eval_split")
 
+    check_class_names(class_names)
+
     def surveyed() -> Survey | None:
         if dataset.is_drawn and config.class_weights == "none":
             return None
-        found = survey(examples, class_names, config.train_split, config.exif)
+        _warn_of_shared(examples, eval_examples)
+        found = survey(examples, class_names, config.train_split, config.exif, config.max_broken)
         check_two_classes(found, class_names, config.train_split)
         survey(eval_examples, class_names, config.eval_split, config.exif)
         return found
@@ -207,6 +211,13 @@ def _fit(run: SegmenterRun, model: keras.Model, dataset: SegmentationDataset) ->
         callbacks=[Evaluation(eval_examples, run.transform(), class_names)],
         log=loop.headline(model, run, len(examples), network=_describe(run, model, found)),
     )
+
+
+def _warn_of_shared(examples: Sequence[Example], eval_examples: Sequence[Example]) -> None:
+    """Log if images of the evaluation are trained on."""
+    shared = {example.path for example in examples} & {example.path for example in eval_examples}
+    if shared:
+        logger.warning("%d of the %d images of eval_split are in train_split too", len(shared), len(eval_examples))
 
 
 def _batches(batches: Any, auxiliary: bool, **part: Any) -> tf.data.Dataset:

@@ -27,12 +27,16 @@ def test_evaluate(trained_run, tmp_path, capsys):
     assert "out must be a folder that does not exist yet" in capsys.readouterr().err
 
 
-def test_an_evaluation_is_that_of_training(trained_run, tmp_path, capsys):
+def test_an_evaluation_of_the_same_images_elsewhere_is_that_of_training(trained_run, tmp_path, capsys):
     records = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
     best = min(records, key=lambda record: (record["val_error"], -record["step"]))
+    other = tmp_path / "other"
+    for kind in ("images", "masks"):
+        shutil.copytree(trained_run.parent / f"set/{kind}/val", other / f"{kind}/test")
     arguments = ["evaluate", f"--workdir={trained_run}", f"--out={tmp_path}/report", "--batch_size=7"]
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, f"--dataset=folder:{other}", "--split=test"]) == 0
     record = json.loads((tmp_path / "report/results.json").read_text())
+    assert record["dataset"] == f"folder:{other}"
     assert record["mean_iou"] == pytest.approx(best["val_miou"], abs=1e-3)
 
 

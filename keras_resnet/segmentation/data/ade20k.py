@@ -13,7 +13,7 @@ from keras_resnet.data.finder import read_text
 from keras_resnet.errors import InputError
 from keras_resnet.segmentation.data import folders
 from keras_resnet.segmentation.data.examples import SegmentationDataset
-from keras_resnet.segmentation.data.labels import LabelOptions, read_names
+from keras_resnet.segmentation.data.labels import LabelOptions, find_names
 
 CLASSES = 150
 NAMES = "objectInfo150.txt"
@@ -31,7 +31,7 @@ def open_folder(root: pathlib.Path, options: LabelOptions) -> SegmentationDatase
     Raises:
         ValueError: the folder has another layout, or the table of names is damaged.
     """
-    names = options.class_names or _names(root / NAMES) or read_names(root / folders.CLASSES)
+    names = options.class_names or _names(root / NAMES) or find_names(root)
     names = names or tuple(f"class {number}" for number in range(1, CLASSES + 1))
     if not options.label_values:
         options = dataclasses.replace(

@@ -3,28 +3,38 @@
 * The values of gray masks are classes, as are the indices of palette PNGs: the colors of the palette do not matter.
 * With a table of colors, each pixel's color decides, also that of palette and gray PNGs. An alpha channel is ignored.
 * A mask in RGB without a table is accepted if it is gray: red, green and blue are equal everywhere.
-* 16-bit masks are read by their values. JPEGs are refused, because their compression changes the values.
+* 16-bit masks, and TIFFs in floating point, are read by their values.
+* JPEGs are refused, because their compression changes the values.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
+import logging
 import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from keras_resnet.data import finder
 from keras_resnet.errors import InputError, listed
 from keras_resnet.segmentation.choices import IGNORE_LABEL
 
-GRAY = ("1", "L", "P", "LA", "PA", "I", "I;16", "I;16B", "I;16L")
+GRAY = ("1", "L", "P", "LA", "PA", "I", "I;16", "I;16B", "I;16L", "F")
 """Modes of Pillow whose first channel holds values."""
 
 COLOR = ("RGB", "RGBA", "RGBX")
 
 VALUES = 2**16
 """Number of values of the pixels of a mask."""
+
+PALETTES = 64
+"""Number of masks whose palettes are compared."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,8 +63,13 @@ class MaskFormat:
         for name, values in {"label_values": self.values, "ignore_labels": self.ignored}.items():
             if len(set(values)) < len(values) or not all(0 <= value < VALUES for value in values):
                 raise InputError(f"{name} must be different integers from 0 to {VALUES - 1}; got {list(values)}.")
-        if common := sorted(set(self.values) & set(self.ignored)):
-            raise InputError(f"ignore_labels must not be values of classes; got {common[0]}, one of label_values.")
+        values = self.values or tuple(range(self.classes))
+        if common := sorted(set(values) & set(self.ignored)):
+            others = ",".join(str(value) for value in values if value not in common)
+            raise InputError(
+                f"ignore_labels must not be values of the {self.classes} classes; got {common[0]}. Name the other "
+                f"classes only, and give their values: --label_values={others}."
+            )
 
     @functools.cached_property
     def label_of_value(self) -> np.ndarray:
@@ -88,8 +103,9 @@ class MaskFormat:
         if labels.min(initial=0) < 0:
             row, column = np.argwhere(labels < 0)[0]
             raise InputError(
-                f"mask {os.fspath(path)!r} has the value {pixels[row, column]} (row {row}, column {column}); allowed "
-                f"are {self._allowed()}, and --ignore_labels names further values to ignore."
+                f"mask {os.fspath(path)!r} has the value {pixels[row, column]} (row {row}, column {column}); its "
+                f"values are {listed(np.unique(pixels), 10)}, allowed are {self._allowed()}. --label_values gives the "
+                "value of each class, and --ignore_labels further values to ignore."
             )
         return labels.astype("uint8")
 
@@ -102,9 +118,13 @@ class MaskFormat:
             color = ",".join(map(str, pixels[row, column]))
             raise InputError(
                 f"mask {os.fspath(path)!r} has the color {color} (row {row}, column {column}), which the table of "
-                "colors does not have."
+                f"colors does not have{self._hint(path)}."
             )
         return labels[place]
+
+    def _hint(self, path: str | os.PathLike) -> str:
+        with Image.open(path) as file:
+            return "; without a table, the indices of its palette are the classes" if file.mode == "P" else ""
 
     def _allowed(self) -> str:
         """The allowed values in words."""
@@ -124,14 +144,18 @@ def _read(path: str | os.PathLike, with_colors: bool) -> np.ndarray:
                 raise InputError(
                     f"mask {os.fspath(path)!r} is a JPEG, whose compression changes the classes; write masks as PNG."
                 )
-            if mode in COLOR or (with_colors and mode in GRAY and not mode.startswith("I")):
+            if mode in COLOR or (with_colors and mode in GRAY and mode[0] not in "IF"):
                 return np.asarray(file.convert("RGB"))
             if mode in GRAY and not with_colors:
                 pixels = np.asarray(file)
                 pixels = pixels[..., 0] if pixels.ndim == 3 else pixels
+                if mode == "F" and not (pixels == np.floor(pixels)).all():
+                    raise InputError(f"mask {os.fspath(path)!r} must have whole numbers; it has fractions.")
                 return pixels.astype("int64").clip(-1, VALUES - 1)
     except FileNotFoundError as error:
         raise InputError(f"there is no mask {os.fspath(path)!r}.") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"mask {os.fspath(path)!r} {finder.no_image(path)}.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise
@@ -146,9 +170,11 @@ def _values(path: str | os.PathLike) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     if not (pixels == pixels[..., :1]).all():
+        colors = [",".join(map(str, color)) for color in np.unique(pixels.reshape(-1, 3), axis=0).tolist()]
         raise InputError(
             f"mask {os.fspath(path)!r} is an RGB image: its colors require a table, label_colors.txt in the folder or "
-            "--label_colors=FILE, with a line such as road,128,64,128 for each class."
+            f"--label_colors=FILE, with a line such as road,128,64,128 for each class of "
+            f"{'; '.join(colors[:8])}{' and more' if len(colors) > 8 else ''}."
         )
     return pixels[..., 0].astype("int64")
 
@@ -159,10 +185,67 @@ def _packed(colors: np.ndarray) -> np.ndarray:
     return (red << 16) | (green << 8) | blue
 
 
-def read_values(path: str | os.PathLike) -> np.ndarray:
-    """Return the values that occur in a gray or palette mask, in increasing order.
+def read_all_values(paths: Iterable[str]) -> set[int]:
+    """Return the values that occur in gray or palette masks.
 
     Raises:
         ValueError: as for `MaskFormat.read`.
     """
-    return np.unique(_values(path))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {int(value) for values in pool.map(lambda path: np.unique(_values(path)), paths) for value in values}
+
+
+def are_indices(paths: Iterable[str], colors: np.ndarray) -> bool:
+    """Return whether gray masks have the numbers of lines of a table instead of its colors u8[N,3].
+
+    The first mask decides that has colors or a value above 0.
+
+    Raises:
+        ValueError: a mask cannot be read.
+    """
+    known = _packed(colors)
+    for path in paths:
+        pixels = _read(path, with_colors=False)
+        if pixels.ndim == 3:
+            return False
+        values = np.unique(pixels)
+        if values.any():
+            shown = _palette(path)[values.clip(max=255)]
+            if (shown != shown[:, :1]).any() or (values[-1] < 256 and np.isin(_packed(shown), known).all()):
+                return False
+            return bool(np.isin(values, (*range(len(colors)), IGNORE_LABEL)).all())
+    return False
+
+
+def _palette(path: str) -> np.ndarray:
+    """The color of each value of an 8-bit mask, u8[256,3]."""
+    palette = np.repeat(np.arange(256, dtype="uint8")[:, None], 3, 1)
+    with Image.open(path) as file:
+        colors = file.getpalette() if file.mode in ("P", "PA") else None
+    if colors:
+        palette[: len(colors) // 3] = np.reshape(colors, (-1, 3))
+    return palette
+
+
+def warn_of_palettes(paths: Sequence[str]) -> None:
+    """Log if palettes give one value several colors: the colors are then the classes, and the values mean nothing.
+
+    Args:
+        paths: the masks, of which the first `PALETTES` are looked at.
+    """
+    seen: dict[int, tuple[tuple[int, ...], str]] = {}
+    for path in paths[:PALETTES]:
+        with Image.open(path) as file:
+            if file.mode != "P":
+                return
+        palette = _palette(path)
+        for value in map(int, np.unique(_read(path, with_colors=False))):
+            color = tuple(map(int, palette[value]))
+            other, first = seen.setdefault(value, (color, path))
+            if other != color:
+                logger.warning(
+                    "the value %d has the color %s in mask %r and %s in %r; values are the classes, unless "
+                    "--label_colors gives the color of each class",
+                    *(value, ",".join(map(str, other)), first, ",".join(map(str, color)), path),
+                )
+                return

@@ -6,18 +6,30 @@ import pathlib
 from collections.abc import Callable
 
 from keras_resnet import files
+from keras_resnet.data.folders import visible
 from keras_resnet.errors import InputError
-from keras_resnet.segmentation.data import ade20k, cityscapes, coco, folders, tfds, voc
+from keras_resnet.segmentation.data import ade20k, cityscapes, coco, folders, pairing, tfds, voc
 from keras_resnet.segmentation.data.examples import SegmentationDataset
 from keras_resnet.segmentation.data.labels import LabelOptions
 
 LAYOUTS: dict[str, Callable[[pathlib.Path, LabelOptions], SegmentationDataset]] = {
     "voc": voc.open_folder,
     "cityscapes": cityscapes.open_folder,
-    "ade20k": ade20k.open_folder,
     "coco": coco.open_folder,
+    "ade20k": ade20k.open_folder,
 }
 """What stands before the path in the name of a data set -> function that opens it."""
+
+SIGNS: dict[str, Callable[[pathlib.Path], bool]] = {
+    "voc": lambda root: (root / voc.LISTS).is_dir(),
+    "cityscapes": lambda root: (root / cityscapes.IMAGES).is_dir(),
+    "coco": lambda root: bool(coco.annotation_files(root)),
+    "ade20k": lambda root: (root / ade20k.NAMES).is_file(),
+}
+"""Layout -> whether a folder has it."""
+
+DEPTH = 2
+"""Levels of folders in which a layout is looked for, because archives often hold one folder, such as VOCdevkit."""
 
 
 def load(
@@ -45,7 +57,7 @@ def load(
         short = ", for which --data=PATH is short" if kind == "folder" else ""
         raise InputError(f"dataset must name an existing folder after '{kind}:'{short}; got {path!r}.")
     if kind in LAYOUTS:
-        return LAYOUTS[kind](root, options)
+        return LAYOUTS[kind](_place(root, kind) or root, options)
     if kind != "folder":
         raise InputError(f"dataset must be of folder, {', '.join(LAYOUTS)} or tensorflow-datasets; got {name!r}.")
     return _open_by_content(root, options)
@@ -57,18 +69,18 @@ def _open_by_content(root: pathlib.Path, options: LabelOptions) -> SegmentationD
     Raises:
         ValueError: it has none of the layouts.
     """
-    if (root / voc.LISTS).is_dir():
-        return voc.open_folder(root, options)
-    if (root / cityscapes.IMAGES).is_dir():
-        return cityscapes.open_folder(root, options)
-    if coco.annotation_files(root):
-        return coco.open_folder(root, options)
-    if (root / ade20k.NAMES).is_file():
-        return ade20k.open_folder(root, options)
-    if folders.split_folders(root):
-        return folders.open_folder(root, options)
-    raise InputError(
-        f"dataset folder {str(root)!r} must have images/SPLIT and masks/SPLIT (or annotations, labels), "
-        f"{voc.LISTS} as PASCAL VOC, {cityscapes.IMAGES} as Cityscapes or annotations/instances_*.json as COCO; it has "
-        "none of them."
-    )
+    below = not any(pairing.tells(name) for name in visible(root)[0])
+    for kind, open_folder in LAYOUTS.items():
+        if place := _place(root, kind, DEPTH if below else 0):
+            return open_folder(place, options)
+    return folders.open_folder(root, options)
+
+
+def _place(root: pathlib.Path, kind: str, depth: int = DEPTH) -> pathlib.Path | None:
+    """The folder in a layout: a folder or else the only one below it; None if there is none or several."""
+    level = [root]
+    for _ in range(depth + 1):
+        if found := [folder for folder in level if SIGNS[kind](folder)]:
+            return found[0] if len(found) == 1 else None
+        level = [folder / name for folder in level for name in visible(folder)[0]]
+    return None

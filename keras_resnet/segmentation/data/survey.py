@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_resnet.data.finder import image_size
+from keras_resnet.data.pipeline import BrokenFiles
 from keras_resnet.errors import InputError, listed
 from keras_resnet.segmentation.choices import IGNORE_LABEL
 from keras_resnet.segmentation.data.examples import Example
@@ -39,7 +40,13 @@ class Survey:
         return self.ignored / (self.ignored + int(self.pixels.sum()))
 
 
-def survey(examples: Sequence[Example], class_names: Sequence[str], split: str, exif: bool = False) -> Survey:
+def survey(
+    examples: Sequence[Example],
+    class_names: Sequence[str],
+    split: str,
+    exif: bool = False,
+    max_broken: float = 0.0,
+) -> Survey:
     """Read all masks once; classes that never occur are named in one line of the log.
 
     Args:
@@ -47,15 +54,16 @@ def survey(examples: Sequence[Example], class_names: Sequence[str], split: str, 
         class_names: names of the classes.
         split: name of the split, for messages.
         exif: whether images are rotated by their EXIF orientation.
+        max_broken: fraction of images that may be damaged; their masks are counted.
 
     Raises:
-        ValueError: a mask cannot be read, has a value without a class or another size than its image, or no pixel of
-            the split has a class.
+        ValueError: an image or a mask cannot be read, a mask has a value without a class or another size than its
+            image, or no pixel of the split has a class.
     """
-    classes = len(class_names)
+    classes, broken = len(class_names), BrokenFiles(len(examples), max_broken)
     pixels, image_pixels, ignored = np.zeros(classes, "int64"), np.zeros(classes, "int64"), 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(_count, example, exif) for example in examples]
+        futures = [pool.submit(_count, example, exif, broken) for example in examples]
         try:
             for future in tqdm(futures, f"masks of {split}", unit="mask", disable=None, leave=False):
                 counts = future.result()
@@ -69,10 +77,18 @@ def survey(examples: Sequence[Example], class_names: Sequence[str], split: str, 
     return Survey(pixels, image_pixels, ignored)
 
 
-def _count(example: Example, exif: bool) -> np.ndarray:
+def _count(example: Example, exif: bool, broken: BrokenFiles) -> np.ndarray:
     """The number of pixels with each label, i64[256]."""
     label = example.read_label()
-    size = image_size(example.path, exif)
+    counts = np.bincount(label.ravel(), minlength=IGNORE_LABEL + 1)
+    try:
+        size = image_size(example.path, exif)
+    except InputError:
+        if not broken.allowed:
+            raise
+        if message := broken.report(np.array([os.fsencode(example.path)])):
+            raise InputError(message) from None
+        return counts
     if label.shape != size:
         hint = ""
         if image_size(example.path, not exif) == label.shape:
@@ -81,7 +97,7 @@ def _count(example: Example, exif: bool) -> np.ndarray:
             f"mask {example.mask!r} has {label.shape[0]}x{label.shape[1]} pixels (height x width), but its image "
             f"{example.path!r} has {size[0]}x{size[1]}{hint}."
         )
-    return np.bincount(label.ravel(), minlength=IGNORE_LABEL + 1)
+    return counts
 
 
 def _check(pixels: np.ndarray, class_names: Sequence[str], split: str) -> None:
@@ -93,10 +109,22 @@ def _check(pixels: np.ndarray, class_names: Sequence[str], split: str) -> None:
         logger.warning("split %s has no pixel of %s; its IoU is not a number there", split, listed(absent))
 
 
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Raise `InputError` for a single class: every network labels all pixels with it."""
+    if len(class_names) < 2:
+        raise InputError(
+            f"dataset must have at least two classes to train on, the background included; it has {class_names[0]!r} "
+            "only."
+        )
+
+
 def check_two_classes(found: Survey, class_names: Sequence[str], split: str) -> None:
-    """Raise `InputError` if the second of two classes never occurs, but 255, which many tools write for it, does."""
+    """Raise `InputError` if all pixels have one class; of two classes, many tools write 255 for the second one."""
     if len(class_names) == 2 and not found.pixels[1] and found.ignored:
         raise InputError(
             f"masks of split {split!r} have no values but 0 and {IGNORE_LABEL}, and {IGNORE_LABEL} is ignored; "
             f"--label_values=0,{IGNORE_LABEL} makes it the class {class_names[1]!r}."
         )
+    if np.count_nonzero(found.pixels) == 1:
+        (only,) = (name for name, count in zip(class_names, found.pixels, strict=True) if count)
+        raise InputError(f"masks of split {split!r} must have pixels of two classes; all are of the class {only!r}.")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from keras_resnet import files
 from keras_resnet.data import sources
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, did_you_mean
 from keras_resnet.segmentation.data import ade20k, cityscapes, colors
 from keras_resnet.segmentation.data.examples import Example, SegmentationDataset, SegmentationInfo
 from keras_resnet.segmentation.data.labels import LabelOptions
@@ -74,7 +74,9 @@ def open_prepared(name: str, data_dir: str | None, download: bool, options: Labe
     """
     known = KNOWN.get(name.split(":")[0].split("/")[0])
     if known is None:
-        raise InputError(f"dataset must be {ALLOWED}; got {name!r}.")
+        kind, colon, _ = name.partition(":")
+        hint = did_you_mean(kind, files.PATH_KINDS if colon else KNOWN)
+        raise InputError(f"dataset must be {ALLOWED}; got {name!r}{hint}.")
     builder = sources.open_builder(name, data_dir, download, ALLOWED, (known.image, known.mask))
     names = options.class_names or known.class_names
     format = options.format(len(names), known.values, known.ignored)

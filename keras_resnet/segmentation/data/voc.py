@@ -14,8 +14,7 @@ from keras_resnet.data.finder import FileFinder, read_text
 from keras_resnet.errors import InputError
 from keras_resnet.segmentation.data import colors
 from keras_resnet.segmentation.data.examples import Example, SegmentationDataset, SegmentationInfo
-from keras_resnet.segmentation.data.folders import CLASSES
-from keras_resnet.segmentation.data.labels import LabelOptions, read_names
+from keras_resnet.segmentation.data.labels import LabelOptions, find_names
 
 CLASS_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -33,15 +32,16 @@ def open_folder(root: pathlib.Path, options: LabelOptions) -> SegmentationDatase
 
     Args:
         root: the folder.
-        options: classes and values of the masks; by default those of `classes.txt`, or else VOC's.
+        options: classes and values of the masks; by default those of a file of names or a table
+            of colors in the folder, such as CVAT's `labelmap.txt`, or else VOC's.
 
     Raises:
         ValueError: there are no lists of images.
     """
     lists = _lists(root)
-    names = options.class_names or read_names(root / CLASSES)
-    if options.label_colors:
-        names, format, palette = options.of_table(pathlib.Path(options.label_colors), names)
+    names = options.class_names or find_names(root)
+    if table := options.table_of(root):
+        names, format, palette = options.of_table(table, names, sorted(map(str, (root / MASKS[0]).glob("*.png"))))
     else:
         names = names or CLASS_NAMES
         format, palette = options.format(len(names)), colors.palette(names)

@@ -35,10 +35,10 @@ def test_only_a_background_is_black():
 def test_tables(tmp_path, text):
     path = tmp_path / "label_colors.txt"
     path.write_text(text)
-    names, table, ignored = colors.read_table(path)
-    assert names == ("road", "big building")
-    assert table.tolist() == [[128, 64, 128], [70, 70, 70]]
-    assert ignored.tolist() == [[0, 0, 0]]
+    table = colors.read_table(path)
+    assert table.names == ("road", "big building")
+    assert table.colors.tolist() == [[128, 64, 128], [70, 70, 70], [0, 0, 0]]
+    assert table.values == (0, 2, 1)
 
 
 @pytest.mark.parametrize(

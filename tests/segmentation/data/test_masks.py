@@ -56,7 +56,7 @@ def test_a_table_of_colors_decides(tmp_path, mode):
             VALUES + np.uint8(3),
             "m.png",
             MaskFormat(3),
-            r"m.png' has the value 3 \(row 0, column 0\); allowed are 0 to 2",
+            r"m.png' has the value 3 \(row 0, column 0\); its values are 2, 3, 4, 5, allowed are 0 to 2",
         ),
         (VALUES.astype("uint16") + 300, "m.png", MaskFormat(3), "has the value 300"),
         (VALUES, "m.jpg", MaskFormat(3), "m.jpg' is a JPEG, whose compression changes the classes; write masks as PNG"),
@@ -67,7 +67,7 @@ def test_a_table_of_colors_decides(tmp_path, mode):
             MaskFormat(1, colors=COLORS[:1], ignored_colors=NO_COLORS),
             r"m.png' has the color 0,0,0 \(row 0, column 1\), which the table of colors does not have",
         ),
-        (np.float32([[0.5]]), "m.tif", MaskFormat(3), "has pixels of Pillow's mode 'F'"),
+        (np.float32([[0.5]]), "m.tif", MaskFormat(3), "m.tif' must have whole numbers; it has fractions"),
     ],
     ids=["value", "16-bit value", "JPEG", "RGB without a table", "color", "floating point"],
 )
@@ -91,7 +91,8 @@ def test_missing_and_damaged_masks_are_named(tmp_path):
         ({"values": (0, 1)}, "label_values must be one value for each of the 3 classes"),
         ({"values": (0, 1, 1)}, "label_values must be different integers from 0 to 65535"),
         ({"ignored": (-1,)}, "ignore_labels must be different integers"),
-        ({"values": (0, 1, 2), "ignored": (2,)}, "ignore_labels must not be values of classes; got 2"),
+        ({"values": (0, 1, 2), "ignored": (2,)}, "ignore_labels must not be values of the 3 classes; got 2"),
+        ({"ignored": (0,)}, "got 0. Name the other classes only, and give their values: --label_values=1,2"),
     ],
 )
 def test_wrong_options(options, message):
