@@ -26,7 +26,7 @@ ON_KERAS_2 = {
     "classification/test_evaluate.py": "networks of exports",
     "classification/test_pretrained.py": "reads and writes files of weights",
     "classification/test_release.py": "writes networks for others",
-    "classification/test_train.py::test_a_signal_saves_the_step_and_the_run_resumes_bit_by_bit": "resumes",
+    "classification/test_train.py::test_signals_save_the_step_and_the_run_resumes_bit_by_bit": "resumes",
     "classification/test_train.py::test_evaluations_and_files": "trains",
     "classification/test_train.py::test_fit_with_another_network_and_images_in_memory": "trains a model of Keras",
     "classification/test_train.py::test_not_a_number_is_not_among_the_best_weights": "callbacks of fit",
