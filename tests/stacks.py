@@ -1,12 +1,14 @@
 """What both stacks must agree on: `write` leaves a folder that `check`, in the environment of the other, compares with.
 
-    python -m tests.stacks write FOLDER
-    python -m tests.stacks check FOLDER
+    python -m tests.stacks CHECKED WRITTEN
+
+checks one folder and writes another.
 
 Networks of each family with logits, a detector, ten steps of each optimizer, a run with a checkpoint, a SavedModel.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -63,6 +65,7 @@ def logits(model: keras.Model) -> np.ndarray:
     return np.asarray(model(images(model), training=False))
 
 
+@functools.cache  # a process that checks and writes uses them twice
 def ten_steps(name: str) -> list[np.ndarray]:
     """The weights of a network of one block after ten steps on fixed data."""
     model = one_block(input_shape=(8, 8, 3), classes=4, classifier_activation=None)
@@ -145,8 +148,7 @@ def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 
 if __name__ == "__main__":
-    verb, place = sys.argv[1:]
-    if verb == "write":
-        write(pathlib.Path(place))
-    else:
-        print(json.dumps(check(pathlib.Path(place))))
+    checked, written = map(pathlib.Path, sys.argv[1:])
+    differences = check(checked)
+    write(written)
+    print(json.dumps(differences))

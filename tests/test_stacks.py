@@ -1,4 +1,4 @@
-"""The two stacks give the same: each checks what the other wrote, in processes of their own environments."""
+"""The two stacks give the same: each checks what the other wrote, the other in a process of its environment."""
 
 import json
 import os
@@ -25,25 +25,21 @@ AdamW divides gradients near zero, which are rounding, by their own size.
 """
 
 
-def run(python: str, verb: str, folder) -> str:
-    environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    process = subprocess.run(
-        [python, "-m", "tests.stacks", verb, str(folder)], capture_output=True, text=True, env=environment
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
-    return process.stdout
-
-
 @pytest.mark.skipif(not OTHER, reason="needs the Python of the other stack in KERAS_RESNET_OTHER_PYTHON")
-@pytest.mark.parametrize("here_first", [True, False], ids=["written here", "written there"])
-def test_each_stack_continues_the_other(here_first, tmp_path):
-    writer, checker = (sys.executable, OTHER) if here_first else (OTHER, sys.executable)
-    run(writer, "write", tmp_path)
-    found = json.loads(run(checker, "check", tmp_path).splitlines()[-1])
-    for name, difference in found.items():
-        tolerance = next(limit for start, limit in TOLERANCES.items() if name.startswith(start))
-        assert difference <= tolerance, (name, difference)
-    assert {name.split()[0] for name in found} == {"logits", "steps", "SavedModel", "run", "detector"}
+def test_each_stack_continues_the_other(tmp_path):
+    from tests import stacks
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    stacks.write(here)
+    environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [OTHER, "-m", "tests.stacks", here, there]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr[-3000:]
+    for found in (json.loads(process.stdout.splitlines()[-1]), stacks.check(there)):
+        for name, difference in found.items():
+            tolerance = next(limit for start, limit in TOLERANCES.items() if name.startswith(start))
+            assert difference <= tolerance, (name, difference)
+        assert {name.split()[0] for name in found} == {"logits", "steps", "SavedModel", "run", "detector"}
 
 
 def test_what_runs_and_is_left_out_on_keras_2_exists():
