@@ -84,6 +84,9 @@ class LocalizerConfig(BaseConfig):
     proposal_nms_thresh: float = option(
         0.7, "IoU above which NMS drops the weaker proposal; 1 keeps all.", "network", minimum=0, maximum=1
     )
+    multiply_scores: bool = option(
+        False, "Multiply the scores of stage 2 by those of stage 1 for the proposals.", "evaluation"
+    )
     protocol: str = option(
         "single",
         "Views of stage 1 in proposals and in evaluations during training: single (one crop) or dense.",
@@ -235,7 +238,9 @@ PRESETS = {
         protocol="dense",
         positive_iou=0.6,
         context_pixels=16,
-        eval_proposals=30,
+        eval_proposals=20,
+        multiply_scores=True,
+        vote_thresh=0.5,
         batch_size=32,
         steps=120,
         warmup_steps=10,

@@ -87,6 +87,7 @@ class Localizer:
         context_pixels: context around a proposal in its crop.
         proposals: number of proposals of each class.
         proposal_nms_thresh: IoU above which NMS drops the weaker proposal; 1 keeps all.
+        multiply_scores: multiply the scores of stage 2 by those that stage 1 gave the proposals.
         vote_thresh: average the boxes whose IoU with the best one is at least this, weighted by their scores; 1 for no
             voting.
     """
@@ -103,6 +104,7 @@ class Localizer:
         context_pixels: int = 0,
         proposals: int = 200,
         proposal_nms_thresh: float = 0.7,
+        multiply_scores: bool = False,
         vote_thresh: float = 1.0,
     ):
         self.rpn = rpn
@@ -114,6 +116,7 @@ class Localizer:
         self.context_pixels = context_pixels
         self.count = proposals
         self.nms_thresh = proposal_nms_thresh
+        self.multiply_scores = multiply_scores
         self.vote_thresh = vote_thresh
         signature = [tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None], tf.int32)]
         self._localize = tf.function(self.localize, input_signature=signature)
@@ -189,6 +192,8 @@ class Localizer:
             parallel_iterations=1,
         )
         scores = tf.reshape(scores, [-1, self.count])
+        if self.multiply_scores:
+            scores *= proposals.scores
         scores = tf.where(proposals.scores > NO_SCORE, scores, NO_SCORE)
         return _inside(tf.reshape(boxes, [-1, self.count, 4]), scores, tf.shape(pixels)[:2])
 

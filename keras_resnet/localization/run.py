@@ -145,6 +145,7 @@ class LocalizerRun(Run):
         models: tuple[PerClassRPN, RCNN | None] | None = None,
         vote_thresh: float | None = None,
         proposals: int | None = None,
+        multiply_scores: bool | None = None,
         **views: Any,
     ) -> Localizer:
         """Load the networks of the run, and of its stage 1 if it is one of stage 2.
@@ -154,6 +155,7 @@ class LocalizerRun(Run):
             models: the networks, if they are loaded already.
             vote_thresh: by default that of the configuration.
             proposals: number of proposals of each class, by default that of the configuration.
+            multiply_scores: by default as in the configuration.
             **views: fields of `Views` to change, such as `protocol` and `scales`.
         """
         config, first = self.config, self.first_stage()
@@ -171,6 +173,7 @@ class LocalizerRun(Run):
             context_pixels=config.context_pixels,
             proposals=proposals or config.proposals,
             proposal_nms_thresh=config.proposal_nms_thresh,
+            multiply_scores=config.multiply_scores if multiply_scores is None else multiply_scores,
             vote_thresh=config.vote_thresh if vote_thresh is None else vote_thresh,
         )
 

@@ -49,6 +49,10 @@ class LocalizeFlags(Verb):
         None, "Proposals of each class in stage 2; by default those of training.", "evaluation", minimum=1
     )
 
+    multiply_scores: bool | None = option(
+        None, "Multiply the scores of stage 2 by those of stage 1; by default as in training.", "evaluation"
+    )
+
     def check(self) -> str:
         """Check what can be checked without TensorFlow; return the run's folder.
 
@@ -87,7 +91,12 @@ class LocalizeFlags(Verb):
             given["protocol"] = "dense"
         views = {name: value for name, value in given.items() if value is not None}
         localizer = run.localizer(
-            policy, vote_thresh=self.vote_thresh, proposals=self.proposals, mirror=self.mirror, **views
+            policy,
+            vote_thresh=self.vote_thresh,
+            proposals=self.proposals,
+            multiply_scores=self.multiply_scores,
+            mirror=self.mirror,
+            **views,
         )
         return run, localizer
 
@@ -151,6 +160,7 @@ class Evaluate(LocalizeFlags):
             **dataclasses.asdict(localizer.views),
             "vote_thresh": localizer.vote_thresh,
             "proposals": localizer.count,
+            "multiply_scores": localizer.multiply_scores,
             "command": invocation.command,
         }
         report.write(out, evaluation, examples, class_names, transform, details, pictures=self.pictures)

@@ -117,6 +117,12 @@ def test_the_second_stage_scores_the_warped_crop_of_each_proposal_for_its_class(
     boxes, scores = localizer(pixels, classes)
     np.testing.assert_allclose(scores, found.scores.numpy().max(1), atol=1e-5)
     assert boxes.shape == (2, 4)
+    products = run.localizer(models=(localizer.rpn, localizer.rcnn), multiply_scores=True).refine(
+        pixels, classes, proposals
+    )
+    valid = proposals.scores > NO_SCORE
+    expected = tf.where(valid, found.scores * proposals.scores, NO_SCORE)
+    np.testing.assert_allclose(products.scores, expected, atol=1e-5)
 
 
 def test_views_must_be_possible():
