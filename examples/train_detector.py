@@ -3,7 +3,7 @@
     python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --backbone_weights=imagenet --workdir=runs/bccd
     python examples/train_detector.py --preset=bccd_resnet50 --data=BCCD --steps=2 --workdir=runs/smoke   # a smoke run
 
---data is a folder in the layout of PASCAL VOC or of COCO. Rerun the same command to resume an
+--data is a folder in the layout of PASCAL VOC, COCO, Roboflow or YOLO. Rerun the same command to resume an
 interrupted run. Afterwards `keras-resnet evaluate --workdir=runs/bccd --split=test` reports the average precision.
 """
 

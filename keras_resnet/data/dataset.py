@@ -29,6 +29,12 @@ def usual_split(name: str) -> str:
     return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), name)
 
 
+def split_order(name: str) -> tuple[int, str]:
+    """Return a key that sorts splits as they are used: training, validation, test, others."""
+    usual = usual_split(name)
+    return (list(SPLIT_NAMES).index(usual) if usual in SPLIT_NAMES else len(SPLIT_NAMES), name)
+
+
 def log_similar(source: str, class_names: Sequence[str]) -> None:
     """Log the classes of a folder whose names differ only in case, spaces or underscores: they are often one class.
 

@@ -139,7 +139,7 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network")
     dataset: str = option(
         "voc/2007",
-        "folder:PATH (PASCAL VOC's or COCO's layout) or a tensorflow-datasets name.",
+        "folder:PATH (in VOC's, COCO's, Roboflow's or YOLO's layout) or a tensorflow-datasets name.",
         "data",
         path="dataset",
     )

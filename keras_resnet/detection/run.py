@@ -51,7 +51,7 @@ class DetectorRun(Run):
         """Open the data set that the run is trained on."""
         config = self.config
         data_dir, class_names = data_dir or config.data_dir, self.dataset_info.class_names
-        return sources.load(config.dataset, data_dir, config.download, class_names, config.exif)
+        return sources.load(config.dataset, data_dir, config.download, class_names, config.exif, config.seed)
 
     def build(self, policy: str | None = None, **options: Any) -> FasterRCNN:
         """Build the run's detector with fresh weights.

@@ -97,7 +97,9 @@ def train(
 def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.distribute.Strategy) -> DetectorRun:
     dataset = collectives.chief_first(
         strategy,
-        lambda: sources.load(config.dataset, config.data_dir, config.download, config.class_names, config.exif),
+        lambda: sources.load(
+            config.dataset, config.data_dir, config.download, config.class_names, config.exif, config.seed
+        ),
     )
     path = info = None
     if config.backbone_weights:
@@ -188,7 +190,9 @@ def _annotations(
     config, class_names = run.config, dataset.info.class_names
     annotations = list(dataset.annotations(config.train_split, "train_split"))
     if config.extra_dataset:
-        extra = sources.load(config.extra_dataset, config.data_dir, config.download, class_names, config.exif)
+        extra = sources.load(
+            config.extra_dataset, config.data_dir, config.download, class_names, config.exif, config.seed
+        )
         if extra.info.class_names != class_names:
             raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(class_names)}.")
         annotations += extra.annotations(config.train_split)

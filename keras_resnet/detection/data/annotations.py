@@ -77,11 +77,15 @@ class DetectionDataset:
         info: classes and splits.
         read: split -> its annotations.
         categories: COCO's category id of each class; empty if the data set has no such ids.
+        layout: the layout of a folder in words.
+        notes: what was decided when the data set was opened, in words.
     """
 
     info: DatasetInfo
     read: Callable[[str], list[Annotation]]
     categories: tuple[int, ...] = ()
+    layout: str = ""
+    notes: tuple[str, ...] = ()
 
     def annotations(self, split: str, argument: str = "split") -> list[Annotation]:
         """Return the annotations of a split, of a part such as "train[:90%]", or of several joined by "+".

@@ -1,4 +1,7 @@
-"""Folders in the layout of COCO: `annotations/instances_SPLIT.json`, and images in `SPLIT/` or `images/SPLIT/`."""
+"""Folders in the layout of COCO: `annotations/instances_SPLIT.json`, and images in `SPLIT/` or `images/SPLIT/`.
+
+Roboflow's exports have `SPLIT/_annotations.coco.json` next to the images instead, and other tools one file for all.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,32 @@ REQUIRED_KEYS = {
 CATEGORY_IDS = tuple(n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 """Ids of COCO's 80 classes; those of eleven classes that were never published are missing."""
 
+ROBOFLOW_FILE = "_annotations.coco.json"
+"""Annotation file that Roboflow writes into the folder of each split."""
+
+WHOLE_FILES = (ROBOFLOW_FILE, "annotations.json", "labels.json", "result.json", "annotations/annotations.json")
+"""Names of a single annotation file for all images."""
+
+WHOLE = "all"
+"""Split of a single annotation file."""
+
 NO_BOX = (float("nan"),) * 4
 """The box of an entry whose bbox is empty or null."""
 
 
 def annotation_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Return the annotation file of each split of a folder; empty for a folder in another layout."""
-    paths = sorted((root / "annotations").glob("instances_*.json"))
-    return {path.stem.removeprefix("instances_"): path for path in paths}
+    if paths := sorted((root / "annotations").glob("instances_*.json")):
+        return {path.stem.removeprefix("instances_"): path for path in paths}
+    if paths := sorted(root.glob(f"*/{ROBOFLOW_FILE}")):
+        return {path.parent.name: path for path in paths}
+    paths = [root / name for name in WHOLE_FILES if (root / name).is_file() and _has_categories(root / name)]
+    return {WHOLE: paths[0]} if paths else {}
+
+
+def _has_categories(path: pathlib.Path) -> bool:
+    """Whether a JSON file may be in COCO's format; others of the same name are not."""
+    return '"categories"' in read_text(path)
 
 
 def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool = False) -> DetectionDataset:
@@ -61,6 +82,8 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
     files = annotation_files(root)
     contents = {split: _read_file(path) for split, path in files.items()}
     categories = {split: _categories(files[split], content) for split, content in contents.items()}
+    group = "" if class_names else _group_without_boxes(contents, categories)
+    categories = {split: {id: name for id, name in each.items() if name != group} for split, each in categories.items()}
     # Of files with equally many classes, that of training decides.
     reference = min(categories, key=lambda split: (-len(categories[split]), not split.startswith("train"), split))
     names = tuple(class_names or categories[reference].values())
@@ -74,7 +97,28 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
 
     splits = {split: len(content["images"]) for split, content in contents.items()}
     info = DatasetInfo(f"folder:{root}", names, None, splits)
-    return DetectionDataset(info, read, _common_ids(categories.values(), names))
+    notes = (f"left out {group!r}: it has no box, and all other classes belong to it",) if group else ()
+    layout = f"COCO ({', '.join(str(path.relative_to(root)) for path in files.values())})"
+    return DetectionDataset(info, read, _common_ids(categories.values(), names), layout, notes)
+
+
+def _group_without_boxes(
+    contents: Mapping[str, Mapping[str, list[dict[str, Any]]]], categories: Mapping[str, Mapping[Any, str]]
+) -> str:
+    """The class to which all others belong if it has no box, such as Roboflow's category 0; "" if there is none."""
+    used = {
+        categories[split].get(_key(entry["category_id"]))
+        for split, content in contents.items()
+        for entry in content["annotations"]
+    }
+    entries = [entry for content in contents.values() for entry in content["categories"]]
+    groups = {str(entry.get("supercategory") or "").strip() for entry in entries}
+    for name in groups - used - {""}:
+        others = [entry for entry in entries if str(entry["name"]).strip() != name]
+        is_class = len(others) < len(entries)
+        if is_class and others and all(str(entry.get("supercategory")).strip() == name for entry in others):
+            return name
+    return ""
 
 
 def _key(id: Any) -> Any:
@@ -241,7 +285,7 @@ def _image_paths(
     Raises:
         ValueError: an image is missing, or two images have one id or one file.
     """
-    folders = (root / split, root / "images" / split, root / "images", root)
+    folders = (root / split, root / "images" / split, root / "images", root / "data", file.parent, root)
     finder = FileFinder()
     paths: dict[Any, pathlib.Path] = {}
     names: dict[pathlib.Path, str] = {}

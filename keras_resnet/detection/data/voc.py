@@ -24,6 +24,9 @@ from keras_resnet.detection.data.annotations import (
 )
 from keras_resnet.errors import InputError
 
+LISTS = "ImageSets/Main"
+"""Folder of the lists of images, one for each split."""
+
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 NO_BOX: tuple[float, ...] = (float("nan"),) * 4
 """Sides of an object without a `bndbox`."""
@@ -68,7 +71,7 @@ class _Folder:
 
     def image_lists(self) -> dict[str, list[str]]:
         """Split -> names of its images."""
-        folder = self.root / "ImageSets/Main"
+        folder = self.root / LISTS
         lists = {}
         for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt"):
             if is_hidden(path.name):
@@ -130,7 +133,7 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
         return collector.finish()
 
     splits = {split: len(names) for split, names in lists.items()}
-    return DetectionDataset(DatasetInfo(f"folder:{root}", classes, None, splits), read)
+    return DetectionDataset(DatasetInfo(f"folder:{root}", classes, None, splits), read, layout=f"PASCAL VOC ({LISTS})")
 
 
 def read_file(path: pathlib.Path) -> VocFile:
@@ -184,6 +187,24 @@ def _add(collector: AnnotationCollector, folder: _Folder, name: str, class_names
     path = folder.finder.find_image(images, name)
     if path is None:
         raise InputError(f"an image list names {name!r}, but {str(images)!r} has no such image.")
+    add(collector, file, path, name, class_names)
+
+
+def add(
+    collector: AnnotationCollector, file: VocFile, path: pathlib.Path, id: str, class_names: tuple[str, ...]
+) -> None:
+    """Add an image with the objects of its annotation file.
+
+    Args:
+        collector: where to add it.
+        file: the annotation file.
+        path: the image.
+        id: name of the image.
+        class_names: names of the classes.
+
+    Raises:
+        ValueError: an object has another class, or as for `AnnotationCollector.add`.
+    """
     for obj in file.objects:
         if obj.class_name not in class_names:
             raise InputError(
@@ -193,7 +214,7 @@ def _add(collector: AnnotationCollector, folder: _Folder, name: str, class_names
     left, top, right, bottom = sides.T
     collector.add(
         path,
-        name,
+        id,
         # Pixels are counted from 1, the last one included.
         corners=np.stack([top - 1, left - 1, bottom, right], -1),
         labels=np.array([class_names.index(obj.class_name) for obj in file.objects], "int32"),

@@ -43,12 +43,9 @@ def load(
     root = pathlib.Path(files.absolute_dataset(name).partition(":")[2])
     if folder and root.is_dir() and ilsvrc.base_of(root):
         return ilsvrc.open_folder(root, class_names)
-    try:
-        return main_class.dataset_of(detection.load(name, data_dir, download, class_names, exif))
-    except InputError as error:
-        if (root / "train").is_dir() and "has neither" in str(error):
-            raise InputError(
-                f"dataset folder {str(root)!r} must have boxes: {ilsvrc.IMAGES} and {ilsvrc.ANNOTATIONS} as ILSVRC, or "
-                "annotations as PASCAL VOC or COCO; it has folders of images only."
-            ) from error
-        raise
+    if folder and (root / "train").is_dir() and detection.layout(root) is None:
+        raise InputError(
+            f"dataset folder {str(root)!r} must have boxes: {ilsvrc.IMAGES} and {ilsvrc.ANNOTATIONS} as ILSVRC, or "
+            "annotations as PASCAL VOC, COCO or YOLO; it has folders of images only."
+        )
+    return main_class.dataset_of(detection.load(name, data_dir, download, class_names, exif))

@@ -12,6 +12,10 @@ def test_no_such_data_set(name):
         sources.load(name)
 
 
-def test_a_folder_of_neither_layout(tmp_path):
-    with pytest.raises(InputError, match="has neither"):
+def test_a_folder_of_no_layout(tmp_path):
+    with pytest.raises(InputError, match=r"VOC's XML.*COCO's.*YOLO's.*it has nothing"):
+        sources.load(f"folder:{tmp_path}")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "notes.doc").touch()
+    with pytest.raises(InputError, match=r"it has photos/, notes\.doc"):
         sources.load(f"folder:{tmp_path}")

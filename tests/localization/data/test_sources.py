@@ -71,7 +71,7 @@ def test_animals():
     [
         ("folder:", "must name an existing folder after 'folder:'"),
         ("folder:/no/such", "must name an existing folder after 'folder:'"),
-        ("folder:{root}", "must have ImageSets/Main as PASCAL VOC has"),
+        ("folder:{root}", "must have VOC's XML files"),
         ("synthetic:96x96", "must be named synthetic:HEIGHTxWIDTHxCLASSES, at least 16x16; got 'synthetic:96x96'"),
         ("synthetic:8x96x5", "at least 16x16"),
         ("synthetic:96x96x0", "at least 16x16"),
