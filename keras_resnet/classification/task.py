@@ -309,5 +309,6 @@ TASK = tasks.register(
         presets=PRESETS,
         train="keras_resnet.classification.train:train",
         verbs={"evaluate": Evaluate, "predict": Predict, "export": Export},
+        inspection="keras_resnet.classification.inspection",
     )
 )

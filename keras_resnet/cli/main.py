@@ -1,7 +1,9 @@
-"""The command `keras-resnet`: train, evaluate, predict, export, convert, publish, launch, and the paper's plots.
+"""The command `keras-resnet`: inspect, train, evaluate, predict, export, convert, publish, launch; the paper's plots.
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet train --preset=voc07_resnet101 --workdir=runs/voc
+keras-resnet inspect --data=photos
+keras-resnet train --task=detection --data=animals --weights=imagenet --workdir=runs/animals
 keras-resnet launch --workers=2 train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet evaluate --workdir=runs/r20 --views=single,ten_crop --out=report
 keras-resnet evaluate --weights=imagenet --model=resnet50 --dataset=folder:/data/val --views=multi_scale
@@ -30,6 +32,7 @@ from keras_resnet.cli.convert import Convert
 from keras_resnet.cli.costs import Costs
 from keras_resnet.cli.curves import Curves
 from keras_resnet.cli.exits import exit_code, handle_interrupts
+from keras_resnet.cli.inspect import Inspect
 from keras_resnet.cli.launch import Launch
 from keras_resnet.cli.notices import quiet
 from keras_resnet.cli.publish import Publish
@@ -50,6 +53,7 @@ TASK_VERBS = {
 """Verbs that each task implements -> help; the task is that of --task, --preset, --config or --workdir."""
 
 VERBS: dict[str, type[Verb]] = {
+    "inspect": Inspect,
     "convert": Convert,
     "publish": Publish,
     "responses": Responses,

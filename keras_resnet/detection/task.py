@@ -227,5 +227,7 @@ TASK = tasks.register(
         presets=PRESETS,
         train="keras_resnet.detection.train:train",
         verbs={"evaluate": Evaluate, "predict": Predict, "export": Export},
+        recipe="keras_resnet.detection.recipe:recipe",
+        inspection="keras_resnet.detection.inspection",
     )
 )

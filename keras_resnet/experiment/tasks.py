@@ -128,6 +128,11 @@ class Task:
         presets: name -> configuration, `dataset_model`.
         train: "package.module:function" of (config, workdir, strategy), imported when it is called; returns the run.
         verbs: name -> class of its other commands: evaluate, predict, export.
+        recipe: "module:function" that chooses the settings for a data set if no preset is given: from a configuration
+            and the names of the fields that were given to the configuration to train and lines that say why; none if
+            empty.
+        inspection: module with the functions `recognizes` and `inspect` of a folder, for `keras-resnet inspect`; none
+            if empty.
     """
 
     name: str
@@ -135,11 +140,18 @@ class Task:
     presets: Mapping[str, BaseConfig]
     train: str
     verbs: Mapping[str, type[Verb]]
+    recipe: str = ""
+    inspection: str = ""
 
     def run_train(self, config: BaseConfig, workdir: str, strategy: Any) -> Any:
         """Train a configuration in a folder; return the run."""
-        module, function = self.train.split(":")
-        return getattr(importlib.import_module(module), function)(config, workdir, strategy)
+        return imported(self.train)(config, workdir, strategy)
+
+
+def imported(name: str) -> Any:
+    """Return a function by its name, "module:function"."""
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def next_commands(*commands: Sequence[str]) -> str:

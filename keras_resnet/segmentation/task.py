@@ -258,5 +258,6 @@ TASK = tasks.register(
         presets=PRESETS,
         train="keras_resnet.segmentation.train:train",
         verbs={"evaluate": Evaluate, "predict": Predict, "export": Export},
+        inspection="keras_resnet.segmentation.inspection",
     )
 )

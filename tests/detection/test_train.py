@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet import errors
+from keras_resnet.cli import main as cli
 from keras_resnet.detection import train as detection
 from keras_resnet.detection.data import sources
 from keras_resnet.detection.run import DetectorRun
@@ -125,3 +126,33 @@ def test_classes_of_a_second_data_set_must_be_the_same(data, tmp_path):
     with pytest.raises(InputError, match="has class 'green'; allowed are blue, red"):
         detection.train(config(data, extra_dataset=f"folder:{other}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_is_chosen_once_and_resumed(data, tmp_path, capsys):
+    classifier = tmp_path / "tiny.weights.h5"
+    command = ["train", "--task=detection", f"--data={data}", f"--workdir={tmp_path / 'run'}", "--steps=2"]
+    small = [
+        "--backbone=tiny",
+        "--min_size=64",
+        "--max_size=96",
+        "--mean=100,100,100",
+        "--std=60,60,60",
+        "--freeze_at=1",
+        "--eval_steps=2",
+    ]
+    assert cli.main([*command, *small, "--batch_size=2"]) == 0
+    output = capsys.readouterr().out
+    assert "settings for 6 training images" in output
+    assert "backbone" not in output, "it was given"
+    config = DetectorRun.open(tmp_path / "run").config
+    assert (config.steps, config.batch_size, config.eval_split, config.schedule) == (2, 2, "val", "cosine")
+    assert cli.main([*command, *small, "--batch_size=2"]) == 0
+    output = capsys.readouterr().out
+    assert "settings for" not in output
+    assert "finished at step 2" in output
+    assert cli.main([*command, f"--weights={classifier}"]) == 1
+    assert f"backbone_weights must be the path of an existing file; there is no file {str(classifier)!r}" in (
+        capsys.readouterr().err
+    )
+    assert cli.main([*command, "--weights=imagenet", "--backbone_weights=imagenet"]) == 1
+    assert "only one of weights and backbone_weights may be given" in capsys.readouterr().err

@@ -76,6 +76,17 @@ def _open_by_content(root: pathlib.Path, options: LabelOptions) -> SegmentationD
     return folders.open_folder(root, options)
 
 
+def layout(root: pathlib.Path) -> str:
+    """Return the layout that a folder's subfolders and files tell: one of `LAYOUTS`, "folders", or "" for none.
+
+    Raises:
+        ValueError: as for `pairing.find`.
+    """
+    depth = 0 if any(pairing.tells(name) for name in visible(root)[0]) else DEPTH
+    kind = next((kind for kind in LAYOUTS if _place(root, kind, depth)), "")
+    return kind or ("folders" if pairing.find(root).splits else "")
+
+
 def _place(root: pathlib.Path, kind: str, depth: int = DEPTH) -> pathlib.Path | None:
     """The folder in a layout: a folder or else the only one below it; None if there is none or several."""
     level = [root]
