@@ -77,7 +77,7 @@ def no_lists(root):
         (not_xml, r"a\.xml' is not XML"),
         (no_annotation, r"names 'a', but there is no file .*a\.xml"),
         (no_image, r"names 'a', but .*JPEGImages' has no such image"),
-        (not_an_image, r"a\.jpg' cannot be read"),
+        (not_an_image, r"a\.jpg' is no image"),
         (not_a_number, r"a\.xml' has an object without four numbers"),
         (no_side, r"a\.xml' has an object without four numbers"),
         (no_boxes, r"split train must have at least one box; its only image has none"),
