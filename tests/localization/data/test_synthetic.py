@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from keras_resnet.localization.data import sources, synthetic
+from keras_resnet.models.weights import published
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(published.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(synthetic, "SPLITS", {"train": 10, "val": 4})
     return sources.load("synthetic:32x48x5")
 
