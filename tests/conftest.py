@@ -1,5 +1,6 @@
 """Shared by all tests: quiet TensorFlow, a fixed seed, and the folder of optional real data."""
 
+import fcntl
 import gc
 import importlib
 import importlib.metadata
@@ -7,6 +8,7 @@ import importlib.util
 import logging
 import os
 import pathlib
+import pickle
 import runpy
 import sys
 
@@ -14,6 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 import numpy as np
 import pytest
+
+from keras_resnet import files
 
 ROOT = pathlib.Path(__file__).parent.parent
 DATA = pathlib.Path(os.environ.get("KERAS_RESNET_TEST_DATA", "../shared/data"))
@@ -168,6 +172,23 @@ def pytest_runtest_teardown(item, nextitem):
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Return the result of a function that only one of the workers of pytest-xdist calls; the others wait for it."""
+    in_parallel = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent if in_parallel else tmp_path_factory.mktemp("once")
+
+    def call(name, function):
+        with open(folder / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = folder / f"{name}.pickle"
+            if not path.exists():
+                files.write(path, pickle.dumps(function()))
+            return pickle.loads(path.read_bytes())
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -23,18 +23,21 @@ def data(tmp_path, tiny_backbone) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def session_run(tmp_path_factory) -> pathlib.Path:
+def session_run(once, tmp_path_factory) -> pathlib.Path:
     """The folder of a run of four steps, trained by the command; its data set is next to it in `voc`."""
     from keras_resnet.cli import main as cli
     from keras_resnet.detection.config import BACKBONES
     from tests.detection.scenes import TINY
 
-    root = tmp_path_factory.mktemp("detection")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, "tiny", TINY)
-        (root / "config.json").write_text(config(write_scenes(root / "voc")).to_json())
-        assert cli.main(["train", f"--config={root / 'config.json'}", f"--workdir={root / 'run'}"]) == 0
-    return root / "run"
+    def train():
+        root = tmp_path_factory.mktemp("detection")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(BACKBONES, "tiny", TINY)
+            (root / "config.json").write_text(config(write_scenes(root / "voc")).to_json())
+            assert cli.main(["train", f"--config={root / 'config.json'}", f"--workdir={root / 'run'}"]) == 0
+        return root / "run"
+
+    return once("detection_run", train)
 
 
 @pytest.fixture
@@ -44,16 +47,22 @@ def trained_run(session_run, tiny_backbone) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def trained_detector():
+def trained_detector(once):
     """A small detector after 200 steps on 16 synthetic images."""
     import keras
     import tensorflow as tf
 
     from tests.detection.scenes import scenes, tiny
 
-    keras.utils.set_random_seed(0)
+    def train():
+        keras.utils.set_random_seed(0)
+        model = tiny()
+        model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
+        batches = tf.data.Dataset.from_tensor_slices(scenes(16, 0)).repeat().batch(4)
+        model.fit(batches, steps_per_epoch=200, verbose=0, shuffle=False)
+        return model.get_weights()
+
+    weights = once("detector", train)
     model = tiny()
-    model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
-    batches = tf.data.Dataset.from_tensor_slices(scenes(16, 0)).repeat().batch(4)
-    model.fit(batches, steps_per_epoch=200, verbose=0, shuffle=False)
+    model.set_weights(weights)
     return model
