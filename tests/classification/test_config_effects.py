@@ -144,7 +144,7 @@ def learning(config, tmp_path):
 
 
 def training(config, tmp_path):
-    """What a run leaves behind, and how Keras and the data were called."""
+    """What a run leaves behind, and how Keras and the data were called; eagerly, as tracing takes longer than steps."""
     called = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.CONSTRUCTORS, "resnet20", one_bottleneck)
@@ -153,7 +153,7 @@ def training(config, tmp_path):
 
         def compile(self, *args, **kwargs):
             called.append((kwargs["jit_compile"], kwargs["steps_per_execution"]))
-            original(self, *args, **{**kwargs, "jit_compile": False})
+            original(self, *args, **{**kwargs, "jit_compile": False, "run_eagerly": True})
 
         patch.setattr(keras.Model, "compile", compile)
         patch.setattr(sources, "load", lambda *args: called.append(args[1:]) or load(args[0]))

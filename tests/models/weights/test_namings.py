@@ -194,9 +194,10 @@ def test_missing_torch_is_reported(small, tmp_path, monkeypatch):
         tiny(weights=tmp_path / "a.pth", stride_in_1x1=False)
 
 
+@pytest.mark.parametrize("images", [200, pytest.param(1000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("depth", "name"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")])
-def test_cifar_checkpoints_match_pytorch(depth, name, real_data):
-    """On 1,000 test images of CIFAR-10."""
+def test_cifar_checkpoints_match_pytorch(depth, name, images, real_data):
+    """On test images of CIFAR-10."""
     from keras_resnet.classification.pretrained import Pretrained
     from keras_resnet.data import pipeline, sources
 
@@ -208,12 +209,12 @@ def test_cifar_checkpoints_match_pytorch(depth, name, real_data):
     model = source.load(classifier_activation=None)
     dataset = sources.load("cifar10", str(real_data / "tfds"))
     same, count, worst = 0, 0, 0.0
-    for images, _ in pipeline.evaluate(dataset, 250, source.eval_transform(), split="test[:1000]"):
-        images = np.asarray(images)
-        ours, theirs = call(model, images), torch_nets.logits(net, images)
+    for batch, _ in pipeline.evaluate(dataset, 200, source.eval_transform(), split=f"test[:{images}]"):
+        batch = np.asarray(batch)
+        ours, theirs = call(model, batch), torch_nets.logits(net, batch)
         worst = max(worst, np.abs(ours - theirs).max())
         same += int(np.sum(ours.argmax(1) == theirs.argmax(1)))
-        count += len(images)
+        count += len(batch)
     print(f"ResNet-{depth}: largest difference of logits {worst:.1e}, {same} of {count} predictions the same")
     assert worst < 1e-3
-    assert same == count == 1000
+    assert same == count == images
