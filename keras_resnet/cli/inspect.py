@@ -24,9 +24,9 @@ class Inspect(Verb):
     """Print what is understood of a folder of data and what is wrong with it, and draw some of its images."""
 
     data: str | None = option(None, "Folder of the data set.", "data", path="file")
-    task: str | None = option(None, "The task; by default that of the folder's layout.", "data")
+    task: str | None = option(None, "The task; by default that of the layout.", "data")
     exif: bool = option(False, "Rotate JPEGs by their EXIF orientation.", "data")
-    seed: int = option(0, "Seed of the splits of a folder that has none, as in training.", "data", minimum=0)
+    seed: int = option(0, "Seed of the splits that are made of data without any, as in training.", "data", minimum=0)
     pictures: int = option(12, "Number of images to draw.", minimum=1)
     out: str = option("contact_sheet.png", "Picture to write.", path="file")
 

@@ -33,15 +33,15 @@ class Train(StrategyFlags, Verb):
         """Train."""
         task = invocation.task
         assert task is not None
-        workdir = tasks.one_folder(self.workdir)
         given = dict(invocation.config_flags) | self._short_flags(task, invocation)
-        config = self._base(task, workdir).override(given)
+        config = self._base(task).override(given)
+        workdir = tasks.one_folder(self.workdir)
         config.check_names()
         strategy = self.make_strategy()
 
         from keras_resnet.distribute import collectives  # imports TensorFlow
 
-        if task.recipe and not self._has_base(workdir):
+        if task.recipe and not self._has_base():
             config, lines = tasks.imported(task.recipe)(config, given)
             if lines and collectives.is_chief(strategy):
                 print("\n".join(lines))
@@ -68,11 +68,15 @@ class Train(StrategyFlags, Verb):
                 raise InputError(f"only one of {flag} and {field} may be given; got both.")
         return {field: value for field, (_, value) in short.items() if value}
 
-    def _has_base(self, workdir: str) -> bool:
+    def _has_base(self) -> bool:
         """Whether the settings come from a preset, another run, or the run that is resumed."""
-        return bool(self.preset or self.config) or os.path.isfile(os.path.join(workdir, "config.json"))
+        return bool(self.preset or self.config or (self.workdir and os.path.isfile(self._own_config())))
 
-    def _base(self, task: Task, workdir: str) -> Any:
+    def _own_config(self) -> str:
+        """The configuration of the run in --workdir."""
+        return os.path.join(self.workdir or "", "config.json")
+
+    def _base(self, task: Task) -> Any:
         """The configuration that the flags change: of a preset, another run, or, with a recipe, the run to resume."""
         if self.preset and self.config:
             raise InputError("only one of preset and config may be given; got both.")
@@ -80,6 +84,6 @@ class Train(StrategyFlags, Verb):
             return task.config.from_file(self.config)
         if self.preset:
             return tasks.preset(task, self.preset)
-        if task.recipe and self._has_base(workdir):
-            return task.config.from_file(os.path.join(workdir, "config.json"))
+        if task.recipe and self._has_base():
+            return task.config.from_file(self._own_config())
         return task.config()
