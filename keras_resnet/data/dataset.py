@@ -206,10 +206,10 @@ def split_range(split: str, splits: dict[str, int], argument: str = "split") -> 
     name, *bounds = match.groups()
     if name not in splits:
         name = next((other for other in splits if usual_split(other) == usual_split(name)), name)
-    if name not in splits and "train" in splits and not nearest(name, splits):
+    if argument == "eval_split" and "train" in splits and name not in splits and not nearest(name, splits):
         raise InputError(
-            f"{argument} must be one of {', '.join(map(repr, splits))}, or a part such as 'train[80%:]' of a run with "
-            f"--train_split='train[:80%]'; got {name!r}."
+            f"{argument} must be one of {', '.join(map(repr, splits))}; got {name!r}. --train_split='train[:80%]' "
+            "--eval_split='train[80%:]' divides 'train'."
         )
     check_choice(argument, name, splits)
     count = splits[name]

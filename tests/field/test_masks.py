@@ -165,11 +165,9 @@ def test_annotations_that_are_no_masks_are_named(file, name, tmp_path):
         load(tmp_path)
 
 
-def test_a_missing_split_is_answered_with_a_part_of_another(tmp_path):
+def test_a_missing_split_is_answered_with_parts_of_another(tmp_path):
     write(tmp_path, {"images/a.jpg": IMAGE, "masks/a.png": LABEL})
-    with pytest.raises(
-        InputError, match=r"must be one of 'train', or a part such as 'train\[80%:\]' of a run with --t"
-    ):
+    with pytest.raises(InputError, match=r"got 'val'\. --train_split='train\[:80%\]' --eval_split='train\[80%:\]' div"):
         load(tmp_path).examples("val", "eval_split")
 
 

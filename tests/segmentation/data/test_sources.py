@@ -235,6 +235,6 @@ def test_an_empty_split_is_named(tmp_path, caplog):
     root = sets.two_folders(tmp_path)
     for path in (root / "masks/val").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="eval_split must be one of 'train', or a part such as"):
+    with pytest.raises(InputError, match="eval_split must be one of 'train'; got 'val'"):
         load(root).examples("val", "eval_split")
     assert caplog.records[0].getMessage() == f"{root}: left out folders: 1 ('images/val')"
