@@ -97,6 +97,6 @@ def test_a_folder_of_another_task_is_refused(folder):
     with pytest.raises(ValueError, match="must be the folder of a detection run; 'classifier' holds a classif"):
         DetectorRun.open("classifier")
     assert tasks.name_of({"config": {"steps": 5}}) == "classification"
-    known = "'classification', 'detection', 'segmentation'"
+    known = "'classification', 'detection', 'segmentation', 'localization'"
     with pytest.raises(ValueError, match=f"task must be one of {known}; got 'poetry'"):
         tasks.name_of({"task": "poetry"})
