@@ -1,6 +1,7 @@
 """Measure the latency and memory of a detector on one image: the exported SavedModel and the TFLite file.
 
     python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640
+    python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640 --masks --detections=10
 
 Each is measured in a separate process, by wall time and by processor time over all cores: on a busy machine, wall time
 says little.
@@ -22,6 +23,8 @@ flags.DEFINE_list("size", ["480", "640"], "Height and width of the image in pixe
 flags.DEFINE_integer("proposals", 300, "Proposals that are classified.")
 flags.DEFINE_integer("classes", 20, "Object classes.")
 flags.DEFINE_enum("roi_pooling", "max", ["max", "align"], "RoI pooling.")
+flags.DEFINE_bool("masks", False, "Predict masks.")
+flags.DEFINE_integer("detections", 100, "Detections, all of which a detector with random weights returns.")
 flags.DEFINE_integer("rounds", 5, "Timed calls of each.")
 
 
@@ -61,6 +64,7 @@ def main(_):
 
     size = tuple(map(int, FLAGS.size))
     options = {"post_nms_topk_test": FLAGS.proposals, "roi_pooling": FLAGS.roi_pooling, "policy": "float32"}
+    options |= {"masks": FLAGS.masks, "detections_per_image": FLAGS.detections, "score_thresh": 0.0}
     model = faster_rcnn(FLAGS.backbone, FLAGS.classes, **options)
     transform = DetectionTransform(min(size), max(size), (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype("uint8")
@@ -69,7 +73,8 @@ def main(_):
         version = detection.export(model, pathlib.Path(folder, "versions"), transform, names)
         paths = {saved_model: str(version), tflite: str(pathlib.Path(folder, "model.tflite"))}
         detection.export_tflite(model, paths[tflite], transform, size)
-        print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} proposals, {FLAGS.roi_pooling}:")
+        print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} proposals, {FLAGS.roi_pooling}, ", end="")
+        print(f"{FLAGS.detections} detections {'with' if FLAGS.masks else 'without'} masks:")
         for load, path in paths.items():
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 clock, processor, peak = pool.apply(measure, (load, path, image, FLAGS.rounds))

@@ -1,10 +1,14 @@
 """The examples, run in this process on networks of one block per stage; test_scripts.py runs one as users do."""
 
+import pathlib
+import runpy
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import keras_resnet
+from keras_resnet.detection.data import sources
 from keras_resnet.models import weights
 from tests.detection.data.folders import voc_folder
 
@@ -111,3 +115,29 @@ def test_degradation(tmp_path, script):
     assert "plainnet20: 7 3x3 layers" in output  # one block of two layers in each stage
     files = {path.name for path in (tmp_path / "runs").iterdir()}
     assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
+
+
+def test_objects_of_a_segmentation_data_set(tmp_path):
+    """Connected components are objects, whose pixels share a side; small ones are crowds."""
+    example = runpy.run_path(str(pathlib.Path(__file__).parent.parent / "examples/instances_from_masks.py"))
+    mask = np.array([[1, 0, 1, 0, 1], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [1, 0, 1, 1, 0]], bool)
+    found = example["components"](mask)
+    expected = [[[0, 0], [0, 2], [1, 0], [1, 1], [1, 2]], [[0, 4]], [[2, 3], [2, 4], [3, 2], [3, 3]], [[3, 0]]]
+    assert sorted(np.argwhere(component).tolist() for component in found) == sorted(expected)
+
+    for folder in ("images/train", "masks/train"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    labels = np.zeros((20, 30), "uint8")
+    labels[2:12, 3:13], labels[15, 20], labels[0, 29] = 1, 1, 2
+    Image.fromarray(labels).save(tmp_path / "data/masks/train/a.png")
+    Image.fromarray(np.zeros((20, 30, 3), "uint8")).save(tmp_path / "data/images/train/a.jpg")
+    (tmp_path / "data/classes.txt").write_text("sky\ncar\ntree\n")
+    arguments = [f"--data={tmp_path / 'data'}", "--classes=car", "--min_pixels=50", f"--out={tmp_path / 'out'}"]
+    assert example["main"](arguments) == 0
+    dataset = sources.load(f"folder:{tmp_path / 'out'}")
+    (annotation,) = dataset.annotations("train")
+    assert annotation.boxes.tolist() == [[2, 3, 12, 13], [15, 20, 16, 21]]
+    assert annotation.crowd.tolist() == [False, True]
+    assert (annotation.masks[0].draw() | annotation.masks[1].draw()).tolist() == (labels == 1).tolist()
+    with pytest.raises(SystemExit):
+        example["main"](arguments)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_resnet.ops import masks as object_masks
+from keras_resnet.ops.masks import ObjectMask
 
 
 class Detections(NamedTuple):
@@ -16,11 +20,13 @@ class Detections(NamedTuple):
         boxes: f64[n,4], top, left, bottom, right in pixels of the image.
         scores: f32[n].
         labels: i32[n], from 0.
+        masks: n masks, or None for a detector without masks.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    masks: tuple[ObjectMask, ...] | None = None
 
 
 class GroundTruth(NamedTuple):
@@ -31,11 +37,22 @@ class GroundTruth(NamedTuple):
         labels: i32[n], from 0.
         ignored: bool[n]: boxes such as VOC's difficult ones and crowds, whose detection counts neither as right nor as
             wrong.
+        masks: n masks; None in place of the mask of an object that has none, and None if there is no mask.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     ignored: np.ndarray
+    masks: tuple[ObjectMask | None, ...] | None = None
+
+    def with_all_masks(self, size: tuple[int, int]) -> GroundTruth:
+        """Return the objects with masks: that of its box for an object without one, which is then ignored."""
+        masks = self.masks or (None,) * len(self.labels)
+        pairs = zip(masks, self.boxes, strict=True)
+        return self._replace(
+            masks=tuple(ObjectMask.of_box(box, size) if mask is None else mask for mask, box in pairs),
+            ignored=self.ignored | np.array([mask is None for mask in masks], bool),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +91,11 @@ class Curve:
 
 
 def curves(
-    detections: Sequence[Detections], ground_truth: Sequence[GroundTruth], classes: int, iou_thresh: float = 0.5
+    detections: Sequence[Detections],
+    ground_truth: Sequence[GroundTruth],
+    classes: int,
+    iou_thresh: float = 0.5,
+    masks: bool = False,
 ) -> list[Curve]:
     """Match detections to ground truth and return the curve of each class.
 
@@ -87,15 +108,42 @@ def curves(
         ground_truth: the ground truth of each image.
         classes: number of classes.
         iou_thresh: lowest intersection over union of a right detection.
+        masks: whether the overlap is that of the masks, which all detections and objects must then have.
     """
-    return [_curve(detections, ground_truth, label, iou_thresh) for label in range(classes)]
+    overlaps = _mask_overlaps if masks else _box_overlaps
+    return [_curve(detections, ground_truth, label, iou_thresh, overlaps) for label in range(classes)]
+
+
+Overlaps = Callable[[Detections, np.ndarray, GroundTruth, np.ndarray], np.ndarray]
+"""Function of detections and objects, each with a choice of them bool[n], that returns their IoU f64[N,M]."""
+
+
+def _box_overlaps(detections: Detections, detected: np.ndarray, truth: GroundTruth, expected: np.ndarray) -> np.ndarray:
+    return pairwise_iou(detections.boxes[detected], truth.boxes[expected])
+
+
+def _mask_overlaps(
+    detections: Detections, detected: np.ndarray, truth: GroundTruth, expected: np.ndarray
+) -> np.ndarray:
+    assert detections.masks is not None
+    assert truth.masks is not None
+    found, objects = (
+        [mask for mask in itertools.compress(masks, chosen) if mask is not None]
+        for masks, chosen in ((detections.masks, detected), (truth.masks, expected))
+    )
+    return object_masks.pairwise_iou(found, objects)
 
 
 def _curve(
-    detections: Sequence[Detections], ground_truth: Sequence[GroundTruth], label: int, iou_thresh: float
+    detections: Sequence[Detections],
+    ground_truth: Sequence[GroundTruth],
+    label: int,
+    iou_thresh: float,
+    overlaps: Overlaps,
 ) -> Curve:
     matches = [
-        _match(detected, truth, label, iou_thresh) for detected, truth in zip(detections, ground_truth, strict=True)
+        _match(detected, truth, label, iou_thresh, overlaps)
+        for detected, truth in zip(detections, ground_truth, strict=True)
     ]
     scores, right, counted = (np.concatenate([np.zeros(0), *parts]) for parts in zip(*matches, strict=True))
     expected = sum(int(np.sum((truth.labels == label) & ~truth.ignored)) for truth in ground_truth)
@@ -106,12 +154,12 @@ def _curve(
 
 
 def _match(
-    detections: Detections, truth: GroundTruth, label: int, iou_thresh: float
+    detections: Detections, truth: GroundTruth, label: int, iou_thresh: float, overlaps: Overlaps
 ) -> tuple[np.ndarray, list[bool], list[bool]]:
     """Scores of an image's detections of a class, best first, whether each is right, and whether it counts."""
     detected, expected = detections.labels == label, truth.labels == label
     ignored = truth.ignored[expected]
-    ious = pairwise_iou(detections.boxes[detected], truth.boxes[expected])
+    ious = overlaps(detections, detected, truth, expected)
     scores = detections.scores[detected]
     order = np.argsort(-scores, kind="stable")
     taken = np.zeros(len(ignored), bool)

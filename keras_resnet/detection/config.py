@@ -76,6 +76,11 @@ class FasterRCNNConfig(Options):
     context: bool = option(
         False, "Append the features of the whole image to those of each region (appendix B).", "network"
     )
+    masks: bool = option(
+        False,
+        "Predict the mask of each object too (Mask R-CNN); the data set must have masks.",
+        "network",
+    )
     freeze_at: int = option(2, "The last stage that is not trained.", "network", minimum=0)
     score_thresh: float = option(0.05, "Lowest probability of a detection.", "network")
     nms_thresh: float = option(0.3, "IoU above which NMS suppresses the weaker box of a class.", "network")
@@ -258,11 +263,54 @@ _BCCD = DetectorConfig(
 )
 """Blood cells on a CPU: small images, few regions, 8 times 292 steps."""
 
+_COCO_MASKS = DetectorConfig(
+    dataset="folder:COCO",
+    train_split="train2017",
+    eval_split="val2017",
+    min_size=800,
+    max_size=1333,
+    backbone="resnet50",
+    anchor_scales=(32.0, 64.0, 128.0, 256.0, 512.0),
+    straddle_thresh=-1.0,
+    min_proposal_size=0.0,
+    post_nms_topk_test=1_000,
+    roi_batch_size_per_image=512,
+    roi_pooling="align",
+    masks=True,
+    nms_thresh=0.5,
+    batch_size=16,
+    learning_rate=0.02,
+    warmup_steps=1_000,
+    warmup_rate=2e-5,
+    steps=270_000,
+    decay_steps=(210_000, 250_000),
+    eval_steps=20_000,
+)
+"""Detectron2's Mask R-CNN on ResNet-C4, schedule 3x, without its training at several scales."""
+
+_CAMVID_MASKS = dataclasses.replace(
+    _BCCD,
+    dataset="folder:CAMVID",
+    min_size=360,
+    max_size=480,
+    vertical_flip=False,
+    anchor_scales=(16.0, 32.0, 64.0, 128.0, 256.0),
+    anchor_ratios=(0.5, 1.0, 2.0, 3.0),
+    masks=True,
+    steps=2_936,
+    decay_steps=(2_202,),
+    eval_steps=367,
+)
+"""Cars and pedestrians of `examples/instances_from_masks.py` on a CPU: 8 times 367 steps."""
+
 PRESETS = {
     "voc07_resnet101": _VOC,
     "voc0712_resnet101": dataclasses.replace(_VOC, extra_dataset="voc/2012", steps=110_000, decay_steps=(80_000,)),
     "coco_resnet101": _COCO,
     "coco_resnet101_faster_rcnn_rates": dataclasses.replace(_COCO, learning_rate=3e-3),
+    "coco_mask_resnet50": _COCO_MASKS,
+    "coco_mask_resnet101": dataclasses.replace(_COCO_MASKS, backbone="resnet101"),
+    "camvid_mask_resnet50": _CAMVID_MASKS,
     "bccd_resnet50": _BCCD,
     "bccd_resnet50_large": dataclasses.replace(
         _BCCD,

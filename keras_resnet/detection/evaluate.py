@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from keras_resnet.detection import average_precision, inference
-from keras_resnet.detection.average_precision import Curve, Detections
+from keras_resnet.detection.average_precision import Curve, Detections, GroundTruth
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError, counted
 from keras_resnet.experiment import plots
 from keras_resnet.ops import codecs
+from keras_resnet.ops.masks import ObjectMask
 
 COCO_STATISTICS = (
     "AP",
@@ -74,6 +75,7 @@ def voc(
     annotations: Sequence[Annotation],
     class_names: Sequence[str],
     iou_thresh: float = 0.5,
+    masks: bool = False,
 ) -> VocResult:
     """Evaluate detections by the rules of PASCAL VOC; difficult boxes and crowds count neither way.
 
@@ -82,14 +84,18 @@ def voc(
         annotations: the images.
         class_names: names of the classes.
         iou_thresh: lowest IoU of a right detection.
+        masks: whether the IoU is that of the masks; objects without a mask then count neither way.
     """
-    ground_truth = inference.ground_truth(annotations)
-    curves = average_precision.curves(detections, ground_truth, len(class_names), iou_thresh)
+    ground_truth = inference.ground_truth(annotations, masks)
+    curves = average_precision.curves(detections, ground_truth, len(class_names), iou_thresh, masks)
     return VocResult(tuple(class_names), tuple(curves), len(annotations))
 
 
 def coco(
-    detections: Sequence[Detections], annotations: Sequence[Annotation], class_names: Sequence[str]
+    detections: Sequence[Detections],
+    annotations: Sequence[Annotation],
+    class_names: Sequence[str],
+    masks: bool = False,
 ) -> dict[str, float]:
     """Evaluate detections with pycocotools, COCO's own code.
 
@@ -97,6 +103,7 @@ def coco(
         detections: the detections in each image, in its pixels.
         annotations: the images; difficult boxes are ignored, like crowds.
         class_names: names of the classes.
+        masks: whether to evaluate the masks instead of the boxes; objects without a mask are then ignored.
 
     Returns:
         The metrics of `COCO_STATISTICS` in percent; NaN for those without any ground-truth box.
@@ -106,12 +113,15 @@ def coco(
     """
     COCO, COCOeval = pycocotools()
     ids = _image_ids(annotations)
-    results = results_list(detections, ids, range(1, len(class_names) + 1))
+    results = results_list(detections, ids, range(1, len(class_names) + 1), masks)
     truth = COCO()
     truth.dataset = {
         "info": {},
-        "images": [{"id": id} for id in ids],
-        "annotations": _coco_annotations(annotations, ids),
+        "images": [
+            {"id": id, "height": annotation.size[0], "width": annotation.size[1]}
+            for id, annotation in zip(ids, annotations, strict=True)
+        ],
+        "annotations": _coco_annotations(annotations, ids, masks),
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)],
     }
     no_results = COCO()  # `loadRes` requires at least one result
@@ -119,7 +129,7 @@ def coco(
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         no_results.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results) if results else no_results, "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(results) if results else no_results, "segm" if masks else "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -137,15 +147,20 @@ def _image_ids(annotations: Sequence[Annotation]) -> list[int]:
     return list(range(len(ids)))
 
 
-def _coco_annotations(annotations: Sequence[Annotation], ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The boxes of all images in COCO's format; classes are numbered from 1."""
+def _coco_annotations(annotations: Sequence[Annotation], ids: Sequence[int], masks: bool) -> list[dict[str, Any]]:
+    """The boxes or masks of all images in COCO's format; classes are numbered from 1."""
     entries: list[dict[str, Any]] = []
     for image_id, annotation in zip(ids, annotations, strict=True):
         boxes, extents = annotation.boxes, annotation.extents
         extents = boxes[:, 2:] - boxes[:, :2] if extents is None else extents
         bboxes = np.concatenate([boxes[:, 1::-1], extents[:, ::-1]], -1)
         ignored = annotation.crowd | annotation.difficult
-        for bbox, label, crowd, area in zip(bboxes, annotation.labels, ignored, annotation.areas, strict=True):
+        segments: list[dict[str, Any]] = [{}] * len(boxes)
+        if masks:
+            truth = GroundTruth(boxes, annotation.labels, ignored, annotation.masks).with_all_masks(annotation.size)
+            ignored, segments = truth.ignored, [{"segmentation": mask.to_coco()} for mask in truth.masks or () if mask]
+        rows = zip(bboxes, annotation.labels, ignored, annotation.areas, segments, strict=True)
+        for bbox, label, crowd, area, segment in rows:
             entries.append(
                 {
                     "id": len(entries) + 1,
@@ -154,6 +169,7 @@ def _coco_annotations(annotations: Sequence[Annotation], ids: Sequence[int]) -> 
                     "bbox": bbox.tolist(),
                     "area": float(area),
                     "iscrowd": int(crowd),
+                    **segment,
                 }
             )
     return entries
@@ -176,7 +192,7 @@ def pycocotools() -> tuple[Any, Any]:
 
 
 def results_list(
-    detections: Sequence[Detections], ids: Sequence[str | int], categories: Sequence[int]
+    detections: Sequence[Detections], ids: Sequence[str | int], categories: Sequence[int], masks: bool = False
 ) -> list[dict[str, Any]]:
     """Return detections in the format of COCO's result files.
 
@@ -184,17 +200,25 @@ def results_list(
         detections: the detections in each image, in its pixels.
         ids: id of each image.
         categories: category id of each class.
+        masks: whether the results are masks, in compressed run-length encoding, instead of boxes; this requires
+            pycocotools.
     """
-    return [
-        {
-            "image_id": id,
-            "category_id": int(categories[label]),
-            "bbox": _xywh(box),
-            "score": float(score),
-        }
-        for id, in_image in zip(ids, detections, strict=True)
-        for box, score, label in zip(*in_image, strict=True)
-    ]
+    results = []
+    for id, found in zip(ids, detections, strict=True):
+        shapes: list[dict[str, Any]] = [{"bbox": _xywh(box)} for box in found.boxes]
+        if masks:
+            shapes = [{"segmentation": _compressed(mask)} for mask in found.masks or ()]
+        for score, label, shape in zip(found.scores, found.labels, shapes, strict=True):
+            results.append({"image_id": id, "category_id": int(categories[label]), "score": float(score), **shape})
+    return results
+
+
+def _compressed(mask: ObjectMask) -> dict[str, Any]:
+    """A mask in COCO's compressed run-length encoding, as text."""
+    from pycocotools import mask as coco_masks
+
+    encoded = coco_masks.frPyObjects(mask.encoded().to_coco(), *mask.size)
+    return {"size": list(mask.size), "counts": encoded["counts"].decode()}
 
 
 def _xywh(box: np.ndarray) -> list[float]:
@@ -221,7 +245,7 @@ COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a
 def draw(
     pixels: np.ndarray, detections: Detections, class_names: Sequence[str], score_thresh: float = 0.5
 ) -> Image.Image:
-    """Draw the boxes of detections, with class and probability.
+    """Draw the boxes of detections, with class and probability, and their masks if they have some.
 
     Args:
         pixels: u8[H,W,3].
@@ -229,13 +253,17 @@ def draw(
         class_names: names of the classes.
         score_thresh: lowest probability to draw.
     """
+    masks = detections.masks or (None,) * len(detections.labels)
+    rows = [row for row in zip(*detections[:3], masks, strict=True) if row[1] >= score_thresh]
+    pixels = pixels.copy()
+    for _, _, label, mask in reversed(rows):  # the best one last, on top
+        if mask is not None:
+            _paint(pixels, mask.draw(), ImageColor.getrgb(COLORS[label % len(COLORS)]))
     image = Image.fromarray(pixels)
     canvas = ImageDraw.Draw(image)
     font = plots.pillow_font()
     width = max(1, round(max(image.size) / 300))
-    for box, score, label in zip(*detections, strict=True):
-        if score < score_thresh:
-            continue
+    for box, score, label, _ in rows:
         top, left, bottom, right = (round(float(side)) for side in box)
         color = COLORS[label % len(COLORS)]
         canvas.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=width)
@@ -244,6 +272,14 @@ def draw(
         canvas.rectangle(place, fill=color)
         canvas.text((left, max(top - 12, 0)), text, fill="white", font=font)
     return image
+
+
+def _paint(pixels: np.ndarray, mask: np.ndarray, color: tuple[int, ...], alpha: float = 0.45) -> None:
+    """Paint a mask bool[H,W] over an image u8[H,W,3] in place, with an outline."""
+    inside = np.pad(mask, 1)
+    inner = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    pixels[mask] = np.rint((1 - alpha) * pixels[mask] + alpha * np.array(color[:3]))
+    pixels[mask & ~inner] = color[:3]
 
 
 def write_pictures(

@@ -30,7 +30,8 @@ def detector(
         transform: the transform of the images, which is part of the function.
         style: "tf_od" for the outputs of the TF Object Detection API: `detection_boxes` f32[B,N,4] (ymin, xmin, ymax,
             xmax as fractions of the image), `detection_scores` f32[B,N], `detection_classes` f32[B,N] from 1 and
-            `num_detections` f32[B]. "model_garden" for those of TensorFlow's Model Garden: boxes in pixels of the
+            `num_detections` f32[B]; with masks `detection_masks` f32[B,N,M,M], the probability of each cell of a box.
+            "model_garden" for those of TensorFlow's Model Garden: boxes in pixels of the
             resized image, integers for classes and counts, and `image_info` f32[B,4,2].
     """
     check_choice("style", style, STYLES)
@@ -50,6 +51,7 @@ def detector(
             "detection_classes": detections["classes"],
             "num_detections": detections["count"],
             "image_info": tf.tile(info[None], [batch_size, 1, 1]),
+            **_mask_outputs(detections),
         }
 
     return detect
@@ -62,7 +64,13 @@ def tf_od_outputs(detections: Mapping[str, tf.Tensor], size: tf.Tensor) -> dict[
         "detection_scores": detections["scores"],
         "detection_classes": tf.cast(detections["classes"], tf.float32),
         "num_detections": tf.cast(detections["count"], tf.float32),
+        **_mask_outputs(detections),
     }
+
+
+def _mask_outputs(detections: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The masks of detections, if there are some."""
+    return {"detection_masks": detections["masks"]} if "masks" in detections else {}
 
 
 def export(
@@ -135,6 +143,8 @@ def _output_specs(style: str, model: FasterRCNN) -> dict[str, tf.TensorSpec]:
         "detection_classes": tf.TensorSpec([count], number),
         "num_detections": tf.TensorSpec([], number),
     }
+    if model.config.masks:
+        specs["detection_masks"] = tf.TensorSpec([count, model.mask_size, model.mask_size], tf.float32)
     if style == "model_garden":
         specs["image_info"] = tf.TensorSpec([4, 2], tf.float32)
     return specs
@@ -154,9 +164,11 @@ def export_tflite(
         size: height and width in pixels, multiples of 16.
 
     Raises:
-        ValueError: `out` exists, or a side is not a multiple of 16.
+        ValueError: `out` exists, a side is not a multiple of 16, or the detector has masks.
     """
     out = pathlib.Path(out)
+    if model.config.masks:
+        raise InputError("TFLite files cannot have masks: export a SavedModel, or a detector without masks.")
     if out.exists():
         raise InputError(f"out must be a file that does not exist yet; {str(out)!r} does.")
     multiple = transform.multiple

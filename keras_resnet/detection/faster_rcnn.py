@@ -10,6 +10,7 @@ model.predict_on_batch({"images": images, "image_size": image_size})
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet import compat
-from keras_resnet.detection import anchors, losses, matching, nms, roi, rpn
+from keras_resnet.detection import anchors, losses, masks, matching, nms, roi, rpn
 from keras_resnet.detection.config import FasterRCNNConfig
 from keras_resnet.errors import InputError
 from keras_resnet.models import blocks, resnet
@@ -29,6 +30,7 @@ DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Factors of the detector's deltas, the inverses of their standard deviations (Fast R-CNN's code)."""
 
 LOSSES = ("rpn_class_loss", "rpn_box_loss", "roi_class_loss", "roi_box_loss")
+MASK_LOSS = "mask_loss"
 
 
 class GroundTruth(NamedTuple):
@@ -57,6 +59,10 @@ class FasterRCNN(keras.Model):
     In training it takes images f32[B,H,W,3], image_size f32[B,2], boxes f32[B,G,4], labels i32[B,G] from 1 with 0 for
     padding, crowd i32[B,G] with 1 for groups, and seed i32[B,2]; it adds its four losses and returns them. Otherwise it
     takes images and image_size and returns the fields of `nms.PaddedDetections` as a dictionary. Boxes are in pixels.
+
+    With `masks` it is Mask R-CNN on conv4_x (He et al., 2017): training also takes masks u8[B,G,H,W/8], the objects'
+    pixels packed to bits, where an object without a pixel has no mask to learn, and has a fifth loss. The detections
+    have masks f32[B,D,M,M], the probabilities of the cells of each box.
 
     Batch norm is frozen, as in appendix A: an affine function of the statistics that came with the weights.
 
@@ -97,12 +103,17 @@ class FasterRCNN(keras.Model):
         self.cell_anchors = anchors.cell_anchors(config.anchor_scales, config.anchor_ratios)
         channels = self.trunk.output_shape[-1]
         self.rpn = rpn.head(channels, config.rpn_filters, len(self.cell_anchors), self.policy)
-        self.region_network = _region_network(architecture, config.roi_pool_size, channels, self.policy)
-        self.siblings = _siblings(self.region_network.output_shape[-1] * (2 if config.context else 1), classes)
+        self.region_network = _region_network(
+            architecture, config.roi_pool_size, channels, self.policy, with_maps=config.masks
+        )
+        cells, features = self.region_network.layers[-1].input.shape[-2:]
+        self.siblings = _siblings(features * (2 if config.context else 1), classes)
+        self.mask_head = masks.head(cells, features, classes, self.policy) if config.masks else None
         for network in (self.trunk, self.region_network):
             finetuning.freeze(network, config.freeze_at, norm=True)
         self.train_rpn = self.train_detector = True
-        self.loss_means = {name: keras.metrics.Mean(name=name) for name in LOSSES}
+        self.losses_of_step = (*LOSSES, MASK_LOSS) if config.masks else LOSSES
+        self.loss_means = {name: keras.metrics.Mean(name=name) for name in self.losses_of_step}
         self.proposer: Callable[[tf.Tensor, tf.Tensor], rpn.Proposals] | None = None
         self.built = True
 
@@ -119,7 +130,7 @@ class FasterRCNN(keras.Model):
             refined_boxes, refined_probabilities = self.classify(features, refined_regions, image_size)
             pred_boxes, valid = tf.concat([pred_boxes, refined_boxes], 1), tf.concat([valid, valid], 1)
             probabilities = tf.concat([probabilities, refined_probabilities], 1)
-        return self.select(pred_boxes, probabilities, valid)
+        return self.with_masks(self.select(pred_boxes, probabilities, valid), features)
 
     # The parts in the order of the paper; public for multi-scale testing and ensembles.
 
@@ -138,8 +149,7 @@ class FasterRCNN(keras.Model):
 
     def pooled_vectors(self, pooled: tf.Tensor) -> tf.Tensor:
         """Apply conv5_x and global average pooling: f32[B,R,size,size,C] -> f32[B,R,F]."""
-        vectors = self.region_network(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=False)
-        return tf.reshape(vectors, [tf.shape(pooled)[0], pooled.shape[1] or tf.shape(pooled)[1], vectors.shape[-1]])
+        return self._region_outputs(pooled)[0]
 
     def all_vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         """Compute `vectors` in chunks of `region_chunk` regions, which bounds the memory."""
@@ -185,6 +195,62 @@ class FasterRCNN(keras.Model):
             vote_thresh=0.5 if self.config.refine else None,
         )._asdict()
 
+    def with_masks(self, detections: Mapping[str, tf.Tensor], features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Add `mask_probabilities` to detections if `masks` is set."""
+        detections = dict(detections)
+        if self.mask_head is not None:
+            detections["masks"] = self.mask_probabilities(features, detections)
+        return detections
+
+    def mask_probabilities(self, features: tf.Tensor, detections: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return the mask of each detection's class: f32[B,D,M,M], 0 for padding; requires `masks`.
+
+        Only the final detections go through conv5_x once more, in chunks of `region_chunk`.
+        """
+        boxes, classes, count = (detections[name] for name in ("boxes", "classes", "count"))
+        most, chunk = tf.reduce_max(count), self.config.region_chunk
+
+        def of_chunk(start: int, end: int) -> tf.Tensor:
+            last = tf.minimum(most, end)
+            probabilities = tf.sigmoid(self._mask_logits(features, boxes[:, start:last], classes[:, start:last]))
+            return tf.pad(probabilities, [[0, 0], [0, end - last], [0, 0], [0, 0]])
+
+        def empty(start: int, end: int) -> tf.Tensor:
+            return tf.zeros([tf.shape(boxes)[0], end - start, self.mask_size, self.mask_size])
+
+        total = self.config.detections_per_image
+        limits = [(start, min(start + chunk, total)) for start in range(0, total, chunk)]
+        chunks = [
+            tf.cond(most > start, functools.partial(of_chunk, start, end), functools.partial(empty, start, end))
+            for start, end in limits
+        ]
+        probabilities = tf.where((classes > 0)[..., None, None], tf.concat(chunks, 1), 0.0)
+        return tf.ensure_shape(probabilities, [None, total, self.mask_size, self.mask_size])
+
+    @property
+    def mask_size(self) -> int:
+        """Rows and columns of a mask; 0 without masks."""
+        return 0 if self.mask_head is None else self.mask_head.output_shape[1]
+
+    def _region_outputs(self, pooled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The vectors f32[B,R,F] of pooled regions f32[B,R,s,s,C], and with masks conv5_x's maps f32[B*R,h,w,F]."""
+        outputs = self.region_network(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=False)
+        vectors, maps = (outputs, None) if self.mask_head is None else outputs
+        shape = [tf.shape(pooled)[0], pooled.shape[1] or tf.shape(pooled)[1], vectors.shape[-1]]
+        return tf.reshape(vectors, shape), maps
+
+    def _mask_logits(self, features: tf.Tensor, regions: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The logits f32[B,R,M,M] of the masks of regions f32[B,R,4] of classes i32[B,R] from 1."""
+        maps = self._region_outputs(self.pool(features, regions))[1]
+        return self._logits_of_maps(maps, labels)
+
+    def _logits_of_maps(self, maps: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        assert self.mask_head is not None
+        logits = self.mask_head(maps)
+        shape = tf.shape(labels)
+        logits = tf.reshape(logits, [shape[0], shape[1], self.mask_size, self.mask_size, self.classes])
+        return masks.of_class(logits, labels)
+
     def _rpn_outputs(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The RPN's logits f32[B,N] and deltas f32[B,N,4], and the anchors f32[N,4]."""
         logits, deltas = self.rpn(features)
@@ -222,10 +288,10 @@ class FasterRCNN(keras.Model):
         deltas: tf.Tensor,
         all_anchors: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """The four losses of a training step; those of a part that does not train are 0."""
+        """The losses of a training step; those of a part that does not train are 0."""
         image_size, seeds = inputs["image_size"], inputs["seed"]
         ground_truth = GroundTruth.from_inputs(inputs)
-        values = dict.fromkeys(LOSSES, tf.zeros([]))
+        values = dict.fromkeys(self.losses_of_step, tf.zeros([]))
         if self.train_rpn:
             targets = rpn.targets(
                 all_anchors,
@@ -245,26 +311,47 @@ class FasterRCNN(keras.Model):
                 proposals = self._proposals(logits, deltas, all_anchors, image_size, training=True)
             else:
                 proposals = self.proposer(inputs["images"], image_size)
-            regions, labels, box_targets, sampled = self._sampled_regions(
+            regions, labels, box_targets, sampled, index = self._sampled_regions(
                 proposals, ground_truth, tf.add(seeds, [0, 1])
             )
-            vectors = self.with_context(self.vectors(features, regions), features, image_size)
+            vectors, maps = self._region_outputs(self.pool(features, regions))
+            vectors = self.with_context(vectors, features, image_size)
             class_logits, box_deltas = self._head_outputs(vectors)
             values["roi_class_loss"], values["roi_box_loss"] = losses.detector(
                 class_logits, box_deltas, labels, box_targets, sampled
             )
+            if maps is not None:
+                values[MASK_LOSS] = self._mask_loss(inputs["masks"], maps, regions, labels, index)
         for name, value in values.items():
             self.add_loss(value)
             self.loss_means[name].update_state(value)
         return values
 
+    def _mask_loss(
+        self, bits: tf.Tensor, maps: tf.Tensor, regions: tf.Tensor, labels: tf.Tensor, index: tf.Tensor
+    ) -> tf.Tensor:
+        """The loss of the masks of positive regions, which come first among the sampled ones."""
+        most = max(self._max_positives, 1)
+        maps = tf.reshape(maps, [-1, regions.shape[1], *maps.shape[1:]])[:, :most]
+        regions, labels, index = regions[:, :most], labels[:, :most], index[:, :most]
+        logits = self._logits_of_maps(tf.reshape(maps, [-1, *maps.shape[2:]]), labels)
+        has_mask = tf.gather(tf.reduce_any(bits > 0, [2, 3]), index, batch_dims=1)
+        targets = masks.targets(bits, regions, index, self.mask_size)
+        return losses.masks(logits, targets, (labels > 0) & has_mask)
+
+    @property
+    def _max_positives(self) -> int:
+        """The most positive regions of an image in a training step."""
+        return int(self.config.roi_batch_size_per_image * self.config.positive_fraction)
+
     def _sampled_regions(
         self, proposals: rpn.Proposals, ground_truth: GroundTruth, seeds: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Sample the regions of a training step from proposals and ground truth (Fast R-CNN, section 2.3).
 
         Returns:
-            (regions f32[B,R,4], labels i32[B,R], deltas to learn f32[B,R,4], sampled bool[B,R], False for padding).
+            (regions f32[B,R,4], labels i32[B,R], deltas to learn f32[B,R,4], sampled bool[B,R], False for padding, and
+            the matched object i32[B,R]); positive regions come first.
         """
         gt_boxes, gt_labels, gt_valid, gt_crowd = ground_truth
         batch_size = self.config.roi_batch_size_per_image
@@ -274,12 +361,12 @@ class FasterRCNN(keras.Model):
         in_crowd = tf.reduce_any((box_ops.coverage(regions, gt_boxes) > 0.5) & gt_crowd[:, None, :], -1)
         usable &= ~(in_crowd & (label != matching.POSITIVE))
         label = tf.where(usable, label, matching.IGNORED)
-        positive, negative = matching.sample(label, int(batch_size * self.config.positive_fraction), batch_size, seeds)
+        positive, negative = matching.sample(label, self._max_positives, batch_size, seeds)
         chosen, sampled = matching.gather_sampled(positive, negative, batch_size)
         regions, index, positive = (tf.gather(values, chosen, batch_dims=1) for values in (regions, index, positive))
         labels = tf.where(positive & sampled, tf.gather(gt_labels, index, batch_dims=1), 0)
         targets = box_ops.encode(tf.gather(gt_boxes, index, batch_dims=1), regions, DELTA_WEIGHTS)
-        return tf.stop_gradient(regions), labels, targets, sampled
+        return tf.stop_gradient(regions), labels, targets, sampled, index
 
     def load_backbone(self, classifier: keras.Model) -> None:
         """Copy the weights of a classification network into the trunk and conv5_x, by the names of its layers.
@@ -343,15 +430,17 @@ def faster_rcnn(
     return FasterRCNN(FasterRCNNConfig().replace(backbone=backbone, **options), classes, policy, name)
 
 
-def _region_network(architecture: Architecture, size: int, channels: int, policy: Any) -> keras.Model:
-    """conv5_x and global average pooling: f32[N,size,size,channels] -> f32[N,F]."""
-    maps = keras.Input((size, size, channels))
+def _region_network(
+    architecture: Architecture, size: int, channels: int, policy: Any, *, with_maps: bool
+) -> keras.Model:
+    """conv5_x and global average pooling: f32[N,size,size,channels] -> f32[N,F], and conv5_x's maps if asked for."""
+    pooled = keras.Input((size, size, channels))
     stage = architecture.stages[-1]
     options = blocks.BlockOptions(architecture.block, architecture.shortcut, dtype=policy)
     name = f"conv{len(architecture.stages) + 1}"
-    x = blocks.stage(maps, stage.filters, stage.blocks, stage.stride, name=name, options=options)
-    x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(x)
-    return keras.Model(maps, x, name="region_network")
+    maps = blocks.stage(pooled, stage.filters, stage.blocks, stage.stride, name=name, options=options)
+    vectors = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(maps)
+    return keras.Model(pooled, [vectors, maps] if with_maps else vectors, name="region_network")
 
 
 def _siblings(features: int, classes: int) -> keras.Model:

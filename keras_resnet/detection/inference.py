@@ -12,6 +12,8 @@ from keras_resnet.detection.average_precision import Detections, GroundTruth
 from keras_resnet.detection.data import pipeline
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
+from keras_resnet.detection.masks import paste
+from keras_resnet.ops.masks import ObjectMask
 
 
 def detect(
@@ -27,7 +29,7 @@ def detect(
 
     Args:
         predict: function of a dictionary of images f32[B,H,W,3] and image_size f32[B,2] that returns the fields of
-            `nms.PaddedDetections` in a dictionary, such as a detector's `predict_on_batch`.
+            `nms.PaddedDetections`, and masks, in a dictionary, such as a detector's `predict_on_batch`.
         annotations: the images of a split.
         transform: the transform of the images.
         batch_size: images in a batch.
@@ -65,16 +67,31 @@ def unpacked(
     # Multiplied first, the sides of the resized image become exactly those of the image.
     boxes = np.asarray(outputs["boxes"][row, :count], "float64") * np.tile(np.asarray(size, "float64"), 2)
     boxes /= np.tile(np.asarray(image_size, "float64"), 2)
-    return Detections(boxes, outputs["scores"][row, :count], outputs["classes"][row, :count].astype("int32") - 1)
+    masks: tuple[ObjectMask, ...] | None = None
+    if "masks" in outputs:
+        height, width = map(int, size)
+        pairs = zip(outputs["masks"][row, :count], boxes, strict=True)
+        masks = tuple(ObjectMask.of_pixels(paste(mask, box, (height, width))) for mask, box in pairs)
+    labels = outputs["classes"][row, :count].astype("int32") - 1
+    return Detections(boxes, outputs["scores"][row, :count], labels, masks)
 
 
-def ground_truth(annotations: Sequence[Annotation]) -> list[GroundTruth]:
-    """Return the ground truth of images in their pixels; difficult boxes and crowds are ignored."""
-    return [
-        GroundTruth(
-            annotation.boxes,
-            annotation.labels,
-            annotation.difficult | annotation.crowd,
-        )
+def ground_truth(annotations: Sequence[Annotation], masks: bool = False) -> list[GroundTruth]:
+    """Return the ground truth of images in their pixels; difficult boxes and crowds are ignored.
+
+    Args:
+        annotations: the images.
+        masks: whether to draw the masks; see `GroundTruth.with_all_masks` for objects that have none.
+    """
+    boxes = [
+        GroundTruth(annotation.boxes, annotation.labels, annotation.difficult | annotation.crowd)
         for annotation in annotations
+    ]
+    if not masks:
+        return boxes
+    return [
+        truth._replace(
+            masks=annotation.masks and tuple(mask and mask.encoded() for mask in annotation.masks)
+        ).with_all_masks(annotation.size)
+        for truth, annotation in zip(boxes, annotations, strict=True)
     ]

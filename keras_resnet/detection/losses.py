@@ -1,4 +1,4 @@
-"""The losses of Faster R-CNN: log loss of classes and smooth L1 loss of box deltas (Fast R-CNN, section 2.3)."""
+"""The losses of Faster R-CNN: log loss of classes, smooth L1 loss of box deltas, and cross-entropy of masks."""
 
 from __future__ import annotations
 
@@ -72,3 +72,22 @@ def detector(
     errors = tf.where(positive[..., None], deltas_of_class - targets, 0.0)
     box_loss = tf.reduce_sum(smooth_l1(errors, 1.0), [1, 2]) / count
     return tf.reduce_mean(class_loss), tf.reduce_mean(box_loss)
+
+
+def masks(logits: tf.Tensor, targets: tf.Tensor, learned: tf.Tensor) -> tf.Tensor:
+    """Compute the loss of the mask branch, the binary cross-entropy of each pixel (Mask R-CNN, section 3).
+
+    It is averaged over the pixels of an image's positive regions, and over the images.
+
+    Args:
+        logits: f32[B,R,M,M], of the true class of each region; the masks of other classes have no loss.
+        targets: f32[B,R,M,M], 0 or 1.
+        learned: bool[B,R], the positive regions whose object has a mask.
+
+    Returns:
+        f32[].
+    """
+    cross_entropy = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits), [2, 3])
+    weight = tf.cast(learned, tf.float32)
+    of_image = tf.reduce_sum(weight * cross_entropy, -1) / tf.maximum(tf.reduce_sum(weight, -1), 1.0)
+    return tf.reduce_mean(of_image)

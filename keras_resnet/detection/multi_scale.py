@@ -22,7 +22,8 @@ def detect(models: Sequence[FasterRCNN], inputs: Mapping[str, Any], *, merge: st
     Each network proposes regions at the first scale. The union of the regions is classified by each network, at the two
     adjacent scales of the pyramid where the area of a region is closest to 224^2; the features of the two are merged by
     an elementwise maximum. Probabilities and boxes are averaged over the networks. Refinement and NMS follow the
-    options of the first network.
+    options of the first network. The masks of the detections, if all networks have them, are averages at the first
+    scale.
 
     Args:
         models: detectors of the same classes.
@@ -32,7 +33,8 @@ def detect(models: Sequence[FasterRCNN], inputs: Mapping[str, Any], *, merge: st
             this open.
 
     Returns:
-        boxes f32[B,D,4] in pixels of the first scale, scores f32[B,D], classes i32[B,D] and count i32[B].
+        boxes f32[B,D,4] in pixels of the first scale, scores f32[B,D], classes i32[B,D] and count i32[B]; with masks
+        also masks f32[B,D,M,M].
     """
     check_choice("merge", merge, ("before", "after"))
     image_size, pyramid = inputs["image_size"], inputs.get("pyramid", ())
@@ -59,7 +61,12 @@ def detect(models: Sequence[FasterRCNN], inputs: Mapping[str, Any], *, merge: st
         pred_boxes = tf.concat([pred_boxes, refined_boxes], 1)
         probabilities = tf.concat([probabilities, refined_probabilities], 1)
         valid = tf.concat([valid, valid], 1)
-    return models[0].select(pred_boxes, probabilities, valid)
+    detections = models[0].select(pred_boxes, probabilities, valid)
+    if all(model.config.masks for model in models):
+        pairs = zip(models, features, strict=True)
+        of_models = [model.mask_probabilities(maps, detections) for model, maps in pairs]
+        detections["masks"] = tf.add_n(of_models) / len(models)
+    return detections
 
 
 def _union(proposals: Sequence[rpn.Proposals]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,7 +8,7 @@ import math
 import pathlib
 import re
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_resnet import files
 from keras_resnet.detection.config import PRESETS, DetectorConfig
@@ -16,6 +16,9 @@ from keras_resnet.errors import InputError, counted
 from keras_resnet.experiment import names, tasks
 from keras_resnet.experiment.config import option
 from keras_resnet.experiment.tasks import Invocation, Task, Verb
+
+if TYPE_CHECKING:
+    from keras_resnet.detection.evaluate import VocResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +71,15 @@ class DetectFlags(Verb):
                 raise InputError(
                     f"ensemble must be runs of the same classes and image sizes; {path!r} has different ones."
                 )
+            if other.config.masks != run.config.masks:
+                raise InputError(f"ensemble must be runs that all have masks, or none of them; {path!r} differs.")
             models.append(other.load(**options))
         return run, tf.function(lambda batch: multi_scale.detect(models, batch)), transform, pyramid
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(DetectFlags):
-    """Print the average precision of a detector; write its curves, numbers and images with boxes."""
+    """Print the average precision of a detector; write its curves, numbers and images with boxes and masks."""
 
     split: str | None = option(None, "Split to evaluate on; by default that of training.", "data")
     data_dir: str | None = option(None, "Folder of prepared tensorflow-datasets.", "data", path="file")
@@ -96,11 +101,17 @@ class Evaluate(DetectFlags):
         detections = inference.detect(predict, annotations, transform, progress=True, pyramid=pyramid)
         result = evaluate.voc(detections, annotations, class_names)
         coco = evaluate.coco(detections, annotations, class_names) if self.coco else {}
+        of_masks = evaluate.voc(detections, annotations, class_names, masks=True) if run.config.masks else None
+        if of_masks and self.coco:
+            values = evaluate.coco(detections, annotations, class_names, masks=True)
+            coco |= {f"mask_{name}": value for name, value in values.items()}
         out = pathlib.Path(self.out or run.path / re.sub(r"\W+", "_", f"evaluation_{split}").rstrip("_"))
         if not self.out and out.exists():
             shutil.rmtree(out)  # of an earlier evaluation
         out.mkdir(parents=True)
         evaluate.plot(result, out / "curves.png")
+        if of_masks:
+            evaluate.plot(of_masks, out / "mask_curves.png")
         evaluate.write_pictures(
             detections, annotations, class_names, out / "pictures", self.pictures, transform=transform
         )
@@ -114,6 +125,7 @@ class Evaluate(DetectFlags):
             "map50": _number(result.mean()),
             "map50_11_points": _number(result.mean(11)),
             "ap50": {name: _number(average) for name, average in averages},
+            **(_mask_record(of_masks) if of_masks else {}),
             "coco": {name: _number(value) for name, value in coco.items()},
             "refine": self.refine,
             "score_thresh": self.score_thresh,
@@ -126,9 +138,22 @@ class Evaluate(DetectFlags):
             f"{counted(len(annotations), 'image')}, IoU 0.5:"
         )
         print(result.table())
+        if of_masks:
+            print("Masks, IoU 0.5:")
+            print(of_masks.table())
         for name, value in coco.items():
             print(f"{name} {value:.2f} %")
         print(f"wrote {out}")
+
+
+def _mask_record(result: VocResult) -> dict[str, Any]:
+    """The average precision of masks, for results.json."""
+    averages = zip(result.class_names, result.averages(), strict=True)
+    return {
+        "mask_map50": _number(result.mean()),
+        "mask_map50_11_points": _number(result.mean(11)),
+        "mask_ap50": {name: _number(average) for name, average in averages},
+    }
 
 
 def _number(value: float) -> float | None:
@@ -138,7 +163,7 @@ def _number(value: float) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class Predict(DetectFlags):
-    """Print the objects in each image file or folder of images, and write the images with boxes to --out."""
+    """Print the objects in each image file or folder of images, and write the images with boxes and masks to --out."""
 
     FILES = "PHOTO..."
 
@@ -171,7 +196,7 @@ class Predict(DetectFlags):
             files.make_parent(target)
             evaluate.draw(pixels.numpy(), detections, class_names, self.show).save(target)
             print(f"{photo}: wrote {target}")
-            for box, score, label in zip(*detections, strict=True):
+            for box, score, label in zip(*detections[:3], strict=True):
                 if score >= self.show:
                     top, left, bottom, right = box
                     place = f"left {left:.0f}, top {top:.0f}, right {right:.0f}, bottom {bottom:.0f}"

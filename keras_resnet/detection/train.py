@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 class Evaluation(keras.callbacks.Callback):
     """Add the average precision of a detector, in percent, to the logs at the end of each epoch.
 
-    The logs get `val_map50`, `val_error` (100 - `val_map50`) and `val_ap50_CLASS`, all by the rules of VOC 2010. This
-    callback must come before those that read them.
+    The logs get `val_map50`, `val_error` (100 - `val_map50`) and `val_ap50_CLASS`, all by the rules of VOC 2010, and of
+    a detector with masks `val_mask_map50`, at their overlap. This callback must come before those that read them.
 
     Args:
         annotations: the images to evaluate on.
@@ -69,12 +69,16 @@ class Evaluation(keras.callbacks.Callback):
         return [detections[index] for index in range(len(self.annotations))]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        ground_truth = inference.ground_truth(self.annotations)
-        curves = average_precision.curves(self._detections(), ground_truth, len(self.class_names))
+        has_masks = self.model.config.masks
+        detections, ground_truth = self._detections(), inference.ground_truth(self.annotations, masks=has_masks)
+        curves = average_precision.curves(detections, ground_truth, len(self.class_names))
         averages = [100 * curve.average() for curve in curves]
         logs["val_map50"] = average_precision.mean(averages)
         logs["val_error"] = 100 - logs["val_map50"]
         logs |= {f"val_ap50_{name}": value for name, value in zip(self.class_names, averages, strict=True)}
+        if has_masks:
+            curves = average_precision.curves(detections, ground_truth, len(self.class_names), masks=True)
+            logs["val_mask_map50"] = average_precision.mean([100 * curve.average() for curve in curves])
 
 
 def train(
@@ -197,6 +201,12 @@ def _annotations(
             raise InputError(f"extra_dataset must have the classes of dataset, {', '.join(class_names)}.")
         annotations += extra.annotations(config.train_split)
     eval_annotations = dataset.annotations(config.eval_split, "eval_split")
+    for name, split in (("train_split", annotations), ("eval_split", eval_annotations)):
+        if config.masks and not any(any(annotation.masks or ()) for annotation in split):
+            raise InputError(
+                f"masks requires objects with masks, such as COCO's polygons; {getattr(config, name)!r} of "
+                f"{config.dataset!r} has none."
+            )
 
     def check() -> None:
         if collectives.is_chief(strategy):
@@ -222,6 +232,7 @@ def _fit(
         vertical_flip=config.vertical_flip,
         max_gt_boxes=config.max_gt_boxes,
         max_broken=config.max_broken,
+        masks=config.masks,
     )
     # Alternating steps 1 and 3 train no detector, and that of step 2 has no proposals of its own.
     is_evaluated = model.train_detector and model.proposer is None
@@ -231,7 +242,9 @@ def _fit(
         batches,
         monitor="val_error" if is_evaluated else None,
         shown=("map50", "mAP {:.2f} %"),
-        lines={"val_map50": "mean"} | {f"val_ap50_{name}": name for name in class_names[:8]},
+        lines={"val_map50": "mean"}
+        | ({"val_mask_map50": "mean of masks"} if config.masks else {})
+        | {f"val_ap50_{name}": name for name in class_names[:8]},
         label="average precision (%)",
         callbacks=[Evaluation(eval_annotations, run.transform(), class_names)] if is_evaluated else [],
         log=loop.headline(model, run, len(annotations), network=_describe(run, model, annotations)),
@@ -251,6 +264,8 @@ def _alternate(
         for part in ("trunk", "rpn", "region_network", "siblings"):
             if part not in parts:
                 getattr(model, part).trainable = False
+        if model.mask_head is not None:
+            model.mask_head.trainable = model.train_detector
         step_run = dataclasses.replace(run, path=run.path / f"step{number}")
         _fit(step_run, model, annotations, eval_annotations)
         collectives.chief_first(model.distribute_strategy, lambda: weights.load(model, step_run.weights))

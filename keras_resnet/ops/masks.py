@@ -46,6 +46,12 @@ class ObjectMask:
         return cls((mask.shape[0], mask.shape[1]), runs=runs_of(mask))
 
     @classmethod
+    def of_box(cls, box: Sequence[float] | np.ndarray, size: tuple[int, int]) -> ObjectMask:
+        """Return the mask of a box: top, left, bottom and right in pixels."""
+        top, left, bottom, right = map(float, box)
+        return cls(size, (np.array([left, top, right, top, right, bottom, left, bottom]),))
+
+    @classmethod
     def of_coco(cls, segmentation: Any, size: tuple[int, int]) -> ObjectMask | None:
         """Read the `segmentation` of an object in COCO's format; None if it is empty.
 
@@ -84,6 +90,16 @@ class ObjectMask:
             np.int64((np.arange(new) + 0.5) * (old / new)) for new, old in zip(size, self.size, strict=True)
         )
         return mask[np.ix_(rows, columns)]
+
+    def encoded(self) -> ObjectMask:
+        """Return the same mask as runs."""
+        return self if self.runs is not None else ObjectMask.of_pixels(self.draw())
+
+    def to_coco(self) -> list[list[float]] | dict[str, Any]:
+        """Return the `segmentation` of COCO's format: polygons, or runs that are not compressed."""
+        if self.runs is None:
+            return [polygon.tolist() for polygon in self.polygons]
+        return {"size": list(self.size), "counts": self.runs.tolist()}
 
     def box(self) -> tuple[float, float, float, float]:
         """Return the smallest box around it: top, left, bottom and right in pixels; zeros for an empty mask."""
@@ -176,6 +192,33 @@ def runs_of(mask: np.ndarray) -> np.ndarray:
     if flat[-2]:  # the last run is inside, and ends where the mask does
         edges = np.append(edges, mask.size)
     return np.diff(edges, prepend=0)
+
+
+def pairwise_iou(first: Sequence[ObjectMask], second: Sequence[ObjectMask]) -> np.ndarray:
+    """Return the intersection over union of pairs of masks of one image: f64[N,M]; 0 for two empty masks."""
+    profiles = [_Profile(mask) for mask in second]
+    ious = np.zeros((len(first), len(second)))
+    for row, mask in enumerate(map(_Profile, first)):
+        for column, other in enumerate(profiles):
+            shared = mask.shared(other)
+            ious[row, column] = shared / max(mask.area + other.area - shared, 1.0)
+    return ious
+
+
+class _Profile:
+    """The number of a mask's pixels before each place in its runs, from which areas that masks share are computed."""
+
+    def __init__(self, mask: ObjectMask):
+        runs = mask.encoded().runs
+        assert runs is not None
+        self.places = np.append(0, np.cumsum(runs))
+        self.counts = np.append(0, np.cumsum(np.where(np.arange(len(runs)) % 2, runs, 0)))
+        self.area = float(self.counts[-1])
+
+    def shared(self, other: _Profile) -> float:
+        """The number of pixels in both masks."""
+        before = np.interp(self.places, other.places, other.counts)
+        return float(np.sum(np.diff(before)[1::2]))
 
 
 def _lengths(counts: str | bytes | Sequence[int] | np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A small data set and the configuration of a run on it, for tests that train."""
 
+import json
 import pathlib
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from keras_resnet.detection.config import DetectorConfig
+from keras_resnet.ops.masks import ObjectMask
 from tests.detection.data.folders import voc_folder
-from tests.detection.scenes import scenes
+from tests.detection.scenes import scenes, shapes
 
 
 def write_scenes(root: pathlib.Path) -> pathlib.Path:
@@ -25,6 +27,36 @@ def write_scenes(root: pathlib.Path) -> pathlib.Path:
     for number, image in enumerate(inputs["images"]):
         pixels = np.uint8(np.clip(image * 60 + 100, 0, 255))
         Image.fromarray(pixels).save(root / f"JPEGImages/p{number}.jpg", quality=95)
+    return root
+
+
+def write_shapes(root: pathlib.Path) -> pathlib.Path:
+    """Write six synthetic images with masks in COCO's layout."""
+    inputs = shapes(6, 0, (64, 96), most=2)
+    pixels = np.uint8(np.clip(inputs["images"] * 60 + 100, 0, 255))
+    drawn = np.unpackbits(inputs["masks"], axis=-1).astype(bool)
+    (root / "annotations").mkdir(parents=True)
+    for split, numbers in {"train": range(4), "val": range(4, 6)}.items():
+        (root / split).mkdir()
+        images, annotations = [], []
+        for number in numbers:
+            Image.fromarray(pixels[number]).save(root / split / f"s{number}.png")
+            images.append({"id": number, "file_name": f"s{number}.png", "height": 64, "width": 96})
+            rows = zip(inputs["boxes"][number].tolist(), inputs["labels"][number], drawn[number], strict=True)
+            annotations += [
+                {
+                    "image_id": number,
+                    "category_id": int(label),
+                    "bbox": [left, top, right - left, bottom - top],
+                    "segmentation": ObjectMask.of_pixels(mask).to_coco(),
+                    "area": int(mask.sum()),
+                }
+                for (top, left, bottom, right), label, mask in rows
+                if label
+            ]
+        categories = [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"annotations/instances_{split}.json").write_text(json.dumps(content))
     return root
 
 

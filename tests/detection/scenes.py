@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_resnet.detection import masks
 from keras_resnet.detection.faster_rcnn import faster_rcnn
 from keras_resnet.models.architectures import Architecture, Stage
 
@@ -51,6 +52,42 @@ def scenes(count, seed, size=(128, 128), most=3):
         "labels": labels,
         "crowd": np.zeros((count, 4), "int32"),
         "seed": random.integers(0, 1000, (count, 2)).astype("int32"),
+    }
+
+
+def shapes(count, seed, size=(128, 128), most=3):
+    """Return the inputs of a training step of masks: red ellipses and blue triangles, some partly behind others.
+
+    A box surrounds the visible pixels of its shape, of which there are at least 150.
+    """
+    random = np.random.default_rng(seed)
+    images = random.normal(0, 0.2, (count, *size, 3)).astype("float32")
+    boxes, labels = np.zeros((count, most, 4), "float32"), np.zeros((count, most), "int32")
+    visible = np.zeros((count, most, *size), bool)
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    for image in range(count):
+        for number in range(random.integers(2, most + 1)):
+            center, radius = random.uniform(30, np.array(size) - 30), random.uniform(16, 28, 2)
+            v, u = ((side - middle) / r for side, middle, r in zip((y, x), center, radius, strict=True))
+            label = random.integers(1, 3)
+            shape = v**2 + u**2 <= 1 if label == 1 else (v <= 1) & (v >= 2 * np.abs(u) - 1)
+            hidden = visible[image] & ~shape
+            if (hidden[:number].sum((1, 2)) < 150).any():
+                continue  # it would hide another one
+            visible[image, :number], visible[image, number] = hidden[:number], shape
+            images[image][shape] = [[2, -1, -1], [-1, -1, 2]][label - 1]
+            labels[image, number] = label
+        for number in np.flatnonzero(labels[image]):
+            rows, columns = (np.flatnonzero(visible[image, number].any(axis)) for axis in (1, 0))
+            boxes[image, number] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return {
+        "images": images,
+        "image_size": np.full((count, 2), size, "float32"),
+        "boxes": boxes,
+        "labels": labels,
+        "crowd": np.zeros((count, most), "int32"),
+        "seed": random.integers(0, 1000, (count, 2)).astype("int32"),
+        "masks": masks.packed(visible),
     }
 
 

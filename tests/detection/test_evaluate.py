@@ -1,6 +1,7 @@
 """The numbers of detectors are those of the devkits: pycocotools, and PASCAL VOC's loop, rewritten here."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -13,6 +14,8 @@ from PIL import Image
 from keras_resnet.detection import evaluate
 from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.data import sources
+from keras_resnet.detection.data.annotations import Annotation
+from keras_resnet.ops.masks import ObjectMask
 from tests.detection.data.folders import voc_folder
 
 NAMES = ("ape", "bee", "cat", "dog")
@@ -267,3 +270,69 @@ def test_a_recall_of_three_tenths_is_below_its_point():
 
     (curve,) = curves([found], [GroundTruth(corners, np.zeros(10, int), flags)], 1)
     assert 100 * curve.average(11) == pytest.approx(eleven, abs=1e-9)
+
+
+def rectangles(random, count, masks=True):
+    """Objects that are rectangles of whole pixels in images of `SIZE`, and detections near them, with their masks."""
+    annotations, detections = [], []
+    for number in range(count):
+        objects = random.integers(1, 5)
+        corner = random.integers(0, 200, (objects, 2))
+        boxes = np.concatenate([corner, corner + random.integers(5, 150, (objects, 2))], -1).astype("float64")
+        near = (np.repeat(boxes, 2, 0) + random.integers(-8, 9, (2 * objects, 4))).clip(0)
+        near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 2)
+        labels, flags = random.integers(0, 2, objects).astype("int32"), random.random((2, objects)) < 0.2
+        areas = np.prod(boxes[:, 2:] - boxes[:, :2], -1)
+        of_boxes, of_near = (tuple(ObjectMask.of_box(box, SIZE) for box in rows) for rows in (boxes, near))
+        annotations.append(Annotation("", number, SIZE, boxes, labels, *flags, areas, masks=of_boxes))
+        scores = np.sort(random.random(2 * objects).astype("float32"))[::-1]
+        detections.append(Detections(near, scores, np.repeat(labels, 2), of_near))
+    return detections, annotations
+
+
+def test_the_numbers_of_rectangular_masks_are_those_of_boxes(random):
+    """By both rules, crowds and difficult objects included: masks only differ from boxes in their shape."""
+    pytest.importorskip("pycocotools")
+    detections, annotations = rectangles(random, 12)
+    boxes, masks = (evaluate.coco(detections, annotations, ("a", "b"), masks=masks) for masks in (False, True))
+    assert 20 < boxes["AP"] < 90
+    assert masks == pytest.approx(boxes, abs=1e-9)
+    boxes, masks = (evaluate.voc(detections, annotations, ("a", "b"), masks=masks) for masks in (False, True))
+    assert 20 < boxes.mean() < 99
+    assert masks.averages() == pytest.approx(boxes.averages(), abs=1e-9)
+
+
+def test_masks_decide_where_boxes_are_equal(random):
+    """Masks that fill half of their boxes: each is half of the object, or all of it, and an object has no mask."""
+    pytest.importorskip("pycocotools")
+    box = np.float64([[10, 10, 50, 90]])
+    flags, labels = np.zeros(1, bool), np.zeros(1, "int32")
+    left, whole = (ObjectMask.of_box((10, 10, 50, right), SIZE) for right in (49, 90))
+    annotation = Annotation("", 0, SIZE, box, labels, flags, flags, np.float64([3200]), masks=(whole,))
+    for mask, expected in ((left, 0), (whole, 100)):
+        found = [Detections(box, np.float32([0.9]), labels, (mask,))]
+        assert evaluate.coco(found, [annotation], "a")["AP"] == pytest.approx(100)
+        assert evaluate.coco(found, [annotation], "a", masks=True)["AP50"] == pytest.approx(expected)
+        assert evaluate.voc(found, [annotation], "a", masks=True).mean() == pytest.approx(expected)
+    other = dataclasses.replace(
+        annotation,
+        boxes=np.concatenate([box, box + 100]),
+        labels=np.zeros(2, "int32"),
+        difficult=np.zeros(2, bool),
+        crowd=np.zeros(2, bool),
+        areas=np.float64([3200, 3200]),
+        masks=(whole, None),
+    )
+    assert evaluate.coco(found, [other], "a", masks=True)["AP50"] == pytest.approx(100)
+    assert evaluate.voc(found, [other], "a", masks=True).mean() == pytest.approx(100)
+
+
+def test_pictures_show_masks():
+    pixels = np.full((*SIZE, 3), 100, "uint8")
+    box = np.float64([[100, 100, 200, 300]])
+    mask = ObjectMask.of_box((120, 120, 180, 280), SIZE)
+    drawn = np.asarray(evaluate.draw(pixels, Detections(box, np.float32([0.9]), np.int32([0]), (mask,)), ("a",)))
+    assert (drawn[121:179, 121:279] == drawn[150, 200]).all()
+    assert tuple(drawn[120, 150]) == (230, 25, 75)
+    assert not (drawn[110:118, 110:290] != 100).any()
+    assert (drawn[150, 200] != 100).all()

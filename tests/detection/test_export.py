@@ -100,6 +100,30 @@ def test_tflite_of_built_in_operators(trained_detector, tmp_path, pooling):
         tflite(tmp_path / "model.tflite")
 
 
+@pytest.mark.slow
+def test_exported_masks_are_the_networks(trained_mask_detector, tmp_path):
+    """Ten images in TensorFlow's C API: boxes, scores and masks; encoded images of other sizes."""
+    model, inputs = trained_mask_detector
+    transform = DetectionTransform(128, 192, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
+    exported = harness.Model(detection.export(model, tmp_path / "versions", transform, ("red", "blue")))
+    images = np.uint8(np.clip(inputs["images"][:10] * 60 + [100, 110, 120], 0, 255))
+    outputs = [model.predict_on_batch(transform.batch(tf.constant(pixels))) for pixels in images]
+    expected = {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
+    answer = exported.run("serving_default", {"input_tensor": images})
+    assert answer["num_detections"].tolist() == expected["count"].tolist()
+    assert expected["count"].min() > 0
+    np.testing.assert_allclose(answer["detection_boxes"], expected["boxes"] / 128, atol=1e-4)
+    np.testing.assert_allclose(answer["detection_scores"], expected["scores"], atol=1e-4)
+    assert answer["detection_masks"].shape == (10, 20, 14, 14)
+    np.testing.assert_allclose(answer["detection_masks"], expected["masks"], atol=1e-4)
+    assert 0.3 < (answer["detection_masks"][answer["detection_scores"] > 0.5] > 0.5).mean() < 0.9
+    encoded = np.array([tf.io.encode_png(pixels).numpy() for pixels in (images[0], images[1, 10:, :100])], dtype=object)
+    decoded = exported.run("serving_bytes", {"image_bytes": encoded})
+    np.testing.assert_allclose(decoded["detection_masks"][0], expected["masks"][0], atol=1e-4)
+    with pytest.raises(InputError, match="TFLite files cannot have masks"):
+        detection.export_tflite(model, tmp_path / "model.tflite", transform, (128, 128))
+
+
 def test_wrong_arguments(trained_detector, tmp_path):
     with pytest.raises(InputError, match="style must be one of 'tf_od', 'model_garden'; got 'x'"):
         detection.export(trained_detector, tmp_path / "new", TRANSFORM, ("red", "blue"), style="x")

@@ -11,7 +11,7 @@ from keras_resnet.cli import main as cli
 from keras_resnet.detection.data import sources
 from keras_resnet.detection.run import DetectorRun
 from keras_resnet.models import weights
-from tests.detection.runs import config
+from tests.detection.runs import config, write_scenes, write_shapes
 
 
 def test_evaluate(trained_run, tmp_path, capsys):
@@ -54,6 +54,34 @@ def test_export(trained_run, tmp_path, capsys):
     assert "style is a flag of --format=saved_model, not of --format=tflite" in capsys.readouterr().err
     assert cli.main(arguments) == 0
     assert out.stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_a_run_with_masks(tmp_path, tiny_backbone, capsys):
+    """train, evaluate and predict by the command; a data set of boxes alone is refused."""
+    pytest.importorskip("pycocotools")
+    root = write_shapes(tmp_path / "coco")
+    file = tmp_path / "config.json"
+    file.write_text(config(root, masks=True, steps=2, score_thresh=0.0).to_json())
+    assert cli.main(["train", f"--config={file}", f"--workdir={tmp_path / 'run'}"]) == 0
+    (record,) = map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+    assert {"val_map50", "val_mask_map50", "mask_loss"} <= set(record)
+    assert 0 < record["mask_loss"] < 2
+    assert cli.main(["evaluate", f"--workdir={tmp_path / 'run'}", "--coco"]) == 0
+    output = capsys.readouterr().out
+    assert "Masks, IoU 0.5:" in output
+    assert "mask_AP50 " in output
+    results = json.loads((tmp_path / "run/evaluation_val/results.json").read_text())
+    assert results["mask_map50"] == pytest.approx(record["val_mask_map50"], abs=1e-6)
+    assert (tmp_path / "run/evaluation_val/mask_curves.png").exists()
+    photo = root / "val/s4.png"
+    assert cli.main(["predict", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path}", "--show=0", str(photo)]) == 0
+    assert Image.open(tmp_path / "s4_boxes.png").size == (96, 64)
+
+    boxes = write_scenes(tmp_path / "voc")
+    file.write_text(config(boxes, masks=True).to_json())
+    assert cli.main(["train", f"--config={file}", f"--workdir={tmp_path / 'new'}"]) == 1
+    assert "masks requires objects with masks, such as COCO's polygons; 'train' of 'folder:" in capsys.readouterr().err
 
 
 def test_average_precision_of_a_class_without_boxes_is_null(data, tmp_path):

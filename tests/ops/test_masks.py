@@ -88,6 +88,20 @@ def test_masks_of_a_resized_image_and_their_boxes():
     assert masks.ObjectMask.of_pixels(np.zeros((2, 3), bool)).box() == (0, 0, 0, 0)
 
 
+def test_overlaps_are_pycocotools():
+    coco = pytest.importorskip("pycocotools.mask")
+    random = np.random.default_rng(0)
+    drawn = [random.random(SIZE) < share for share in (0, 0.1, 0.5, 0.9, 1)]
+    drawn += [masks.of_polygons(random_polygons(random, SIZE), SIZE) for _ in range(15)]
+    encoded = [coco.encode(np.asfortranarray(mask.astype("uint8"))) for mask in drawn]
+    objects = [masks.ObjectMask.of_pixels(mask) for mask in drawn]
+    expected = coco.iou(encoded, encoded, [0] * len(encoded))
+    np.testing.assert_allclose(masks.pairwise_iou(objects, objects), np.nan_to_num(expected), rtol=1e-15)
+    box = masks.ObjectMask.of_box((2, 3, 7, 11), SIZE)
+    assert box.draw().sum() == 40
+    assert box.box() == (2, 3, 7, 11)
+
+
 @pytest.mark.parametrize("segmentation", [None, [], [[1, 1, 3, 3]]], ids=["none", "empty", "two corners"])
 def test_objects_without_a_mask(segmentation):
     assert masks.ObjectMask.of_coco(segmentation, SIZE) is None

@@ -150,9 +150,15 @@ class AnnotationCollector:
             declared_size: height and width in pixels according to the annotation, to be checked against the file.
 
         Raises:
-            ValueError: the image has another size than declared, or cannot be read and none is declared.
+            ValueError: the image has another size than declared or than a mask, or cannot be read and none is declared.
         """
         size = self._size(path, declared_size)
+        for mask in masks or ():
+            if mask is not None and tuple(mask.size) != size:
+                raise InputError(
+                    f"image {os.fspath(path)!r} has {size[0]}x{size[1]} pixels (height x width), but a mask of "
+                    f"{self.source} has {mask.size[0]}x{mask.size[1]}."
+                )
         clipped = clip(corners, size)
         finite = np.isfinite(corners).all(-1)
         kept = valid & finite & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])

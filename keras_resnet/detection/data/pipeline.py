@@ -2,7 +2,8 @@
 
 A training batch is a dictionary of `images` f32[B,H,W,3], normalized and padded; `image_size` f32[B,2], the size inside
 the padding; `boxes` f32[B,G,4], top, left, bottom, right in pixels; `labels` i32[B,G], from 1 with 0 for padding;
-`crowd` i32[B,G], 1 for groups; and `seed` i32[B,2]. It is a pure function of the run's seed and the step.
+`crowd` i32[B,G], 1 for groups; `seed` i32[B,2]; and with masks `masks` u8[B,G,H,W/8], `masks.packed` to bits, without a
+pixel for objects that have none. It is a pure function of the run's seed and the step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tensorflow as tf
 from keras_resnet.data.pipeline import BrokenFiles, stateless_seed
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
+from keras_resnet.detection.masks import packed
 from keras_resnet.errors import InputError, counted
 from keras_resnet.ops import boxes as box_ops
 from keras_resnet.ops import codecs, graph_errors, image
@@ -53,6 +55,7 @@ def train(
     vertical_flip: bool = False,
     max_gt_boxes: int = 100,
     max_broken: float = 0.001,
+    masks: bool = False,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Return endless training batches; to save padding, a batch holds either portrait or landscape images.
@@ -68,6 +71,7 @@ def train(
         max_gt_boxes: most ground-truth boxes of an image; of more, a random choice is kept.
         max_broken: fraction of files that may fail to decode. They are counted and logged, and the next image of the
             same orientation that can be decoded takes the place of each.
+        masks: whether batches have the masks of the objects.
         context: input context of `tf.distribute`: each worker gets its part of every batch.
 
     Returns:
@@ -92,7 +96,9 @@ def train(
         raise InputError(f"batch_size must be from 1 to the {largest} of one orientation; got {batch_size}.")
     broken = BrokenFiles(len(annotations), max_broken)
     most_boxes = max(len(annotation.labels) for annotation in annotations)
-    ground_truth = [tf.constant(array) for array in _ground_truth(annotations, min(max_gt_boxes, most_boxes), seed)]
+    most_boxes = max(min(max_gt_boxes, most_boxes), 1)
+    chosen = _chosen(annotations, most_boxes, seed)
+    ground_truth = [tf.constant(array) for array in _ground_truth(annotations, chosen, most_boxes)]
     padded_size = tf.constant([padded_sizes[annotation.is_portrait] for annotation in annotations])
     static_size = next(iter(padded_sizes.values())) if len(padded_sizes) == 1 else (None, None)
 
@@ -106,14 +112,15 @@ def train(
         seeds = tf.random.split(stateless_seed(seed, position), 3)
         boxes, labels, crowd = (tf.gather(values, index) for values in ground_truth)
         pixels = transform.resize_and_normalize(pixels[None])[0]
-        size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+        resized = tf.shape(pixels)[:2]
+        size = tf.cast(resized, tf.float32)
         boxes = boxes * tf.concat([size, size], 0)
         draws = tf.random.stateless_uniform([2], seeds[0])
         if mirror:
             pixels, boxes = _flip(draws[0] < 0.5, pixels, boxes, size, vertical=False)
         if vertical_flip:
             pixels, boxes = _flip(draws[1] < 0.5, pixels, boxes, size, vertical=True)
-        return {
+        inputs = {
             "images": tf.ensure_shape(image.pad_to(pixels[None], padded_size[index])[0], [*static_size, 3]),
             "image_size": size,
             "boxes": tf.where(labels[:, None] > 0, boxes, 0.0),
@@ -121,6 +128,23 @@ def train(
             "crowd": crowd,
             "seed": seeds[1],
         }
+        if masks:
+            flips = (draws < 0.5) & [mirror, vertical_flip]
+            bits = tf.numpy_function(draw, (index, resized, padded_size[index], flips), tf.uint8, stateful=False)
+            width = None if static_size[1] is None else -(-static_size[1] // 8)
+            inputs["masks"] = tf.ensure_shape(bits, [most_boxes, static_size[0], width])
+        return inputs
+
+    def draw(index: np.ndarray, size: np.ndarray, padded: np.ndarray, flips: np.ndarray) -> np.ndarray:
+        """The masks of an image at the size of its resized one, flipped as it is: u8[G,H,W/8]."""
+        drawn = np.zeros((most_boxes, *padded), bool)
+        objects = annotations[int(index)].masks or ()
+        for number, place in enumerate(chosen[int(index)] if objects else ()):
+            mask = objects[place]
+            if mask is not None:
+                pixels = mask.draw((int(size[0]), int(size[1])))[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
+                drawn[number, : size[0], : size[1]] = pixels
+        return packed(drawn)
 
     signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
     stream = tf.data.Dataset.from_generator(order, output_signature=signature)
@@ -220,16 +244,21 @@ def _batches_of_one_group(
         step += 1
 
 
-def _ground_truth(annotations: Sequence[Annotation], most: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes f32[N,G,4] in [0, 1], labels i32[N,G] from 1 and crowd i32[N,G], padded to G = max(most, 1) boxes."""
-    most = max(most, 1)
+def _chosen(annotations: Sequence[Annotation], most: int, seed: int) -> list[np.ndarray]:
+    """The objects of each image that are trained on: all, or of more than `most` a random choice."""
+    random = np.random.default_rng(seed)
+    counts = [len(annotation.labels) for annotation in annotations]
+    return [np.sort(random.permutation(count)[:most]) if count > most else np.arange(count) for count in counts]
+
+
+def _ground_truth(
+    annotations: Sequence[Annotation], objects: Sequence[np.ndarray], most: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes f32[N,G,4] in [0, 1], labels i32[N,G] from 1 and crowd i32[N,G] of some objects, padded to G = most."""
     boxes = np.zeros((len(annotations), most, 4), "float32")
     labels = np.zeros((len(annotations), most), "int32")
     crowd = np.zeros((len(annotations), most), "int32")
-    random = np.random.default_rng(seed)
-    for number, annotation in enumerate(annotations):
-        count = len(annotation.labels)
-        chosen = np.sort(random.permutation(count)[:most]) if count > most else np.arange(count)
+    for number, (annotation, chosen) in enumerate(zip(annotations, objects, strict=True)):
         shares = annotation.clipped_boxes() / np.array([*annotation.size, *annotation.size], "float64")
         boxes[number, : len(chosen)] = shares[chosen]
         labels[number, : len(chosen)] = annotation.labels[chosen] + 1

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from keras_resnet.data.dataset import DatasetInfo, log_similar
 from keras_resnet.data.finder import IMAGE_SUFFIXES, FileFinder, read_text
@@ -23,11 +24,15 @@ from keras_resnet.detection.data.annotations import (
     parse_size,
 )
 from keras_resnet.errors import InputError
+from keras_resnet.ops.masks import ObjectMask
 
 LISTS = "ImageSets/Main"
 """Folder of the lists of images, one for each split."""
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+OBJECTS = "SegmentationObject"
+"""Folder of the PNGs that number the objects of each image in the order of its annotation."""
+
 NO_BOX: tuple[float, ...] = (float("nan"),) * 4
 """Sides of an object without a `bndbox`."""
 
@@ -79,6 +84,11 @@ class _Folder:
             lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
             if lines and not self._is_class_list(lines):
                 lists[path.stem] = [self.name_of(line) for line in lines]
+        segmentation = self.root / "ImageSets/Segmentation"
+        if (self.root / OBJECTS).is_dir() and segmentation.is_dir():
+            for path in sorted(segmentation.glob("*.txt")):
+                lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+                lists[f"segmentation_{path.stem}"] = [self.name_of(line) for line in lines]
         if not lists:
             raise InputError(f"{str(folder)!r} must hold lists of image names, one *.txt for each split; it has none.")
         return lists
@@ -104,7 +114,7 @@ class _Folder:
 
 
 def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool = False) -> DetectionDataset:
-    """Open a folder in VOC's layout.
+    """Open a folder in VOC's layout; the objects have masks if it has `SegmentationObject/`.
 
     Args:
         root: the folder.
@@ -181,17 +191,39 @@ def _object(element: ElementTree.Element, path: pathlib.Path) -> VocObject:
         ) from None
 
 
+def _masks(path: pathlib.Path, count: int) -> list[ObjectMask | None]:
+    """The masks of an image's objects, from a PNG whose palette indices are their numbers, from 1; 255 is void."""
+    if not path.is_file():
+        return [None] * count
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise InputError(f"mask {str(path)!r} must have a number in each pixel; its mode is {image.mode}.")
+            numbers = np.asarray(image)
+    except OSError as error:
+        raise InputError(f"mask {str(path)!r} cannot be read: {error}.") from error
+    found = (numbers == number for number in range(1, count + 1))
+    return [ObjectMask.of_pixels(mask) if mask.any() else None for mask in found]
+
+
 def _add(collector: AnnotationCollector, folder: _Folder, name: str, class_names: tuple[str, ...]) -> None:
     file = folder.read(name)
     images = folder.root / "JPEGImages"
     path = folder.finder.find_image(images, name)
     if path is None:
         raise InputError(f"an image list names {name!r}, but {str(images)!r} has no such image.")
-    add(collector, file, path, name, class_names)
+    objects = folder.root / OBJECTS
+    masks = _masks(objects / f"{name}.png", len(file.objects)) if objects.is_dir() else None
+    add(collector, file, path, name, class_names, masks)
 
 
 def add(
-    collector: AnnotationCollector, file: VocFile, path: pathlib.Path, id: str, class_names: tuple[str, ...]
+    collector: AnnotationCollector,
+    file: VocFile,
+    path: pathlib.Path,
+    id: str,
+    class_names: tuple[str, ...],
+    masks: Sequence[ObjectMask | None] | None = None,
 ) -> None:
     """Add an image with the objects of its annotation file.
 
@@ -201,6 +233,7 @@ def add(
         path: the image.
         id: name of the image.
         class_names: names of the classes.
+        masks: those of the objects; see `Annotation`.
 
     Raises:
         ValueError: an object has another class, or as for `AnnotationCollector.add`.
@@ -220,5 +253,6 @@ def add(
         labels=np.array([class_names.index(obj.class_name) for obj in file.objects], "int32"),
         valid=(right > left) & (bottom > top),
         difficult=np.array([obj.difficult for obj in file.objects], bool),
+        masks=masks,
         declared_size=file.declared_size,
     )

@@ -11,6 +11,7 @@ from keras_resnet.detection.data import pipeline
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.errors import InputError
+from keras_resnet.ops.masks import ObjectMask
 
 TRANSFORM = DetectionTransform(48, 64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -50,6 +51,50 @@ def test_boxes_stay_on_what_they_enclose(annotations, mirror, vertical_flip):
             assert label in (1, 2)
             corners.add((top, left))
     assert len(corners) > 7
+
+
+@pytest.mark.parametrize("size", [30, 48, 90])
+def test_masks_stay_on_their_objects(annotations, size):
+    """Polygons and runs are resized and flipped as their images are; the third object has no mask."""
+    transform = DetectionTransform(size, 2 * size, (0.0,) * 3, (255.0,) * 3)
+    objects = []
+    for annotation in annotations:
+        box = ObjectMask.of_box(annotation.boxes[0], annotation.size)
+        runs = dataclasses.replace(box.encoded())
+        three = {name: np.repeat(getattr(annotation, name), 3, 0) for name in ("boxes", "labels", "difficult", "crowd")}
+        objects.append(dataclasses.replace(annotation, **three, masks=(box, runs, None)))
+    places = set()
+    for batch in take(pipeline.train(objects, 1, transform, vertical_flip=True, masks=True), 12):
+        height, width = batch["images"].shape[1:3]
+        assert batch["masks"].shape == (1, 3, height, width // 8)
+        polygon, runs, nothing = np.unpackbits(batch["masks"][0], axis=-1).astype(bool)
+        assert not nothing.any()
+        white = batch["images"][0, ..., 0]
+        for mask in (polygon, runs):
+            assert white[mask].mean() > 0.9
+            assert white[~mask].mean() < 0.02
+        places.add(tuple(np.argwhere(polygon)[0]))
+    assert len(places) > 7
+
+
+def test_masks_of_more_objects_than_max_gt_boxes(annotations):
+    """The masks are those of the boxes that are kept."""
+    boxes = np.float64([[0, 0, 10, 10], [0, 40, 10, 50], [30, 0, 40, 10], [30, 40, 40, 50]])
+    flags = np.zeros(4, bool)
+    many = dataclasses.replace(
+        annotations[0],
+        boxes=boxes,
+        labels=np.int32([0, 1, 2, 3]),
+        difficult=flags,
+        crowd=flags,
+        masks=tuple(ObjectMask.of_box(box, (60, 80)) for box in boxes),
+    )
+    transform = DetectionTransform(60, 80, (0.0,) * 3, (255.0,) * 3)
+    (batch,) = take(pipeline.train([many], 1, transform, mirror=False, max_gt_boxes=2, masks=True), 1)
+    drawn = np.unpackbits(batch["masks"][0], axis=-1)
+    assert len(drawn) == 2
+    for mask, box in zip(drawn, batch["boxes"][0], strict=True):
+        assert ObjectMask.of_pixels(mask.astype(bool)).box() == tuple(box)
 
 
 def test_a_batch_is_a_function_of_seed_and_step(annotations):

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_resnet.detection.data import sources
 from keras_resnet.errors import InputError
@@ -24,6 +25,34 @@ def test_voc_folder(tmp_path):
     assert (first.size, first.id, len(second.labels)) == ((60, 80), "a", 0)
     assert len(dataset.annotations("train+val")) == 3
     assert [annotation.id for annotation in dataset.annotations("train[1:]")] == ["b"]
+
+
+def test_masks(tmp_path):
+    """The palette indices of SegmentationObject number the objects; 255 is void, and not all images have a file."""
+    root = voc_folder(tmp_path / "voc", {"a": [DOG, ("cat", (1, 1, 20, 20), 0), DOG], "b": [DOG]})
+    numbers = np.zeros((60, 80), "uint8")
+    numbers[20:40, 10:30], numbers[20:40, 9] = 1, 255
+    numbers[:20, :20] = 2
+    (root / "SegmentationObject").mkdir()
+    image = Image.fromarray(numbers)
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype("uint8").tobytes())
+    image.save(root / "SegmentationObject/a.png")
+    (root / "ImageSets/Segmentation").mkdir()
+    (root / "ImageSets/Segmentation/train.txt").write_text("a\n")
+    dataset = sources.load(f"folder:{root}")
+    assert dataset.info.splits == {"train": 2, "segmentation_train": 1}
+    (annotation,) = dataset.annotations("segmentation_train")
+    first, second, third = annotation.masks
+    np.testing.assert_array_equal(first.draw(), numbers == 1)
+    np.testing.assert_array_equal(second.draw(), numbers == 2)
+    assert third is None
+    assert dataset.annotations("train")[1].masks == (None,)
+    Image.fromarray(numbers[:30]).save(root / "SegmentationObject/a.png")
+    with pytest.raises(InputError, match=r"has 60x80 pixels \(height x width\), but a mask of .* has 30x80"):
+        sources.load(f"folder:{root}").annotations("train")
+    Image.fromarray(np.zeros((60, 80, 3), "uint8")).save(root / "SegmentationObject/a.png")
+    with pytest.raises(InputError, match="must have a number in each pixel; its mode is RGB"):
+        sources.load(f"folder:{root}").annotations("train")
 
 
 def test_bad_boxes_are_dropped_and_counted(tmp_path, caplog):
