@@ -136,7 +136,7 @@ def devkit_average_precision(scenes, label, minimum=0.5):
             }
         )
         positives += int(np.sum(~flags))
-        for box, score, guess in zip(*scene.detections, strict=True):
+        for box, score, guess in zip(*scene.detections[:3], strict=True):
             if guess == label:
                 results.append((float(score), number, (box[1] + 1, box[0] + 1, box[3], box[2])))
     right, wrong = [], []
