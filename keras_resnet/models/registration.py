@@ -42,6 +42,7 @@ CLASSES = {
     "CoupledSGD": "keras_resnet.training.addons",
     "Decay": "keras_resnet.training.addons",
     "FasterRCNN": "keras_resnet.detection.faster_rcnn",
+    "PerClassDense": "keras_resnet.localization.models",
 }
 """Class -> the module that registers it as `keras_resnet>CLASS`."""
 
