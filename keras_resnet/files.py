@@ -19,7 +19,10 @@ from collections.abc import Iterable, Iterator
 
 from keras_resnet.errors import InputError
 
-PATH_KINDS = ("folder", "idx", "voc", "cityscapes", "ade20k", "coco")
+CACHE_VARIABLE = "KERAS_RESNET_CACHE"
+"""Environment variable with the cache folder."""
+
+PATH_KINDS = ("folder", "idx", "tar", "tfrecord", "tfds", "voc", "cityscapes", "ade20k", "coco")
 """What stands before the colon in names of data sets that are paths."""
 
 
@@ -82,6 +85,14 @@ def absolute_dataset(name: str) -> str:
     if not path:
         return name
     return f"{kind}:{os.path.abspath(path if os.path.isabs(path) else expand(path))}"
+
+
+def cache() -> pathlib.Path:
+    """Return the folder of downloads and indexes: KERAS_RESNET_CACHE, or `keras_resnet` in the user's cache folder."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return pathlib.Path(folder)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(base) if base else pathlib.Path.home() / ".cache") / "keras_resnet"
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:

@@ -189,6 +189,7 @@ def belongings(small_networks, tmp_path_factory):
 @pytest.fixture
 def reader(belongings, tmp_path, monkeypatch):
     """A copy of `belongings` as the current folder."""
+    from keras_resnet import files
     from keras_resnet.models.weights import published
 
     home = tmp_path / "home"
@@ -198,7 +199,7 @@ def reader(belongings, tmp_path, monkeypatch):
     digest = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     small = dataclasses.replace(info, image_size=64, resize=72, digest=digest)
     monkeypatch.setattr(published, "PUBLISHED", tuple(small if row == info else row for row in published.PUBLISHED))
-    monkeypatch.setenv(published.CACHE_VARIABLE, str(home))
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(home))
     monkeypatch.chdir(home)
     return home
 

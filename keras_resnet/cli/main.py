@@ -1,4 +1,4 @@
-"""The command `keras-resnet`: inspect, train, evaluate, predict, export, convert, publish, launch; the paper's plots.
+"""The command `keras-resnet`: prepare and inspect data, train, evaluate, predict, export, publish; the paper's plots.
 
 keras-resnet train --preset=cifar10_resnet20 --workdir=runs/r20
 keras-resnet train --preset=voc07_resnet101 --workdir=runs/voc
@@ -12,6 +12,7 @@ keras-resnet predict --weights=imagenet --model=resnet50 PHOTO...
 keras-resnet export --workdir=runs/r20 --format=saved_model --out=models/r20
 keras-resnet convert resnet50-0676ba61.pth resnet50.weights.h5
 keras-resnet publish runs/r20 published/resnet20
+keras-resnet prepare --dataset=folder:photos --out=prepared/photos
 keras-resnet responses --workdir=runs/r20,runs/plain20 --out=responses.png
 keras-resnet curves --workdir=runs/r20,runs/plain20 --out=curves.png
 keras-resnet costs --stages ResNet50 ResNet101
@@ -35,6 +36,7 @@ from keras_resnet.cli.exits import exit_code, handle_interrupts
 from keras_resnet.cli.inspect import Inspect
 from keras_resnet.cli.launch import Launch
 from keras_resnet.cli.notices import quiet
+from keras_resnet.cli.prepare import Prepare
 from keras_resnet.cli.publish import Publish
 from keras_resnet.cli.reproduce import Reproduce
 from keras_resnet.cli.responses import Responses
@@ -54,6 +56,7 @@ TASK_VERBS = {
 
 VERBS: dict[str, type[Verb]] = {
     "inspect": Inspect,
+    "prepare": Prepare,
     "convert": Convert,
     "publish": Publish,
     "responses": Responses,

@@ -1,4 +1,4 @@
-"""Data sets: their metadata, and the examples of a split in one of three forms."""
+"""Data sets: their metadata, and the examples of a split in one of four forms."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
+from keras_resnet.data.records import Reader
 from keras_resnet.errors import InputError, check_choice, counted, listed, nearest
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,44 @@ class Files:
 
 
 @dataclasses.dataclass(frozen=True)
+class Records:
+    """Encoded images in shards, which are read by their number.
+
+    Attributes:
+        name: name of the split, for messages.
+        reader: the records.
+        parse: function of records string[B] and their numbers i64[B] that returns contents string[B] and labels [B].
+        numbers: numbers of the examples' records, i64[N].
+    """
+
+    name: str
+    reader: Reader
+    parse: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    numbers: np.ndarray
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> Records:
+        return dataclasses.replace(self, numbers=self.numbers[start:stop])
+
+    def pick(self, indices: np.ndarray) -> Records:
+        return dataclasses.replace(self, numbers=self.numbers[indices])
+
+    def fetch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Read examples: indices i64[B] -> contents string[B], labels [B], names string[B]."""
+
+        def read(numbers: np.ndarray) -> np.ndarray:
+            return np.array(self.reader.read(numbers), object)
+
+        numbers = tf.gather(tf.constant(self.numbers), index)
+        records = tf.ensure_shape(tf.numpy_function(read, [numbers], tf.string, stateful=False), index.shape)
+        contents, labels = self.parse(records, numbers)
+        return contents, labels, tf.strings.join([self.name, tf.strings.as_string(numbers)], "#")
+
+
+@dataclasses.dataclass(frozen=True)
 class Stream:
     """Encoded images that can only be read in order: `count` records of (contents string[], label i64[])."""
 
@@ -140,9 +179,9 @@ class Dataset:
     """A data set: its metadata `info`, and `read(split)`, which returns the examples of a whole split."""
 
     info: DatasetInfo
-    read: Callable[[str], Images | Files | Stream]
+    read: Callable[[str], Images | Files | Records | Stream]
 
-    def examples(self, split: str) -> Images | Files | Stream:
+    def examples(self, split: str) -> Images | Files | Records | Stream:
         """Return the examples of a split or a part of one.
 
         Args:

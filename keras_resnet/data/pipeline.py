@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.dataset import Dataset, Files, Images, Stream
+from keras_resnet.data.dataset import Dataset, Files, Images, Records, Stream
 from keras_resnet.data.transforms import TrainTransform, Transform
 from keras_resnet.errors import InputError, counted
 from keras_resnet.ops import codecs, graph_errors
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 SHUFFLE_BUFFER = 16_384
 """Records in the shuffle buffer of a data set that can only be read in its order."""
+
+
+READ_AT_ONCE = 64
+"""Records that are read by one call when all are read in their order."""
 
 
 class BrokenFiles:
@@ -440,7 +445,7 @@ def epoch_index(place: tf.Tensor, count: int, seed: int, shuffle: bool) -> tf.Te
 
 
 def _records(
-    examples: Files | Stream,
+    examples: Files | Records | Stream,
     share: Share,
     *,
     start: int = 0,
@@ -466,8 +471,8 @@ def _records(
         `tf.data.Dataset` of (place i64[B], contents string[B], label[B], name string[B]). The contents of `Files` that
         are not cached are the paths, which are also the names.
     """
-    if isinstance(examples, Files) and not cache:
-        return _path_records(examples, share, start, end, seed, shuffle, pad)
+    if isinstance(examples, (Files, Records)) and not cache:
+        return _numbered_records(examples, share, start, end, seed, shuffle, pad)
 
     count, batch_size = examples.count, share.batch_size
     records = _contents(examples)
@@ -498,33 +503,41 @@ def _records(
     return stream.batch(share.size, drop_remainder=pad)
 
 
-def _path_records(
-    examples: Files, share: Share, start: int, end: int | None, seed: int, shuffle: bool, pad: bool
+def _numbered_records(
+    examples: Files | Records, share: Share, start: int, end: int | None, seed: int, shuffle: bool, pad: bool
 ) -> tf.data.Dataset:
-    """Return `_records` of files that are read later; any position is found without reading those before it."""
-    paths, labels = tf.constant(examples.paths), tf.constant(examples.labels)
+    """Return `_records` of examples that are found by their index, without reading those before them."""
+    fetch = functools.partial(_paths, examples) if isinstance(examples, Files) else examples.fetch
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         place = share.places(step)
         place = place if pad else place[place < examples.count]
-        index = epoch_index(place, examples.count, seed, shuffle)
-        path = tf.gather(paths, index)
-        return place, path, tf.gather(labels, index), path
+        return place, *fetch(epoch_index(place, examples.count, seed, shuffle))
 
-    return tf.data.Dataset.range(start, tf.int64.max if end is None else end).map(batch)
+    steps = tf.data.Dataset.range(start, tf.int64.max if end is None else end)
+    return steps.map(batch, num_parallel_calls=None if isinstance(examples, Files) else tf.data.AUTOTUNE)
 
 
-def _contents(examples: Files | Stream) -> tf.data.Dataset:
+def _paths(examples: Files, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the paths, labels and names of files, which are read later."""
+    path = tf.gather(tf.constant(examples.paths), index)
+    return path, tf.gather(tf.constant(examples.labels), index), path
+
+
+def _contents(examples: Files | Records | Stream) -> tf.data.Dataset:
     """Return a split's examples in their order: (contents string[], label[], name string[])."""
     if isinstance(examples, Files):
         pairs = tf.data.Dataset.from_tensor_slices((examples.paths, examples.labels))
         return pairs.map(lambda path, label: (tf.io.read_file(path), label, path), tf.data.AUTOTUNE)
+    if isinstance(examples, Records):
+        numbers = tf.data.Dataset.range(examples.count).batch(READ_AT_ONCE)
+        return numbers.map(examples.fetch, tf.data.AUTOTUNE).unbatch()
     return examples.records.enumerate().map(
         lambda number, record: (*record, tf.strings.join([examples.name, tf.strings.as_string(number)], "#"))
     )
 
 
-def _cache_file(cache: str, examples: Files | Stream) -> str:
+def _cache_file(cache: str, examples: Files | Records | Stream) -> str:
     """Return the file that caches exactly these examples: the given name, and a digest of the examples' names.
 
     Raises:

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.data import class_folders, idx
-from keras_resnet.data.dataset import Dataset, DatasetInfo, Images, Stream
+from keras_resnet.data import class_folders, idx, imagenet_tfrecords, records, webdataset
+from keras_resnet.data.dataset import Dataset, DatasetInfo, Images, Records, Stream
 from keras_resnet.errors import InputError, did_you_mean
 
 STATISTICS = {
@@ -28,11 +28,14 @@ STATISTICS = {
 IN_MEMORY_BYTES = 1 << 30
 """Splits of tensorflow-datasets with images of one size are decoded into memory up to this size."""
 
-KINDS = ("digits", "folder", "idx", "synthetic")
+KINDS = ("digits", "folder", "idx", "synthetic", "tar", "tfds", "tfrecord")
 """What names of data sets other than those of tensorflow-datasets begin with, up to a colon."""
 
 
-ALLOWED = "'digits', 'folder:PATH', 'idx:PATH', 'synthetic:HxWxCLASSES' or a tensorflow-datasets name"
+ALLOWED = (
+    "'digits', 'folder:PATH', 'idx:PATH', 'tar:SHARDS', 'tfrecord:SHARDS', 'tfds:PATH', 'synthetic:HxWxCLASSES' or a "
+    "tensorflow-datasets name"
+)
 """The names of data sets, for messages."""
 
 
@@ -49,6 +52,11 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
               dataset-fashion-mnist in /usr/share/datasets/fashion-mnist; gray images are repeated to RGB, and
               `labels.txt` in the folder may name the classes;
             * "synthetic" or "synthetic:224x224x1000": random images of this height, width and number of classes;
+            * "tar:/path": WebDataset's shards, a folder or a pattern such as "/data/train-{0000..0146}.tar"; see
+              `webdataset`;
+            * "tfrecord:/path": shards as TensorFlow's ImageNet scripts write them; see `imagenet_tfrecords`;
+            * "tfds:/path": the folder of a data set prepared in the format of tensorflow-datasets, with its
+              dataset_info.json, such as "/data/imagenet2012/5.1.0";
             * a tensorflow-datasets name of a data set with images and labels, such as "cifar10" or "imagenet2012".
         data_dir: folder of prepared tensorflow-datasets; by default ~/tensorflow_datasets.
         download: download and prepare the tensorflow-datasets data set if it is missing.
@@ -67,11 +75,17 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
         return class_folders.load(_existing(kind, rest))
     if kind == "idx":
         return _idx(rest)
+    if kind == "tar":
+        return webdataset.load(rest)
+    if kind == "tfrecord":
+        return imagenet_tfrecords.load(rest)
+    if kind == "tfds":
+        return _tensorflow_datasets(name, builder_of_folder(_existing(kind, rest)))
     if kind == "synthetic":
         return _synthetic(name, rest or "224x224x1000")
     if colon and (hint := did_you_mean(kind, KINDS)):
         raise InputError(f"dataset must be {ALLOWED}; got {name!r}{hint}.")
-    return _tensorflow_datasets(name, data_dir, download)
+    return _tensorflow_datasets(name, open_builder(name, data_dir, download, ALLOWED, FEATURES))
 
 
 def _existing(kind: str, path: str) -> str:
@@ -160,11 +174,11 @@ def _idx_class_names(root: pathlib.Path, classes: int) -> tuple[str, ...]:
     return names
 
 
-def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dataset:
-    """Return a data set of tensorflow-datasets, in memory if its images have one size and are few enough."""
-    import tensorflow_datasets as tfds
+def _tensorflow_datasets(name: str, builder: Any) -> Dataset:
+    """Return a data set of tensorflow-datasets: in memory if its images have one size and are few enough.
 
-    builder = open_builder(name, data_dir, download, ALLOWED, ("image", "label"))
+    Others are read by number from ArrayRecord files and from local TFRecord files, and in order from remote ones.
+    """
     features = builder.info.features
     shape = features["image"].shape
     size = None if None in shape[:2] else tuple(shape[:2])
@@ -172,21 +186,87 @@ def _tensorflow_datasets(name: str, data_dir: str | None, download: bool) -> Dat
     classes = features["label"].num_classes
 
     @functools.cache
-    def read(split: str) -> Images | Stream:
+    def read(split: str) -> Images | Records | Stream:
         if size is not None and counts[split] * size[0] * size[1] * 3 <= IN_MEMORY_BYTES:
-            batches = builder.as_dataset(split=split).batch(1024)
-            pairs = [(batch["image"], batch["label"]) for batch in tfds.as_numpy(batches)]
-            images, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
-            if images.shape[-1] == 1:
-                images = np.repeat(images, 3, axis=-1)
+            images, labels = _decoded(builder, split)
             return Images(images, _checked_labels(labels, classes, name))
-        records = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}).map(
+        return _encoded(name, builder, split)
+
+    mean, std = STATISTICS.get(builder.info.name, (None, None))
+    return Dataset(DatasetInfo(name, tuple(features["label"].names), size, counts, mean, std), read)
+
+
+def _decoded(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read all images u8[N,H,W,3] and labels [N] of a split of tensorflow-datasets."""
+    import tensorflow_datasets as tfds
+
+    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+        examples = list(builder.as_data_source(split))
+        images = np.stack([example["image"] for example in examples])
+        labels = np.array([example["label"] for example in examples])
+    else:
+        batches = list(tfds.as_numpy(builder.as_dataset(split=split).batch(1024)))
+        images = np.concatenate([batch["image"] for batch in batches])
+        labels = np.concatenate([batch["label"] for batch in batches])
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images, labels
+
+
+def _encoded(name: str, builder: Any, split: str) -> Records | Stream:
+    """Return the encoded images of a split of tensorflow-datasets."""
+    import tensorflow_datasets as tfds
+
+    info = builder.info.splits[split]
+    instructions = info.file_instructions
+    reader: records.Reader | None = None
+    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+        reader = records.ArrayRecords(instructions)
+    elif builder.info.file_format == tfds.core.FileFormat.TFRECORD and all(
+        os.path.isfile(instruction.filename) for instruction in instructions
+    ):
+        reader = records.tfrecords([instruction.filename for instruction in instructions])
+    if reader is None:
+        stream = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}).map(
             lambda example: (example["image"], example["label"]), num_parallel_calls=tf.data.AUTOTUNE
         )
-        return Stream(f"{name}/{split}", records, counts[split])
+        return Stream(f"{name}/{split}", stream, info.num_examples)
+    if len(reader) != info.num_examples:
+        raise InputError(
+            f"split {split!r} of {name!r} must have the {info.num_examples} records of its dataset_info.json; its "
+            f"files have {len(reader)}."
+        )
 
-    mean, std = STATISTICS.get(name, (None, None))
-    return Dataset(DatasetInfo(name, tuple(features["label"].names), size, counts, mean, std), read)
+    def parse(examples: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        values = tf.io.parse_example(
+            examples,
+            {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)},
+        )
+        return values["image"], values["label"]
+
+    return Records(f"{name}/{split}", reader, parse, np.arange(len(reader)))
+
+
+FEATURES = ("image", "label")
+"""Features of tensorflow-datasets that are classified."""
+
+
+def builder_of_folder(path: str) -> Any:
+    """Return the `tfds.core.DatasetBuilder` of the folder of a prepared data set, whose code is not needed.
+
+    Args:
+        path: the folder of a version, or one above it with one version.
+
+    Raises:
+        ValueError: the folder has no dataset_info.json, or lacks the features of classification.
+    """
+    import tensorflow_datasets as tfds
+
+    found = [path] if os.path.isfile(os.path.join(path, "dataset_info.json")) else []
+    found = found or [str(file.parent) for file in sorted(pathlib.Path(path).glob("*/dataset_info.json"))]
+    if len(found) != 1:
+        raise InputError(f"dataset must name a folder with dataset_info.json after 'tfds:'; {path!r} has {len(found)}.")
+    builder = tfds.builder_from_directory(found[0])
+    _check_features(path, builder, FEATURES)
+    return builder
 
 
 def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, required: Sequence[str]) -> Any:
@@ -212,10 +292,15 @@ def open_builder(name: str, data_dir: str | None, download: bool, allowed: str, 
         builder.download_and_prepare()
     if not builder.info.splits:
         raise InputError(f"dataset {name!r} is not prepared in {builder.data_dir}; set download or data_dir.")
+    _check_features(name, builder, required)
+    return builder
+
+
+def _check_features(name: str, builder: Any, required: Sequence[str]) -> None:
+    """Raise `InputError` unless a data set has the required features."""
     features = set(builder.info.features or {})
     if not set(required) <= features:
         raise InputError(f"dataset must have the features {' and '.join(required)}; {name!r} has {sorted(features)}.")
-    return builder
 
 
 def _checked_labels(labels: np.ndarray, classes: int, name: str) -> np.ndarray:

@@ -189,10 +189,12 @@ class Progress(keras.callbacks.Callback):
         batch_size: images in a batch.
         error: name of the error in the logs; in percent if it ends in "error".
         text: format of the error in the texts, such as "mAP {:.2f} %", by default with its name.
+        split: the split of the evaluations.
     """
 
-    def __init__(self, steps: int, batch_size: int, error: str = "top1_error", text: str = ""):
+    def __init__(self, steps: int, batch_size: int, error: str = "top1_error", text: str = "", split: str = "test"):
         super().__init__()
+        self.split = split
         self.steps = steps
         self.batch_size = batch_size
         self.formats = {"loss": "loss {:.4f}"}
@@ -225,7 +227,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         step = current_step(self.model.optimizer)
-        parts = {"training": self._numbers(logs), "test": self._numbers(logs, "val_")}
+        parts = {"training": self._numbers(logs), self.split: self._numbers(logs, "val_")}
         results = "; ".join(f"{name} {numbers}" for name, numbers in parts.items() if numbers)
         self.bar.write(f"step {step}/{self.steps}: {results}; {self._speed()}")
 

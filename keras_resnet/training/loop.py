@@ -326,7 +326,7 @@ def fit(
 
     tests = tests if isinstance(tests, EvalBatches) else EvalBatches(tests)
     collectives.chief_first(strategy, run.create)
-    progress = shown if shown and monitor else ((monitor or "loss").removeprefix("val_"),)
+    error, text = shown if shown and monitor else ((monitor or "loss").removeprefix("val_"), "")
     rules: dict[str, Any] = {**(stateful or {}), **({"average": average} if average else {})}
     with _worker_folder(strategy, run) as written:
         saver = Checkpoints(model, written.checkpoints, run.config.checkpoint_steps, accumulate=accumulate, **rules)
@@ -350,7 +350,7 @@ def fit(
                 *recorders,
             ],
             average,
-            Progress(run.config.steps, run.config.batch_size // accumulate, *progress),
+            Progress(run.config.steps, run.config.batch_size // accumulate, error, text, run.config.eval_split),
             log,
         )
         if not monitor:

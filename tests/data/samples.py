@@ -3,7 +3,7 @@
 import tensorflow_datasets as tfds
 
 
-def store(folder, name, images, labels, classes, shape):
+def store(folder, name, images, labels, classes, shape, file_format="tfrecord"):
     """Prepare a data set of tensorflow-datasets from images in memory, as its users do."""
     features = tfds.features.FeaturesDict(
         {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(num_classes=classes)}
@@ -22,4 +22,4 @@ def store(folder, name, images, labels, classes, shape):
         "_generate_examples": generate,
     }
     builder = type(name, (tfds.core.GeneratorBasedBuilder,), methods, skip_registration=True)
-    builder(data_dir=str(folder)).download_and_prepare()
+    builder(data_dir=str(folder), file_format=file_format).download_and_prepare()

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from keras_resnet.data import sources
-from keras_resnet.data.dataset import DatasetInfo, Files, Images, Stream, split_range
+from keras_resnet.data.dataset import DatasetInfo, Files, Images, Records, split_range
 from tests.data.samples import store
 
 
@@ -59,7 +59,7 @@ def test_parts_of_splits(split, expected):
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ("validation", "split must be one of 'train', 'test'; got 'validation'"),
+        ("validation", r"split must be one of 'train', 'test', or a part such as .*; got 'validation'"),
         ("train[5:5]", r"split 'train\[5:5\]' is empty: 'train' has 100 examples"),
         ("train[a:]", r"split must be a name or a part such as 'train\[:90%\]'; got 'train\[a:\]'"),
     ],
@@ -151,15 +151,15 @@ def test_tensorflow_datasets_of_one_size_come_into_memory(tmp_path, random):
     assert dataset.info.mean is None
 
 
-def test_tensorflow_datasets_of_many_sizes_are_streams(tmp_path, random):
+def test_tensorflow_datasets_of_many_sizes_are_records(tmp_path, random):
     images = [random.integers(0, 256, (10 + i, 20, 3)).astype("uint8") for i in range(12)]
     store(tmp_path, "many_sizes", images, np.arange(12) % 3, 3, (None, None, 3))
     dataset = sources.load("many_sizes", data_dir=str(tmp_path))
     examples = dataset.examples("train")
-    assert isinstance(examples, Stream)
+    assert isinstance(examples, Records)
     assert examples.count == 12
     assert dataset.info.image_size is None
-    assert len(list(dataset.examples("train[:5]").records)) == 5
+    assert dataset.examples("train[:5]").count == 5
 
 
 def test_unknown_names(tmp_path):

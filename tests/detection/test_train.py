@@ -39,7 +39,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
     output = capsys.readouterr().out
     assert "resuming from step 3" in output
     assert "4 steps of 1 image: " in output
-    assert re.search(r"step 4/4: training loss \d+\.\d+; test mAP \d+\.\d\d %; ", output)
+    assert re.search(r"step 4/4: training loss \d+\.\d+; val mAP \d+\.\d\d %; ", output)
     records_of_parts = read_metrics(parts.metrics)
     assert [record["step"] for record in records_of_parts] == [2, 4]
     assert records_of_parts[1]["val_map50"] == records[1]["val_map50"]

@@ -11,10 +11,10 @@ from tests.localization.runs import first, second
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Write drawn images to a temporary folder."""
-    from keras_resnet.models.weights import published
+    from keras_resnet import files
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(published.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(files.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -41,7 +41,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
     output = capsys.readouterr().out
     assert "resuming from step 3" in output
     assert "3 classes: red, green, blue; 4.2 % of the pixels are ignored" in output
-    assert re.search(r"step 4/4: training loss \d+\.\d+; test mIoU \d+\.\d\d %; ", output)
+    assert re.search(r"step 4/4: training loss \d+\.\d+; val mIoU \d+\.\d\d %; ", output)
     assert_equal(variables_of(whole), variables_of(parts))
     assert [record["val_miou"] for record in read_metrics(parts.metrics)] == [record["val_miou"] for record in records]
     with pytest.raises(InputError, match="holds a run with a different configuration: steps 4 there, 6 here"):

@@ -15,7 +15,6 @@ from keras_resnet import files
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.errors import InputError
 from keras_resnet.localization.data.examples import Example, LocalizationDataset
-from keras_resnet.models.weights import published
 
 SPLITS = {"train": 512, "val": 128, "test": 128}
 """Split -> number of images."""
@@ -46,7 +45,7 @@ def load(name: str) -> LocalizationDataset:
             f"a synthetic dataset must be named synthetic:HEIGHTxWIDTHxCLASSES, at least 16x16; got {name!r}."
         )
     height, width, classes = map(int, match.groups())
-    root = published.cache() / f"synthetic_localization_{VERSION}" / shape
+    root = files.cache() / f"synthetic_localization_{VERSION}" / shape
 
     @functools.cache
     def read(split: str) -> list[Example]:

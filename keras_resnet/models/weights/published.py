@@ -23,9 +23,6 @@ from keras_resnet.models.predictions import imagenet_classes
 from keras_resnet.models.weights import hub
 from keras_resnet.models.weights.info import ModelInfo
 
-CACHE_VARIABLE = "KERAS_RESNET_CACHE"
-"""Environment variable with the folder of downloaded weights."""
-
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -207,7 +204,7 @@ def find(
 
 def _on_hub(address: str, model: str | None, argument: str) -> ModelInfo:
     """Return the card of a repository, after checking that it is of the network."""
-    info = hub.find(address, cache())
+    info = hub.find(address, files.cache())
     if model is not None and "resnet" not in (info.model, model) and info.model != model.lower():
         raise InputError(f"{argument} {address!r} are of {info.model}; the network is {model.lower()}.")
     return info
@@ -254,14 +251,6 @@ def _matches(expected: str, digests: dict[str, str]) -> bool:
     return digests[algorithm].startswith(digits)
 
 
-def cache() -> pathlib.Path:
-    """Return the folder of downloaded weights: KERAS_RESNET_CACHE, or `keras_resnet` in the user's cache folder."""
-    if folder := os.environ.get(CACHE_VARIABLE):
-        return pathlib.Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(base) if base else pathlib.Path.home() / ".cache") / "keras_resnet"
-
-
 def fetch(info: ModelInfo) -> pathlib.Path:
     """Return the path of weights that are available by name, downloading the file unless it is on this machine.
 
@@ -273,8 +262,8 @@ def fetch(info: ModelInfo) -> pathlib.Path:
     if info.url.startswith("file:"):
         return _installed(info)
     if hub.is_address(info.url):
-        return hub.fetch(info, cache())
-    path = cache() / info.url.rsplit("/", 1)[1]
+        return hub.fetch(info, files.cache())
+    path = files.cache() / info.url.rsplit("/", 1)[1]
     advice = f"save the file as {str(path)!r}, or pass weights=PATH"
     if path.is_file():
         if not _verified(path, info):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_resnet import files
 from keras_resnet.localization.data import sources, synthetic
-from keras_resnet.models.weights import published
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    monkeypatch.setenv(published.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(synthetic, "SPLITS", {"train": 10, "val": 4})
     return sources.load("synthetic:32x48x5")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_resnet
+from keras_resnet import files
 from keras_resnet.models.weights import hub, published
 from keras_resnet.models.weights.info import CARD, WEIGHTS
 from tests import hub as stand_in
@@ -43,7 +44,7 @@ def no_connection(monkeypatch):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(published.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

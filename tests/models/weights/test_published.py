@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import keras_resnet
+from keras_resnet import files
 from keras_resnet.classification.pretrained import Pretrained
 from keras_resnet.cli import main as cli
 from keras_resnet.models import weights, zoo
@@ -57,7 +58,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(published.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -147,11 +148,11 @@ def test_killing_a_download_leaves_no_complete_file(server, cache):
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv(published.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(files.CACHE_VARIABLE, raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert published.cache() == tmp_path / ".cache" / "keras_resnet"
+    assert files.cache() == tmp_path / ".cache" / "keras_resnet"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-    assert published.cache() == tmp_path / "x" / "keras_resnet"
+    assert files.cache() == tmp_path / "x" / "keras_resnet"
 
 
 def test_digests_and_urls_match_keras_applications():
