@@ -34,6 +34,7 @@ COMMANDS = [
     ("idx:/usr/share/datasets/fashion-mnist", "idx:idx", "Debian's package need not be installed"),
     ("--dataset=cifar10", "--dataset=synthetic:32x32x10", "CIFAR-10 is a download"),
     (" --download", "", "no data set is fetched"),
+    ("inspect --data=animals", "inspect --data=BCCD", "any folder with boxes"),
 ]
 """Text in commands, its replacement, and the reason."""
 
@@ -103,6 +104,11 @@ NOT_EXECUTED = [
         r"keras-resnet (train|evaluate|predict|export) .*(_loc_resnet|runs/loc)",
         "localization/test_task.py and test_train.py run the commands; its flags are parsed",
     ),
+    (
+        r"keras-resnet (train|evaluate|predict|export) .*runs/animals",
+        "detection/test_train.py and test_recipe.py train without a preset; its flags are parsed",
+    ),
+    (r"keras-resnet train --preset=coco_mask", "detection/test_task.py trains with masks; its flags are parsed"),
     (r"keras-resnet evaluate --saved_model", "classification/test_evaluate.py evaluates exports; its flags are parsed"),
     (
         r"import safetensors.torch, torchvision\n",
@@ -110,6 +116,9 @@ NOT_EXECUTED = [
     ),
 ]
 """Patterns of commands and blocks that are not executed, and the reason."""
+
+TASK_OF = {"runs/loc": "localization", "runs/animals": "detection"}
+"""Beginnings of the folders of runs whose training is not executed, and their tasks."""
 
 
 def blocks(page):
@@ -225,7 +234,8 @@ def execute(command):
         assert program == "keras-resnet", f"{command!r} is neither executed nor in NOT_EXECUTED"
         assert cli.run(verb, arguments) == 0, command
     elif command.startswith("keras-resnet "):
-        parse(*shlex.split(command)[1:])
+        tasks = {task for folder, task in TASK_OF.items() if f"--workdir={folder}" in command}
+        parse(*shlex.split(command)[1:], *(f"--task={task}" for task in tasks if " train " not in command))
     elif command.startswith("python "):
         known = flags_of(ROOT / shlex.split(command)[1])
         assert {part[2:].split("=")[0] for part in shlex.split(command) if part.startswith("--")} <= known, command

@@ -59,7 +59,7 @@ def test_parts_of_splits(split, expected):
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ("validation", r"split must be one of 'train', 'test', or a part such as .*; got 'validation'"),
+        ("validation", "split must be one of 'train', 'test'; got 'validation'"),
         ("train[5:5]", r"split 'train\[5:5\]' is empty: 'train' has 100 examples"),
         ("train[a:]", r"split must be a name or a part such as 'train\[:90%\]'; got 'train\[a:\]'"),
     ],

@@ -70,7 +70,7 @@ def trained_detector(once):
 
 @pytest.fixture(scope="session")
 def trained_mask_detector():
-    """A small detector with masks after 250 steps on 16 synthetic images, and these."""
+    """A small detector with masks after 300 steps on 16 synthetic images, and these."""
     import keras
     import tensorflow as tf
 
@@ -79,6 +79,7 @@ def trained_mask_detector():
     keras.utils.set_random_seed(0)
     inputs = shapes(16, 0)
     model = tiny(masks=True, nms_thresh=0.5)
-    model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
-    model.fit(tf.data.Dataset.from_tensor_slices(inputs).repeat().batch(4), steps_per_epoch=250, verbose=0)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, 300)
+    model.compile(keras.optimizers.Adam(rate), jit_compile=False)
+    model.fit(tf.data.Dataset.from_tensor_slices(inputs).repeat().batch(4), steps_per_epoch=300, verbose=0)
     return model, inputs

@@ -32,6 +32,7 @@ from keras_resnet.cli.train import Train
 from keras_resnet.data.dataset import Dataset, DatasetInfo
 from keras_resnet.data.sources import from_arrays
 from keras_resnet.data.transforms import EvalTransform
+from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.config import DetectorConfig
 from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.detection.evaluate import draw
@@ -99,6 +100,7 @@ def test_every_flag_that_can_be_a_path_says_so(options):
 NO_PATHS = {
     *("model", "preprocessing", "stride_in_1x1", "top", "image_size", "resize", "antialias", "download", "max_broken"),
     *("class_names", "coco", "calibration_images", "batch_size", "report", "threads", "extra_split", "exif"),
+    *("jobs", "masks", "shard_megabytes"),
 }
 """Flags whose help speaks of files and folders, but which are no paths."""
 
@@ -699,7 +701,7 @@ def test_class_names_of_any_script_are_drawn_in_silence(tmp_path, recwarn, caplo
     figures.reliability(outcomes(len(NAMES)), tmp_path / "reliability.png", "_猫 $")
     curves.plot({name: records for name in NAMES}, tmp_path / "curves.png", "猫 $")
     responses.plot([responses.Responses(name, ("a",), np.ones(3)) for name in NAMES], tmp_path / "responses.png")
-    detections = (np.array([[0, 0, 9, 9]] * len(NAMES)), np.ones(len(NAMES)), np.arange(len(NAMES)))
+    detections = Detections(np.array([[0, 0, 9, 9]] * len(NAMES)), np.ones(len(NAMES)), np.arange(len(NAMES)))
     draw(np.zeros((40, 40, 3), "uint8"), detections, NAMES)
     assert len(list(tmp_path.iterdir())) == 4
     assert not [str(warning.message) for warning in recwarn if "Deprecat" not in str(warning.category)]
