@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.localization.data.transforms import LocalizationTransform
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.localization.inference import Localizer, Views
 from keras_resnet.localization.models import RCNN, PerClassRPN
 from keras_resnet.training import optimizers
@@ -88,7 +88,7 @@ def training(options: argparse.Namespace, stage: int, batch_size: int) -> Callab
 def testing(options: argparse.Namespace, stage: int, classes: int) -> Callable[[], object]:
     """The boxes of some classes in an image whose whole is warped to 224."""
     rpn, rcnn = network(options, 1), network(options, 2) if stage == 2 else None
-    transform = LocalizationTransform((120.0,) * 3, (60.0,) * 3)
+    transform = WholeImageTransform((120.0,) * 3, (60.0,) * 3)
     localizer = Localizer(rpn, transform, Views(), rcnn, proposals=options.proposals)
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (375, 500, 3), np.uint8))
     asked = tf.range(classes)

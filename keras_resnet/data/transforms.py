@@ -472,3 +472,26 @@ class TrainTransform(Augmentations):
     def mix(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mix the images of a batch with each other, if `mixup` or `cutmix` is on; see `augmentations.mix`."""
         return augmentations.mix(self, images, labels, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeImageTransform:
+    """Decode and normalize whole images at their own size, for networks that take any size.
+
+    Attributes:
+        mean: mean of each RGB channel, in [0, 255].
+        std: standard deviation of each channel.
+        exif: rotate JPEGs by their EXIF orientation.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    exif: bool = False
+
+    def decode(self, contents: tf.Tensor) -> tf.Tensor:
+        """Decode an image file, string[] -> u8[H,W,3]; errors as for `codecs.decode`."""
+        return (codecs.decode_upright if self.exif else codecs.decode)(contents)
+
+    def normalize(self, images: tf.Tensor) -> tf.Tensor:
+        """Normalize images, u8 or f32[B,H,W,3] -> f32[B,H,W,3]."""
+        return image.normalize(images, self.mean, self.std)

@@ -105,13 +105,7 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
             config.dataset, config.data_dir, config.download, config.class_names, config.exif, config.seed
         ),
     )
-    path = info = None
-    if config.backbone_weights:
-        path, info = collectives.chief_first(
-            strategy, lambda: finetuning.find(config.backbone_weights, config.backbone, "backbone_weights")
-        )
-    if info:
-        dataset = finetuning.normalized_as(info, dataset)
+    path, info, dataset = loop.backbone_start(config.backbone_weights, config.backbone, dataset, strategy)
     run = _opened(config, dataset, workdir, strategy)
     random = not (config.backbone_weights or config.init_weights or run.checkpoints.exists())
     if random and collectives.is_chief(strategy):

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.localization.data import pipeline
 from keras_resnet.localization.data.examples import Example
-from keras_resnet.localization.data.transforms import LocalizationTransform
 from keras_resnet.localization.metrics import LocalizationError, center_box
 
 Localize = Callable[[Any, tf.Tensor], tuple[Any, Any]]
@@ -59,7 +59,7 @@ class Evaluation:
 def evaluate(
     localize: Localize,
     examples: Sequence[Example],
-    transform: LocalizationTransform,
+    transform: WholeImageTransform,
     classes: np.ndarray | None = None,
     *,
     progress: bool = False,

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.detection import nms
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.localization.choices import PROTOCOLS
 from keras_resnet.localization.data import crops
-from keras_resnet.localization.data.transforms import LocalizationTransform
 from keras_resnet.localization.models import RCNN, PerClassRPN
 from keras_resnet.ops import boxes as box_ops
 from keras_resnet.ops import image, windows
@@ -95,11 +95,11 @@ class Localizer:
     def __init__(
         self,
         rpn: PerClassRPN,
-        transform: LocalizationTransform,
+        transform: WholeImageTransform,
         views: Views,
         rcnn: RCNN | None = None,
         *,
-        rcnn_transform: LocalizationTransform | None = None,
+        rcnn_transform: WholeImageTransform | None = None,
         crop_size: int = 224,
         context_pixels: int = 0,
         proposals: int = 200,

@@ -11,10 +11,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet import files
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.localization.data import pipeline
 from keras_resnet.localization.data.examples import Example
-from keras_resnet.localization.data.transforms import LocalizationTransform
 from keras_resnet.localization.inference import NO_SCORE, Localizer
 from keras_resnet.ops import boxes as box_ops
 
@@ -22,7 +22,7 @@ from keras_resnet.ops import boxes as box_ops
 def collect(
     localizer: Localizer,
     examples: Sequence[Example],
-    transform: LocalizationTransform,
+    transform: WholeImageTransform,
     *,
     progress: bool = False,
 ) -> list[np.ndarray]:

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_resnet import files
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import counted
 from keras_resnet.evaluation.report import markdown_table
 from keras_resnet.localization import pictures
 from keras_resnet.localization.data.examples import Example
-from keras_resnet.localization.data.transforms import LocalizationTransform
 from keras_resnet.localization.evaluate import Evaluation
 from keras_resnet.ops import codecs
 
@@ -41,7 +41,7 @@ def write(
     evaluation: Evaluation,
     examples: Sequence[Example],
     class_names: Sequence[str],
-    transform: LocalizationTransform,
+    transform: WholeImageTransform,
     details: Mapping[str, Any],
     *,
     pictures: int = 8,
@@ -104,7 +104,7 @@ def _draw(
     evaluation: Evaluation,
     examples: Sequence[Example],
     class_names: Sequence[str],
-    transform: LocalizationTransform,
+    transform: WholeImageTransform,
     index: int,
 ) -> str:
     """Write the picture of an image and return its path in the folder."""

@@ -6,12 +6,13 @@ import dataclasses
 import pathlib
 from typing import Any, ClassVar
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.experiment.run import Run
 from keras_resnet.localization.config import LocalizerConfig
 from keras_resnet.localization.data import sources
 from keras_resnet.localization.data.examples import LocalizationDataset
-from keras_resnet.localization.data.transforms import LocalizationTransform, TrainTransform
+from keras_resnet.localization.data.transforms import TrainTransform
 from keras_resnet.localization.inference import Localizer, Views
 from keras_resnet.localization.models import RCNN, PerClassRPN
 from keras_resnet.models import weights
@@ -53,9 +54,9 @@ class LocalizerRun(Run):
             raise InputError(f"config of the run {str(self.path)!r} must have {name}; it has none.")
         return value
 
-    def transform(self) -> LocalizationTransform:
+    def transform(self) -> WholeImageTransform:
         """Return the transform of images in testing and serving."""
-        return LocalizationTransform(self.mean, self.std, self.config.exif)
+        return WholeImageTransform(self.mean, self.std, self.config.exif)
 
     def train_transform(self) -> TrainTransform:
         """Return the transform of images and boxes in training."""

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, counted, listed
 from keras_resnet.experiment.config import resolved
@@ -21,7 +22,6 @@ from keras_resnet.localization import evaluate, proposals
 from keras_resnet.localization.config import PRESETS, LocalizerConfig
 from keras_resnet.localization.data import pipeline
 from keras_resnet.localization.data.examples import Example, LocalizationDataset
-from keras_resnet.localization.data.transforms import LocalizationTransform
 from keras_resnet.localization.inference import Localizer
 from keras_resnet.localization.metrics import LocalizationError
 from keras_resnet.localization.models import RCNN, PerClassRPN
@@ -49,7 +49,7 @@ class Evaluation(keras.callbacks.Callback):
     def __init__(
         self,
         examples: Sequence[Example],
-        transform: LocalizationTransform,
+        transform: WholeImageTransform,
         localizer: Callable[[PerClassRPN | RCNN], Localizer],
     ):
         super().__init__()
@@ -104,13 +104,7 @@ def train(
         dataset = collectives.chief_first(strategy, lambda: load_dataset(config))
         for name in ("train_split", "eval_split"):
             dataset.examples(getattr(config, name), name)  # before weights are downloaded
-        path = info = None
-        if config.backbone_weights:
-            path, info = collectives.chief_first(
-                strategy, lambda: finetuning.find(config.backbone_weights, config.backbone, "backbone_weights")
-            )
-        if info:
-            dataset = finetuning.normalized_as(info, dataset)
+        path, info, dataset = loop.backbone_start(config.backbone_weights, config.backbone, dataset, strategy)
         run = _opened(config, dataset, workdir, strategy)
         if not (config.backbone_weights or config.init_weights) and collectives.is_chief(strategy):
             logger.warning(

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
@@ -17,7 +18,7 @@ from keras_resnet.segmentation.config import SegmenterConfig
 from keras_resnet.segmentation.data import sources
 from keras_resnet.segmentation.data.examples import SegmentationDataset, SegmentationInfo
 from keras_resnet.segmentation.data.labels import LabelOptions
-from keras_resnet.segmentation.data.transforms import SegmentationTransform, TrainTransform
+from keras_resnet.segmentation.data.transforms import TrainTransform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +59,9 @@ class SegmenterRun(Run):
         """Color of each class in pictures, u8[K,3]."""
         return self.dataset_info.palette
 
-    def transform(self) -> SegmentationTransform:
+    def transform(self) -> WholeImageTransform:
         """Return the transform of images in testing and serving."""
-        return SegmentationTransform(self.mean, self.std, self.config.exif)
+        return WholeImageTransform(self.mean, self.std, self.config.exif)
 
     def train_transform(self) -> TrainTransform:
         """Return the transform of images and labels in training."""

@@ -209,11 +209,11 @@ class Export(Verb):
 
     def _tflite(self, run: Any, model: Any, out: str, options: dict[str, Any]) -> None:
         """Write TFLite files of a run's model, calibrated and compared on its data."""
+        from keras_resnet.data.transforms import WholeImageTransform
         from keras_resnet.segmentation import tflite
         from keras_resnet.segmentation.data import pipeline
-        from keras_resnet.segmentation.data.transforms import SegmentationTransform
 
-        config, pixels = run.config, SegmentationTransform((0.0,) * 3, (1.0,) * 3, run.config.exif)
+        config, pixels = run.config, WholeImageTransform((0.0,) * 3, (1.0,) * 3, run.config.exif)
         report, variants = options.pop("report", True), options.pop("variants", tflite.VARIANTS)
         calibrated = "int8" in variants
         dataset = run.dataset(self.data_dir, self.dataset) if report or calibrated else None

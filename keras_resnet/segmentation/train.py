@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import counted, listed
 from keras_resnet.experiment.config import resolved
@@ -24,7 +25,6 @@ from keras_resnet.segmentation.config import PRESETS, SegmenterConfig
 from keras_resnet.segmentation.data import pipeline
 from keras_resnet.segmentation.data.examples import Example, SegmentationDataset
 from keras_resnet.segmentation.data.survey import Survey, check_class_names, check_two_classes, survey
-from keras_resnet.segmentation.data.transforms import SegmentationTransform
 from keras_resnet.segmentation.run import SegmenterRun, load_dataset
 from keras_resnet.training import finetuning, loop
 
@@ -49,7 +49,7 @@ class Evaluation(keras.callbacks.Callback):
         class_names: names of the classes.
     """
 
-    def __init__(self, examples: Sequence[Example], transform: SegmentationTransform, class_names: Sequence[str]):
+    def __init__(self, examples: Sequence[Example], transform: WholeImageTransform, class_names: Sequence[str]):
         super().__init__()
         self.examples = examples
         self.transform = transform
@@ -100,13 +100,7 @@ def train(
         dataset = collectives.chief_first(strategy, lambda: load_dataset(config))
         for name in ("train_split", "eval_split"):
             dataset.examples(getattr(config, name), name)  # before weights are downloaded
-        path = info = None
-        if config.backbone_weights:
-            path, info = collectives.chief_first(
-                strategy, lambda: finetuning.find(config.backbone_weights, config.backbone, "backbone_weights")
-            )
-        if info:
-            dataset = finetuning.normalized_as(info, dataset)
+        path, info, dataset = loop.backbone_start(config.backbone_weights, config.backbone, dataset, strategy)
         run = _opened(config, dataset, workdir, strategy)
         random = not (config.backbone_weights or config.init_weights or run.checkpoints.exists())
         if random and collectives.is_chief(strategy):

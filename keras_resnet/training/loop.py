@@ -42,7 +42,7 @@ from keras_resnet.experiment.config import BaseConfig
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
 from keras_resnet.models.weights.info import ModelInfo
-from keras_resnet.training import optimizers, schedules
+from keras_resnet.training import finetuning, optimizers, schedules
 from keras_resnet.training.averaging import WeightAverage
 from keras_resnet.training.callbacks import (
     BestWeights,
@@ -229,6 +229,29 @@ def eval_batches(strategy: tf.distribute.Strategy, batches: Callable[..., tf.dat
         batch_size,
     )
     return EvalBatches(shared, steps, steps * batch_size / count)
+
+
+def backbone_start(
+    source: str | None, backbone: str, dataset: finetuning.DatasetT, strategy: tf.distribute.Strategy
+) -> tuple[pathlib.Path | None, ModelInfo | None, finetuning.DatasetT]:
+    """Find the weights that the backbone of a task starts from, and normalize the data set as they require.
+
+    Args:
+        source: the argument `backbone_weights`, as for `finetuning.find`; None to start from random weights.
+        backbone: name of the network.
+        dataset: as for `finetuning.normalized_as`.
+        strategy: where to train; the chief downloads.
+
+    Returns:
+        The file and what it says about the weights, as `finetuning.find` returns them or None, and the data set.
+
+    Raises:
+        ValueError: as for `finetuning.find`.
+    """
+    if not source:
+        return None, None, dataset
+    path, info = collectives.chief_first(strategy, lambda: finetuning.find(source, backbone, "backbone_weights"))
+    return path, info, finetuning.normalized_as(info, dataset) if info else dataset
 
 
 def headline(

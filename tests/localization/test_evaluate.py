@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.localization import evaluate
 from keras_resnet.localization.data import sources
-from keras_resnet.localization.data.transforms import LocalizationTransform
 
-IDENTITY = LocalizationTransform((0.0,) * 3, (1.0,) * 3)
+IDENTITY = WholeImageTransform((0.0,) * 3, (1.0,) * 3)
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.localization import inference
 from keras_resnet.localization.data import crops
-from keras_resnet.localization.data.transforms import LocalizationTransform
 from keras_resnet.localization.inference import NO_SCORE, Candidates, Localizer, Views
 from keras_resnet.localization.run import LocalizerRun
 from keras_resnet.ops import boxes as box_ops
 
-IDENTITY = LocalizationTransform((0.0,) * 3, (1.0,) * 3)
+IDENTITY = WholeImageTransform((0.0,) * 3, (1.0,) * 3)
 
 
 class Bright:

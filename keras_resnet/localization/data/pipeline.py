@@ -15,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.pipeline import BrokenFiles, Share, epoch_index, stateless_seed
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.detection.average_precision import pairwise_iou
 from keras_resnet.detection.data.annotations import clip
 from keras_resnet.detection.data.pipeline import decoded, each, unsharded
 from keras_resnet.errors import InputError
 from keras_resnet.localization.data import crops
 from keras_resnet.localization.data.examples import Example, padded_boxes
-from keras_resnet.localization.data.transforms import LocalizationTransform, TrainTransform
+from keras_resnet.localization.data.transforms import TrainTransform
 from keras_resnet.ops import boxes as box_ops
 from keras_resnet.ops import graph_errors, image
 
@@ -250,7 +251,7 @@ class _Kind:
         return self.indices[epoch_index((step * self.count + slot)[None], self.total, self.seed, True)[0]]
 
 
-def evaluate(examples: Sequence[Example], transform: LocalizationTransform) -> Iterator[tuple[int, tf.Tensor]]:
+def evaluate(examples: Sequence[Example], transform: WholeImageTransform) -> Iterator[tuple[int, tf.Tensor]]:
     """Yield each image once, in order and at its own size: its index and its pixels u8[H,W,3].
 
     Raises:

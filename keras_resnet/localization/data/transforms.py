@@ -6,38 +6,16 @@ import dataclasses
 
 import tensorflow as tf
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.ops import boxes as box_ops
-from keras_resnet.ops import codecs, image, windows
+from keras_resnet.ops import image, windows
 
 TRIES = 10
 """Random windows that are drawn for an image."""
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalizationTransform:
-    """Decode and normalize whole images at their own size.
-
-    Attributes:
-        mean: mean of each RGB channel, in [0, 255].
-        std: standard deviation of each channel.
-        exif: rotate JPEGs by their EXIF orientation.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    exif: bool = False
-
-    def decode(self, contents: tf.Tensor) -> tf.Tensor:
-        """Decode an image file, string[] -> u8[H,W,3]; errors as for `codecs.decode`."""
-        return (codecs.decode_upright if self.exif else codecs.decode)(contents)
-
-    def normalize(self, images: tf.Tensor) -> tf.Tensor:
-        """Normalize images, u8 or f32[B,H,W,3] -> f32[B,H,W,3]."""
-        return image.normalize(images, self.mean, self.std)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainTransform(LocalizationTransform):
+class TrainTransform(WholeImageTransform):
     """Crop an image at random so that the crop keeps a box, and mirror it.
 
     Windows are those of the paper's classifiers (section 3.4): square, after the shorter side is resized to a random

@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from keras_resnet.data.finder import image_size
 from keras_resnet.data.pipeline import BrokenFiles, Share, epoch_index, stateless_seed
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.ops import codecs, graph_errors
 from keras_resnet.segmentation.data.examples import Example
-from keras_resnet.segmentation.data.transforms import SegmentationTransform, TrainTransform
+from keras_resnet.segmentation.data.transforms import TrainTransform
 
 
 def train(
@@ -70,7 +71,7 @@ def train(
 
 
 def evaluate(
-    examples: Sequence[Example], transform: SegmentationTransform, batch_size: int = 1
+    examples: Sequence[Example], transform: WholeImageTransform, batch_size: int = 1
 ) -> Iterator[tuple[np.ndarray, tf.Tensor, tf.Tensor]]:
     """Yield each image once at its own size, in batches of images of one size.
 
@@ -112,7 +113,7 @@ def evaluate(
 def _read(
     stream: tf.data.Dataset,
     examples: Sequence[Example],
-    transform: SegmentationTransform,
+    transform: WholeImageTransform,
     broken: BrokenFiles | None = None,
 ) -> tf.data.Dataset:
     """Read images and labels in order: (index i64[], place i64[]) -> (u8[H,W,3], u8[H,W], place i64[]).

@@ -6,35 +6,13 @@ import dataclasses
 
 import tensorflow as tf
 
-from keras_resnet.ops import codecs, image
+from keras_resnet.data.transforms import WholeImageTransform
+from keras_resnet.ops import image
 from keras_resnet.segmentation.choices import IGNORE_LABEL
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentationTransform:
-    """Decode and normalize whole images at their own size.
-
-    Attributes:
-        mean: mean of each RGB channel, in [0, 255].
-        std: standard deviation of each channel.
-        exif: rotate JPEGs by their EXIF orientation.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    exif: bool = False
-
-    def decode(self, contents: tf.Tensor) -> tf.Tensor:
-        """Decode an image file, string[] -> u8[H,W,3]; errors as for `codecs.decode`."""
-        return (codecs.decode_upright if self.exif else codecs.decode)(contents)
-
-    def normalize(self, images: tf.Tensor) -> tf.Tensor:
-        """Normalize images, u8 or f32[B,H,W,3] -> f32[B,H,W,3]."""
-        return image.normalize(images, self.mean, self.std)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainTransform(SegmentationTransform):
+class TrainTransform(WholeImageTransform):
     """Scale an image and its labels at random, crop, mirror, and pad with the mean and with labels to ignore.
 
     Attributes:

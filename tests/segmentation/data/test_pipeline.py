@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
 from keras_resnet.ops import graph_errors
 from keras_resnet.segmentation.data import pipeline, sources, survey
-from keras_resnet.segmentation.data.transforms import SegmentationTransform, TrainTransform
+from keras_resnet.segmentation.data.transforms import TrainTransform
 from tests.segmentation import sets
 from tests.segmentation.sets import save, scene
 
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
 TRAIN = TrainTransform(MEAN, STD, crop_size=(20, 24))
-EVAL = SegmentationTransform(MEAN, STD)
+EVAL = WholeImageTransform(MEAN, STD)
 CLASSES = ("red", "green", "blue")
 
 
@@ -155,5 +156,5 @@ def test_orientation_of_photos(tmp_path):
     with pytest.raises(InputError, match="its EXIF orientation swaps them: give --exif"):
         survey.survey(examples(tmp_path), ("0",), "train")
     survey.survey(examples(tmp_path), ("0",), "train", exif=True)
-    ((_, images, labels),) = pipeline.evaluate(examples(tmp_path), SegmentationTransform(MEAN, STD, exif=True))
+    ((_, images, labels),) = pipeline.evaluate(examples(tmp_path), WholeImageTransform(MEAN, STD, exif=True))
     assert images.shape[1:3] == labels.shape[1:] == (32, 24)
