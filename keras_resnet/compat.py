@@ -47,12 +47,18 @@ try:  # Keras 3, any backend
     class LossScale(keras.optimizers.LossScaleOptimizer):
         """Keras' loss scaling for float16, which also counts the steps skipped because a gradient overflowed.
 
-        With Keras' count, the learning rate schedule would fall behind the position in the data.
+        With Keras' count, the learning rate schedule would fall behind the position in the data. If gradients are
+        accumulated, a micro-batch that overflowed adds nothing, and if it is the last one, the step is skipped.
         """
 
         def _stateful_handle_non_finite_grads(self) -> None:
             super()._stateful_handle_non_finite_grads()
-            self.inner_optimizer._iterations.assign_add(1)
+            inner = self.inner_optimizer
+            inner._iterations.assign_add(1)
+            if inner.gradient_accumulation_steps:
+                is_within = cast(inner._iterations % inner.gradient_accumulation_steps != 0, "float32")
+                for total in inner._accumulated_gradients:
+                    total.assign(total * cast(is_within, total.dtype))
 
 except ImportError:  # Keras 2, which has none of these modules and only the TensorFlow backend
     from keras.backend import image_data_format

@@ -115,6 +115,8 @@ NOT_ON_KERAS_2 = {
     "classification/test_pretrained.py::test_what_a_file_does_not_define_is_required": "Keras 2 writes no such file",
     "training/test_optimizers.py::test_equals_the_rule_of_keras": "about an operation that is used with Keras 3",
     "training/test_optimizers.py::test_accumulated_gradients_are_averaged": "accumulate needs Keras 3",
+    "training/test_optimizers.py::test_accumulation_without_merging_replicas": "the same",
+    "training/test_optimizers.py::test_micro_batches_that_overflow_in_float16": "the same",
     "training/test_optimizers.py::test_an_overflow_in_float16_counts_as_a_step": "about the loss scaling of Keras 3",
 }
 """Tests of these files that do not apply to Keras 2, and why."""

@@ -80,16 +80,22 @@ def describe(strategy: tf.distribute.Strategy, batch_size: int) -> str:
     )
 
 
-def per_replica(strategy: tf.distribute.Strategy, batch_size: int) -> int:
-    """Return the number of images of a batch on each replica.
+def per_replica(strategy: tf.distribute.Strategy, batch_size: int, accumulate: int = 1) -> int:
+    """Return the number of images of a batch, or of each of its micro-batches, on each replica.
+
+    Args:
+        strategy: strategy of the run.
+        batch_size: images in a batch.
+        accumulate: micro-batches in a batch.
 
     Raises:
         ValueError: the batch cannot be divided.
     """
-    part, rest = divmod(batch_size, strategy.num_replicas_in_sync)
+    part, rest = divmod(batch_size, strategy.num_replicas_in_sync * accumulate)
     if rest or not part:
+        times = f" times accumulate, {accumulate}" if accumulate > 1 else ""
         raise InputError(
-            f"batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas; got {batch_size}."
+            f"batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas{times}; got {batch_size}."
         )
     return part
 

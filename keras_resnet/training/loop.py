@@ -98,9 +98,7 @@ def scope(
         raise InputError(f"KERAS_BACKEND must be 'tensorflow' to train a run; got {keras.backend.backend()!r}.")
     with collectives.together(strategy), strategy.scope():
         collectives.check_same(strategy, versions() | dataclasses.asdict(config), "config")
-        per_replica(strategy, config.batch_size)
-        if strategy.num_replicas_in_sync > 1 and accumulate > 1:
-            raise InputError(f"accumulate must be 1 on several replicas; got {accumulate}: use more replicas.")
+        per_replica(strategy, config.batch_size, accumulate)
         with contextlib.ExitStack() as stack:
             if collectives.is_chief(strategy):
                 lock = files.in_use(workdir)

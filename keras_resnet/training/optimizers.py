@@ -179,17 +179,69 @@ class _SummedOutside:
 class _SumFirst:
     """Mixin of an optimizer: `apply` sums the gradients over replicas first.
 
-    Keras sums them last. Clipping would then see the norm of each replica's part, and loss scaling could find an
-    overflow on one replica only, whose worker would skip a step that the others take.
+    Keras sums them last. Loss scaling could find an overflow on one replica only, whose worker would skip a step that
+    the others take.
     """
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        present = iter(_summed([gradient for gradient in grads if gradient is not None]))
+        grads = [None if gradient is None else next(present) for gradient in grads]
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+
+class _SumBeforeClipping:
+    """Mixin of an optimizer that sums the gradients over replicas before it clips them, instead of last.
+
+    Clipping would otherwise see the norm of each replica's part.
+    """
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> list:
+        return super()._clip_gradients(_summed(grads))  # type: ignore[misc]
+
+
+class _AccumulateOnReplicas:
+    """Mixin of an optimizer of several replicas that accumulates gradients on each of them, and then takes a step.
+
+    The replicas communicate once per step, not per micro-batch. Keras takes the step in a branch inside each replica,
+    where `tf.distribute` does not let replicas communicate; here the branches are outside of the replicas.
+    """
+
+    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
         import tensorflow as tf  # optional: only on the TensorFlow backend
 
-        present = [gradient for gradient in grads if gradient is not None]
-        summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
-        grads = [None if gradient is None else next(summed) for gradient in grads]
-        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        optimizer: Any = self
+        steps = optimizer.gradient_accumulation_steps
+        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(each)] for each in trainable_variables]
+
+        def add(grads: Sequence[Any]) -> None:
+            for number, total in enumerate(sums):
+                total.assign_add(grads[number])
+
+        def step(grads: Sequence[Any]) -> None:
+            means = optimizer._clip_gradients([(total + grads[number]) / steps for number, total in enumerate(sums)])
+            optimizer._apply_weight_decay(trainable_variables)
+            optimizer._backend_update_step(means, trainable_variables, optimizer.learning_rate)
+            for total in sums:
+                total.assign(tf.zeros_like(total))
+
+        def is_last() -> Any:
+            return (optimizer._iterations + 1) % steps == 0
+
+        def choose(strategy: Any, grads: Sequence[Any]) -> None:
+            on_each = strategy.extended.call_for_each_replica
+            tf.cond(is_last(), lambda: on_each(step, args=(grads,)), lambda: on_each(add, args=(grads,)))
+
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():  # XLA on GPUs, which knows no other way
+            tf.cond(is_last(), lambda: step(grads), lambda: add(grads))
+        else:
+            tf.distribute.get_replica_context().merge_call(choose, args=(grads,))
+
+
+def _summed(grads: Sequence[Any]) -> list:
+    """Return the sums of gradients over replicas."""
+    import tensorflow as tf  # optional: only on the TensorFlow backend
+
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
 
 
 @functools.cache
@@ -310,9 +362,10 @@ def make(
         options["jit_compile"] = False  # Keras 2 would compile the update of each variable separately
     mixins: list[type] = []
     outer: list[type] = []
-    if _replicas() > 1 and accumulate == 1:
+    if _replicas() > 1:
         outer = [_SumFirst]
-        mixins += [_SummedOutside] if loss_scale else [_SumFirst, _SummedOutside]
+        mixins += [_SummedOutside] if loss_scale else [_SumBeforeClipping, _SummedOutside]
+        mixins += [_AccumulateOnReplicas] if accumulate > 1 else []
     selective = bool(slow or excluded)
     if selective:
         paths = [compat.path(variable) for variable in slow]

@@ -22,7 +22,7 @@ from keras_resnet.errors import InputError
 from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.training import optimizers
 from tests.classification.small_runs import KINDS, on_small_images
-from tests.distribute.two_workers import CONFIG, SAME
+from tests.distribute.two_workers import ACCUMULATED, CONFIG, SAME
 from tests.networks import one_block
 from tests.runs import assert_equal, signal_at, variables_of
 
@@ -52,6 +52,34 @@ def test_two_replicas_are_one_device(one_device, two_replicas, tmp_path, capsys)
     assert ours["val_top1_error"] == theirs["val_top1_error"]
     assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=1e-4)
     assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+
+
+def test_micro_batches_of_two_replicas_are_those_of_one_device(two_replicas, tmp_path):
+    """Synchronized batch norm computes the statistics of a micro-batch over the replicas."""
+    one, two = (train.train(ACCUMULATED, tmp_path / str(where), where) for where in (None, two_replicas))
+    assert_equal(variables_of(one), variables_of(two), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.05}, {"loss_scale": True}, {"decay_norm": False}], ids=str)
+def test_micro_batches_of_two_replicas_are_the_whole_batch(options, two_replicas, random):
+    """Without batch norm; the rate falls after two steps of three micro-batches."""
+    images, labels = random.normal(size=(12, 5)).astype("float32"), random.integers(0, 3, 12)
+    ends = []
+    for where, accumulate in ((tf.distribute.get_strategy(), 1), (two_replicas, 3)):
+        keras.utils.set_random_seed(0)
+        with where.scope():
+            model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.05])
+            optimizer = optimizers.make("sgd", rate, weight_decay=0.1, accumulate=accumulate, **options)
+            model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+        before = model.get_weights()[0]
+        batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(12 // accumulate).repeat()
+        model.fit(batches, steps_per_epoch=4 * accumulate, verbose=0, shuffle=False)
+        ends.append(model.get_weights())
+        assert int(optimizer.iterations.numpy()) == 4
+        assert np.abs(ends[-1][0] - before).max() > 0.01
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-6)
 
 
 def test_another_strategy_resumes_a_run(one_device, two_replicas, tmp_path):
@@ -122,8 +150,8 @@ def test_gradients_are_summed_before_an_optimizer_looks_at_them(kind, two_replic
 def test_invalid_arguments_for_replicas(two_replicas, tmp_path):
     with pytest.raises(InputError, match="batch_size must be a multiple of the 2 replicas; got 15"):
         train.train(dataclasses.replace(CONFIG, batch_size=15), tmp_path / "run", two_replicas)
-    with pytest.raises(InputError, match="accumulate must be 1 on several replicas; got 4: use more replicas"):
-        train.train(dataclasses.replace(CONFIG, accumulate=4), tmp_path / "run", two_replicas)
+    with pytest.raises(InputError, match="multiple of the 2 replicas times accumulate, 4; got 12"):
+        train.train(dataclasses.replace(CONFIG, batch_size=12, accumulate=4), tmp_path / "run", two_replicas)
     assert not (tmp_path / "run").exists()
 
 

@@ -42,6 +42,9 @@ CONFIG = ClassifierConfig(
 SAME = dataclasses.replace(CONFIG, steps=20, eval_steps=20, synchronized_norm=True)
 """For the comparison of strategies: what one device, two replicas and two workers must agree in."""
 
+ACCUMULATED = dataclasses.replace(SAME, steps=6, eval_steps=6, accumulate=2, clip_norm=1.0)
+"""The same with two micro-batches in each step."""
+
 
 def variables_of_each_worker(run_strategy, folder):
     """Train without synchronised batch norm and write every variable that this worker ends with."""
@@ -111,6 +114,7 @@ def main(folder):
     run_strategy = strategy.make(timeout=60)
     number = collectives.index(run_strategy)
     train.train(SAME, folder / "same", run_strategy)
+    train.train(ACCUMULATED, folder / "accumulated", run_strategy)
     variables_of_each_worker(run_strategy, folder)
     said = {
         "stopped": stopped_and_resumed(run_strategy, folder),

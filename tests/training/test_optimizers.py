@@ -115,6 +115,34 @@ def test_accumulated_gradients_are_averaged():
     assert seen == [(0, 0.0), (1, -2.0), (1, -2.0), (2, -2.5)]
 
 
+def test_micro_batches_that_overflow_in_float16():
+    """Rate 1, two micro-batches a step: an overflow in the first halves the step; in the second it skips the step."""
+    variable = compat.Variable([0.0])
+    optimizer = optimizers.make("sgd", 1.0, momentum=0.0, loss_scale=True, accumulate=2)
+    optimizer.initial_scale = 1.0
+    compat.built_variables(optimizer, [variable])
+    seen = []
+    for gradient in (float("inf"), 4.0, 8.0, float("inf"), 1.0, 3.0):
+        scale = float(optimizer.dynamic_scale)
+        optimizer.apply_gradients([(tf.constant([gradient * scale]), variable)])
+        seen.append((int(optimizer.iterations), float(variable[0])))
+    assert seen == [(0, 0.0), (1, -2.0), (1, -2.0), (2, -2.0), (2, -2.0), (3, -4.0)]
+
+
+def test_accumulation_without_merging_replicas():
+    """As XLA on GPUs runs it: the branches are inside the replica, of which there is one here."""
+    variable = compat.Variable([0.0])
+    kind = optimizers._extended(SGD, optimizers._AccumulateOnReplicas)
+    optimizer = kind(1.0, momentum=0.0, gradient_accumulation_steps=2)
+    compat.built_variables(optimizer, [variable])
+    step = tf.function(lambda gradient: optimizer.apply([gradient], [variable]), jit_compile=True)
+    seen = []
+    for gradient in (1.0, 3.0, 5.0, 5.0):
+        step(tf.constant([gradient]))
+        seen.append((int(optimizer.iterations), float(variable[0])))
+    assert seen == [(0, 0.0), (1, -2.0), (1, -2.0), (2, -7.0)]
+
+
 def test_unknown_optimizer():
     with pytest.raises(ValueError, match=r"optimizer must be one of 'sgd', .* or 'tfa:CLASS'; got 'adam'"):
         optimizers.make("adam", 0.1)
