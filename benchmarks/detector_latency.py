@@ -1,4 +1,4 @@
-"""Measure the latency and memory of a detector on one image: the exported SavedModel and the TFLite file.
+"""Measure the latency and memory of a detector on one image: the exported SavedModel and, without masks, the TFLite file.
 
     python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640
     python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640 --masks --detections=10
@@ -71,8 +71,10 @@ def main(_):
     with tempfile.TemporaryDirectory() as folder:
         names = tuple(map(str, range(FLAGS.classes)))
         version = detection.export(model, pathlib.Path(folder, "versions"), transform, names)
-        paths = {saved_model: str(version), tflite: str(pathlib.Path(folder, "model.tflite"))}
-        detection.export_tflite(model, paths[tflite], transform, size)
+        paths = {saved_model: str(version)}
+        if not FLAGS.masks:  # which TFLite files do not contain
+            paths[tflite] = str(pathlib.Path(folder, "model.tflite"))
+            detection.export_tflite(model, paths[tflite], transform, size)
         print(f"{FLAGS.backbone}, {size[0]}x{size[1]}, {FLAGS.proposals} proposals, {FLAGS.roi_pooling}, ", end="")
         print(f"{FLAGS.detections} detections {'with' if FLAGS.masks else 'without'} masks:")
         for load, path in paths.items():

@@ -154,6 +154,47 @@ def test_one_coco_file_for_all_images(tmp_path, file):
     assert dataset.annotations("all")[0].boxes.tolist() == [BOX]
 
 
+def test_roboflow_segmentation(tmp_path):
+    """Polygons of the instances, one of them in two parts, and a box that was never outlined."""
+    roboflow(tmp_path)
+    path = tmp_path / "train/_annotations.coco.json"
+    content = json.loads(path.read_text())
+    (entry,) = content["annotations"]
+    parts = [[10, 20, 30, 20, 30, 30, 10, 30], [10, 35, 30, 35, 30, 40, 10, 40]]
+    content["annotations"] = [entry | {"segmentation": parts, "area": 300}, entry | {"segmentation": []}]
+    path.write_text(json.dumps(content))
+    (annotation,) = load(tmp_path).annotations("train")
+    expected = np.zeros((60, 80), bool)
+    expected[20:30, 10:30] = expected[35:40, 10:30] = True
+    mask, none = annotation.masks
+    np.testing.assert_array_equal(mask.draw(), expected)
+    assert none is None
+    assert annotation.boxes.tolist() == [BOX, BOX]
+    assert annotation.areas.tolist() == [300, 400]
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_masks_of_images_with_an_orientation(tmp_path, upright):
+    """Masks are as large as the image on the screen with `exif`, and as the stored one without."""
+    roboflow(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored as 60x80, shown as 80x60
+    Image.fromarray(np.zeros((60, 80, 3), "uint8")).save(tmp_path / "train/a.jpg", exif=exif)
+    path = tmp_path / "train/_annotations.coco.json"
+    content = json.loads(path.read_text())
+    if upright:
+        content["images"][0] |= {"height": 80, "width": 60}
+    content["annotations"][0]["segmentation"] = [[10, 20, 30, 20, 30, 40, 10, 40]]
+    path.write_text(json.dumps(content))
+    (annotation,) = load(tmp_path, exif=upright).annotations("train")
+    pixels = annotation.masks[0].draw()
+    assert pixels.shape == annotation.size == ((80, 60) if upright else (60, 80))
+    assert pixels[20:40, 10:30].all()
+    assert pixels.sum() == 400
+    with pytest.raises(InputError, match="its EXIF orientation swaps them"):
+        load(tmp_path, exif=not upright).annotations("train")
+
+
 # YOLO
 
 
