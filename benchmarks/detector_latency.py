@@ -1,4 +1,4 @@
-"""Measure the latency and memory of a detector on one image: the exported SavedModel and, without masks, the TFLite file.
+"""Measure the latency and memory of a detector on one image: its SavedModel and, without masks, its TFLite file.
 
     python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640
     python benchmarks/detector_latency.py --backbone=resnet50 --size=480,640 --masks --detections=10

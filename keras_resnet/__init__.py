@@ -40,6 +40,7 @@ __all__ = [
     "decode_predictions",
     "feature_info",
     "features",
+    "grad_cam",
     "list_weights",
     "load_weights",
     "model_info",
@@ -63,6 +64,7 @@ if typing.TYPE_CHECKING:
     )
     from keras_resnet.models.architectures import ARCHITECTURES
     from keras_resnet.models.features import feature_info, features
+    from keras_resnet.models.grad_cam import grad_cam
     from keras_resnet.models.predictions import decode_predictions
     from keras_resnet.models.resnet import (
         PlainNet18,
@@ -96,6 +98,7 @@ else:  # hidden from type checkers, which would accept every name in a module th
         "decode_predictions": "keras_resnet.models.predictions:decode_predictions",
         "feature_info": "keras_resnet.models.features:feature_info",
         "features": "keras_resnet.models.features:features",
+        "grad_cam": "keras_resnet.models.grad_cam:grad_cam",
         "list_weights": "keras_resnet.models.weights.published:list_weights",
         "load_weights": "keras_resnet.models.weights.files:load",
         "model_info": "keras_resnet.models.weights.published:model_info",

@@ -54,6 +54,7 @@ ON_KERAS_2 = {
     "field/test_weights.py": "reads and writes files of weights",
     "models/test_blocks.py": "layers",
     "models/test_features.py": "submodels",
+    "models/test_grad_cam.py": "submodels",
     "models/test_layers.py": "layers",
     "models/test_resnet.py": "models",
     "models/test_submodels.py": "submodels",

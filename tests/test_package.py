@@ -14,6 +14,7 @@ FUNCTIONS = (
     "decode_predictions",
     "feature_info",
     "features",
+    "grad_cam",
     "list_weights",
     "load_weights",
     "model_info",

@@ -125,6 +125,11 @@ def test_train_evaluate_predict_export(installed, command, script, tmp_path):
     assert "finished at step 4; nothing to do" in again
     other = command("train", "--preset=digits_resnet20", "--steps=4", f"--workdir={run_dir}", code=1)
     assert "holds a run with a different configuration: eval_steps 2 there, 50 here." in other
+    explain = ["predict", f"--workdir={run_dir}", f"--explain={tmp_path}/why", photo]
+    assert f"wrote {tmp_path}/why/a photo_explained.png" in command(*explain)
+    with Image.open(tmp_path / "why/a photo_explained.png") as picture:
+        assert picture.width > 4 * 240, "the image and three classes"
+    assert "has that file" in command(*explain, code=1)
     assert "is not a readable JPEG" in command("predict", f"--workdir={run_dir}", run_dir / "config.json", code=1)
     assert "no image file" in command("predict", f"--workdir={run_dir}", tmp_path / "none.png", code=1)
     assert "has version 1 already" in script("export/to_saved_model.py", *served, "--version=1", code=1)

@@ -190,11 +190,15 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
 
 @dataclasses.dataclass(frozen=True)
 class Predict(SourceFlags):
-    """Print the most probable classes of each image file; of a folder, of all images in it."""
+    """Print the most probable classes of each image file; of a folder, of all images in it.
+
+    With --explain, the parts of each image that speak for its first classes are drawn by Grad-CAM.
+    """
 
     FILES = "PHOTO..."
 
     top: int = option(5, "Number of classes to print.", minimum=1)
+    explain: str | None = option(None, "Folder for NAME_explained.png of each image.", path="file")
 
     def run(self, invocation: Invocation) -> None:
         """Predict each file."""
@@ -202,17 +206,27 @@ class Predict(SourceFlags):
         names.check_photos(invocation.files)
         source = self.open()
 
-        from keras_resnet.data import folders  # imports TensorFlow
+        from keras_resnet.classification.explain import Explainer  # imports TensorFlow
+        from keras_resnet.data import folders
         from keras_resnet.models.predictions import decode_predictions
         from keras_resnet.ops import codecs
 
         photos = folders.expand(invocation.files)
+        targets = [f"{stem}_explained.png" for stem in files.unique_stems(photos)]
+        if self.explain:
+            files.check_absent(pathlib.Path(self.explain), targets, "explain")
         model, transform = source.load(), source.photo_transform()
         class_names = source.dataset_info.class_names
+        explainer = Explainer(model, transform, class_names) if self.explain else None
         for index, pixels in codecs.read_each(photos, transform.decode):
             scores = model.predict_on_batch(transform.batch(pixels[None]))
             best = decode_predictions(scores, min(self.top, len(class_names)), class_names)[0]
             print(f"{photos[index]}: " + ", ".join(f"{name} {score:.3f}" for _, name, score in best))
+            if explainer:
+                target = pathlib.Path(self.explain or "", targets[index])
+                files.make_parent(target, "explain")
+                explainer.draw(pixels.numpy(), scores[0], target)
+                print(f"wrote {target}")
 
 
 @dataclasses.dataclass(frozen=True)

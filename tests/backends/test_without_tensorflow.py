@@ -187,3 +187,14 @@ def test_weights_of_pytorch_by_safetensors(random, tmp_path):
             tmp_path / "a.safetensors",
         )
     assert keras_resnet.model_info("resnet50").mode == "caffe"
+
+
+def test_grad_cam(random):
+    """Behind global average pooling, the gradient of logit c with respect to map k is w[k,c] over the map's size."""
+    stages = [(8, 1, 1), (16, 1, 1)]  # the last map is as large as the image
+    model = keras_resnet.ResNet(stages, block="basic", stem="cifar", input_shape=(16, 16, 3), classes=3)
+    images = random.normal(size=(4, 16, 16, 3)).astype("float32")
+    maps = keras_resnet.features(model, ["C3"]).predict(images, verbose=0)["C3"]
+    expected = np.maximum(maps @ model.get_layer("predictions").get_weights()[0], 0)[..., 1]
+    expected /= np.maximum(expected.max((1, 2), keepdims=True), 1e-30)
+    np.testing.assert_allclose(keras_resnet.grad_cam(model, images, 1), expected, atol=1e-5)
