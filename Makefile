@@ -5,7 +5,8 @@ BACKENDS_VENV := .venv-backends
 ADDONS_VENV := .venv-addons
 # tensorflow-addons has no wheels for newer ones.
 ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || echo $(PYTHON))
-PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+CONSTRAINTS ?= constraints.txt
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 # Compiling what is imported takes less time than compiling everything.
 PIP_INSTALL := install --no-compile
 export TF_CPP_MIN_LOG_LEVEL ?= 1
