@@ -22,8 +22,11 @@ from keras_resnet.errors import InputError
 CACHE_VARIABLE = "KERAS_RESNET_CACHE"
 """Environment variable with the cache folder."""
 
-PATH_KINDS = ("folder", "idx", "tar", "tfrecord", "tfds", "voc", "cityscapes", "ade20k", "coco")
+PATH_KINDS = ("folder", "idx", "parquet", "tar", "tfrecord", "tfds", "voc", "cityscapes", "ade20k", "coco")
 """What stands before the colon in names of data sets that are paths."""
+
+SHARD_KINDS = ("parquet", "tar", "tfrecord")
+"""Those of `PATH_KINDS` that may also be files, patterns such as "train-{000..146}.tar", and addresses."""
 
 
 def path_kind(name: str) -> tuple[str, str]:
@@ -46,6 +49,8 @@ def expand(name: str) -> str:
     kind, path = path_kind(name)
     if kind:
         return f"{kind}:{expand(path)}"
+    if is_address(name):
+        return name
     path = os.path.expanduser(os.path.expandvars(name))
     unknown = re.match(r"~[^/]*|.*?(\$(\w+|\{\w+\}))", path)
     if unknown and not os.path.exists(path):
@@ -82,7 +87,7 @@ def absolute_dataset(name: str) -> str:
         ValueError: the path cannot be expanded; see `expand`.
     """
     kind, path = path_kind(name)
-    if not path:
+    if not path or is_address(path):
         return name
     return f"{kind}:{os.path.abspath(path if os.path.isabs(path) else expand(path))}"
 

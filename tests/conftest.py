@@ -40,6 +40,7 @@ ON_KERAS_2 = {
     "data/test_pipeline.py::test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it": "the same",
     "data/test_pipeline.py::test_in_place_of_a_broken_file_stands_another_of_its_batch": "the same",
     "data/test_pipeline.py::test_workers_share_the_batches_of_one[stream]": "the same",
+    "data/test_records.py::test_streams_are_trained_on_and_divided": "the same",
     "data/test_transforms.py": "operations of TensorFlow 2.15",
     "detection/test_export.py": "exports",
     "detection/test_faster_rcnn.py": "a model with a training step of its own",

@@ -25,12 +25,18 @@ class ClassifierConfig(BaseConfig):
 
     dataset: str = option(
         "cifar10",
-        "digits, folder:PATH, idx:PATH, synthetic:HxWxCLASSES or a tensorflow-datasets name.",
+        "digits, folder:PATH, idx:PATH, parquet:PATH, tar:PATH, tfrecord:PATH, tfds:PATH, synthetic:HxWxCLASSES or a "
+        "tensorflow-datasets name.",
         "data",
         path="dataset",
     )
     cache: str = option(
         "", "Cache encoded images in memory ('memory') or in this file; empty for no cache.", "data", path="name"
+    )
+    sequential: bool = option(
+        False,
+        "Read TFRecord and tar shards in their order, shuffled in windows, for disks that are slow at random reads.",
+        "data",
     )
     threads: int = option(
         0, "Threads of the input pipeline; 0 lets TensorFlow choose.", "hardware", minimum=0, affects_result=False

@@ -54,7 +54,7 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     with _scope(strategy, config, workdir):
         dataset = collectives.chief_first(
-            strategy, lambda: sources.load(config.dataset, config.data_dir, config.download)
+            strategy, lambda: sources.load(config.dataset, config.data_dir, config.download, config.sequential)
         )
         if len(dataset.info.class_names) < 2:
             raise InputError(

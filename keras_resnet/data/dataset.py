@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.data.records import Reader
+from keras_resnet.data.records import InMemory, Reader
 from keras_resnet.errors import InputError, check_choice, counted, listed, nearest
 
 log = logging.getLogger(__name__)
@@ -156,22 +156,84 @@ class Records:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Encoded images that can only be read in order: `count` records of (contents string[], label i64[])."""
+    """Encoded images in blocks that are read in order: whole shards, or row groups of Parquet files.
+
+    Attributes:
+        name: name of the split, for messages.
+        open: function of a block and one of its records that returns (contents, label) of this record and the following
+            ones of the block.
+        block: number of the block of each span, i64[M].
+        first: first record of each span in its block, i64[M].
+        length: records of each span, at least one, i64[M].
+    """
 
     name: str
-    records: tf.data.Dataset
-    count: int
+    open: Callable[[int, int], Iterator[tuple[bytes, int]]]
+    block: np.ndarray
+    first: np.ndarray
+    length: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, lengths: Sequence[int], open: Callable[[int, int], Iterator[tuple[bytes, int]]]) -> Stream:
+        """Return the stream of whole blocks with these numbers of records."""
+        length = np.asarray(lengths, "int64")
+        block = np.flatnonzero(length)
+        return cls(name, open, block, np.zeros_like(block), length[block])
+
+    @property
+    def count(self) -> int:
+        return int(self.length.sum())
 
     def part(self, start: int, stop: int) -> Stream:
-        return Stream(f"{self.name}[{start}:{stop}]", self.records.skip(start).take(stop - start), stop - start)
+        ends = np.cumsum(self.length)
+        before = ends - self.length
+        first, last = np.maximum(before, start), np.minimum(ends, stop)
+        some = first < last
+        return Stream(self.name, self.open, self.block[some], (self.first + first - before)[some], (last - first)[some])
 
-    def pick(self, indices: np.ndarray) -> Stream:
-        # One pass over the records, in any order of the indices.
-        order = list(dict.fromkeys(map(int, indices)))
-        picked = self.records.enumerate().filter(lambda number, _: tf.reduce_any(number == tf.constant(indices)))
-        records = {int(number): record for number, record in picked.take(len(order))}
-        contents, labels = zip(*(records[number] for number in order), strict=True)
-        return Stream(self.name, tf.data.Dataset.from_tensor_slices((list(contents), list(labels))), len(order))
+    def pick(self, indices: np.ndarray) -> Records:
+        """Read the examples at these indices into memory."""
+        reader = StreamReader(self)
+        found = {number: reader.read(number) for number in np.unique(indices).tolist()}
+        contents, labels = [found[int(i)][0] for i in indices], [found[int(i)][1] for i in indices]
+
+        def parse(contents: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return contents, tf.gather(tf.constant(labels, tf.int64), numbers)
+
+        return Records(self.name, InMemory(contents), parse, np.arange(len(contents)))
+
+
+class StreamReader:
+    """Reads records of a stream by their number; consecutive ones without opening their block again.
+
+    Args:
+        stream: the stream.
+    """
+
+    def __init__(self, stream: Stream):
+        self._stream = stream
+        self._ends = np.cumsum(stream.length)
+        self._records: Iterator[tuple[bytes, int]] = iter(())
+        self._next = self._end = -1
+
+    def read(self, number: int) -> tuple[bytes, int]:
+        """Return the contents and the label of a record.
+
+        Raises:
+            ValueError: its block has fewer records than it should.
+        """
+        if number != self._next or number == self._end:
+            span = int(np.searchsorted(self._ends, number, "right"))
+            self._end = int(self._ends[span])
+            row = self._stream.first[span] + number - (self._end - self._stream.length[span])
+            self._records = self._stream.open(int(self._stream.block[span]), int(row))
+        self._next = number + 1
+        try:
+            return next(self._records)
+        except StopIteration:
+            raise InputError(
+                f"{self._stream.name} must have {self._ends[-1]} records; record {number} is missing."
+            ) from None
 
 
 @dataclasses.dataclass(frozen=True)

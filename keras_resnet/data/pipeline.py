@@ -13,12 +13,13 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.dataset import Dataset, Files, Images, Records, Stream
+from keras_resnet.data import streams
+from keras_resnet.data.dataset import Dataset, Files, Images, Records, Stream, StreamReader
 from keras_resnet.data.transforms import TrainTransform, Transform
 from keras_resnet.errors import InputError, counted
 from keras_resnet.ops import codecs, graph_errors
@@ -26,7 +27,7 @@ from keras_resnet.ops import codecs, graph_errors
 log = logging.getLogger(__name__)
 
 SHUFFLE_BUFFER = 16_384
-"""Records in the shuffle buffer of a data set that can only be read in its order."""
+"""Records in the shuffle buffer of a data set that is cached."""
 
 
 READ_AT_ONCE = 64
@@ -473,6 +474,8 @@ def _records(
     """
     if isinstance(examples, (Files, Records)) and not cache:
         return _numbered_records(examples, share, start, end, seed, shuffle, pad)
+    if isinstance(examples, Stream) and not cache:
+        return _streamed_records(examples, share, start, end, seed, shuffle, pad)
 
     count, batch_size = examples.count, share.batch_size
     records = _contents(examples)
@@ -518,6 +521,32 @@ def _numbered_records(
     return steps.map(batch, num_parallel_calls=None if isinstance(examples, Files) else tf.data.AUTOTUNE)
 
 
+def _streamed_records(
+    examples: Stream, share: Share, start: int, end: int | None, seed: int, shuffle: bool, pad: bool
+) -> tf.data.Dataset:
+    """Return `_records` of examples that are read in their order."""
+    if end is None:
+        order = streams.training_order(examples, share.batch_size, seed, shuffle)
+    else:
+        order = streams.evaluation_order(examples, share.batch_size, share.workers)
+    images, count = range(share.start, share.start + share.size), examples.count
+
+    def batches() -> Iterator[tuple[np.ndarray, ...]]:
+        for step, (numbers, contents, labels) in enumerate(streams.read(examples, order, images, start, end), start):
+            place = step * share.batch_size + np.array(images)
+            names = [f"{examples.name}#{number}" for number in numbers]
+            used = (place < count) | pad
+            if end is not None:
+                place = np.where(place < count, numbers, place)  # the rest fills the last batch
+            batch = (place, np.array(contents, object), labels, np.array(names, object))
+            yield tuple(values[used] for values in batch)
+
+    shape = [share.size if pad else None]
+    types = (tf.int64, tf.string, tf.int64, tf.string)
+    signature = tuple(tf.TensorSpec(shape, dtype) for dtype in types)
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
 def _paths(examples: Files, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the paths, labels and names of files, which are read later."""
     path = tf.gather(tf.constant(examples.paths), index)
@@ -532,9 +561,14 @@ def _contents(examples: Files | Records | Stream) -> tf.data.Dataset:
     if isinstance(examples, Records):
         numbers = tf.data.Dataset.range(examples.count).batch(READ_AT_ONCE)
         return numbers.map(examples.fetch, tf.data.AUTOTUNE).unbatch()
-    return examples.records.enumerate().map(
-        lambda number, record: (*record, tf.strings.join([examples.name, tf.strings.as_string(number)], "#"))
-    )
+
+    def records() -> Iterator[tuple[bytes, int, str]]:
+        reader = StreamReader(examples)
+        for number in range(examples.count):
+            yield *reader.read(number), f"{examples.name}#{number}"
+
+    signature = tuple(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.int64, tf.string))
+    return tf.data.Dataset.from_generator(records, output_signature=signature)
 
 
 def _cache_file(cache: str, examples: Files | Records | Stream) -> str:

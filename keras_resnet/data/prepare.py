@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from keras_resnet import files
 from keras_resnet.data import sources
-from keras_resnet.data.dataset import Dataset, Files, Images, Records, Stream
+from keras_resnet.data.dataset import Dataset, Files, Images, Records, Stream, StreamReader
 from keras_resnet.errors import InputError, listed
 from keras_resnet.ops import codecs
 
@@ -36,7 +36,7 @@ PLAN = "prepare.json"
 """File that says what an incomplete folder is being made of."""
 
 CHUNK = 64
-"""Images that are read at once."""
+"""Records that are read at once."""
 
 SAMPLE = 256
 """Images whose mean size determines the number of shards."""
@@ -100,17 +100,13 @@ def prepare(
         max_pixels: larger images are broken.
 
     Raises:
-        ValueError: the data set is unknown or can only be read in order, `out` holds something else, or a split has no
-            image that can be decoded.
+        ValueError: the data set is unknown, `out` holds something else, or a split has no image that can be decoded.
         OSError: the disk is full.
     """
     dataset = sources.load(dataset, data_dir, download) if isinstance(dataset, str) else dataset
     if shard_megabytes < 1:
         raise InputError(f"shard_megabytes must be at least 1; got {shard_megabytes}.")
     examples = {split: dataset.examples(split) for split in dataset.info.splits}
-    for split, part in examples.items():
-        if isinstance(part, Stream):
-            raise InputError(f"dataset must have local files; split {split!r} of {dataset.info.name!r} has none.")
     folder = pathlib.Path(files.expand(os.fspath(out))).absolute()
     counts = {split: _shards(part, shard_megabytes) for split, part in examples.items()}
     name = re.sub(r"\W+", "_", folder.name).strip("_").lower()
@@ -124,6 +120,8 @@ def prepare(
 def _shards(examples: Images | Files | Records | Stream, megabytes: int) -> int:
     """The number of shards of a split, from the mean size of some of its images."""
     index = np.unique(np.linspace(0, examples.count - 1, SAMPLE).astype("int64"))
+    if isinstance(examples, Stream):
+        index = np.arange(len(index))  # without opening all shards
     mean = np.mean([len(content) for content, _, _ in _read(examples, index)])
     return max(1, math.ceil(mean * examples.count / (megabytes * 1e6)))
 
@@ -131,9 +129,15 @@ def _shards(examples: Images | Files | Records | Stream, megabytes: int) -> int:
 def _read(examples: Any, index: np.ndarray) -> Iterator[tuple[bytes, int, str]]:
     """Yield the encoded image, label and name of examples; a file that cannot be read is empty."""
     if isinstance(examples, Records):
-        contents, labels, names = examples.fetch(tf.constant(index, tf.int64))
-        for content, label, name in zip(contents.numpy(), labels.numpy(), names.numpy(), strict=True):
-            yield content, int(label), name.decode()
+        for start in range(0, len(index), CHUNK):
+            contents, labels, names = examples.fetch(tf.constant(index[start : start + CHUNK], tf.int64))
+            for content, label, name in zip(contents.numpy(), labels.numpy(), names.numpy(), strict=True):
+                yield content, int(label), name.decode()
+        return
+    if isinstance(examples, Stream):
+        reader = StreamReader(examples)
+        for number in index:
+            yield *reader.read(int(number)), f"{examples.name}#{number}"
         return
     for number in index:
         label = int(examples.labels[number])
@@ -198,14 +202,13 @@ def _shard(examples: Any, index: np.ndarray, path: pathlib.Path, max_pixels: int
 
     count, broken, partial = 0, [], path.with_name(f".{path.name}")
     writer = ArrayRecordWriter(str(partial), "group_size:1")
-    for start in range(0, len(index), CHUNK):
-        for content, label, name in _read(examples, index[start : start + CHUNK]):
-            if _decodes(content, max_pixels):
-                writer.write(_example(content, label))
-                count += 1
-            else:
-                broken.append(name)
-            bar.update()
+    for content, label, name in _read(examples, index):
+        if _decodes(content, max_pixels):
+            writer.write(_example(content, label))
+            count += 1
+        else:
+            broken.append(name)
+        bar.update()
     writer.close()
     files.fsync(partial)
     shard = Shard(count, partial.stat().st_size, files.digest(partial), broken)

@@ -19,13 +19,18 @@ import pathlib
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import google_crc32c
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet import files
 from keras_resnet.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,9 @@ HEADER, FOOTER = 12, 4
 
 VERSION = 1
 """Version of the cached indexes."""
+
+THREADS = 16
+"""Files whose state is read at a time."""
 
 
 class Reader(Protocol):
@@ -62,6 +70,21 @@ class Extents:
     offset: np.ndarray
     size: np.ndarray
 
+    @classmethod
+    def of(cls, paths: Sequence[str | os.PathLike[str]], indexes: Sequence[dict[str, np.ndarray]]) -> Self:
+        """Return the records of several files, numbered in this order.
+
+        Args:
+            paths: the files.
+            indexes: `offset` and `size` of the records of each.
+        """
+        return cls(
+            tuple(map(str, paths)),
+            np.repeat(np.arange(len(indexes), dtype="int32"), [len(index["offset"]) for index in indexes]),
+            np.concatenate([index["offset"] for index in indexes]),
+            np.concatenate([index["size"] for index in indexes]),
+        )
+
     def __len__(self) -> int:
         return len(self.offset)
 
@@ -74,12 +97,38 @@ class Extents:
         return [self._read(int(number)) for number in numbers]
 
     def _read(self, number: int) -> bytes:
-        path, size = self.paths[self.file[number]], int(self.size[number])
+        return self._bytes(number, int(self.size[number]))
+
+    def _bytes(self, number: int, size: int) -> bytes:
+        """This number of bytes from the beginning of a record."""
+        path = self.paths[self.file[number]]
         with open(path, "rb", buffering=0) as file:
             content = os.pread(file.fileno(), size, int(self.offset[number]))
         if len(content) != size:
             raise InputError(f"{path!r} is shorter than when it was indexed; record {number} is missing.")
         return content
+
+
+@dataclasses.dataclass(frozen=True)
+class TFRecords(Extents):
+    """Records of local TFRecord files, whose checksums are verified."""
+
+    def _read(self, number: int) -> bytes:
+        size = int(self.size[number])
+        content = self._bytes(number, size + FOOTER)
+        if not _is_intact(content):
+            path, start = self.paths[self.file[number]], int(self.offset[number])
+            raise InputError(
+                f"{path!r} is damaged: the checksum of its record at byte {start - HEADER} does not match."
+            )
+        return content[:size]
+
+
+def _is_intact(content: bytes) -> bool:
+    """Whether bytes match the masked CRC-32C in the four bytes after them."""
+    value = google_crc32c.value(content[:-4])
+    masked = ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return content[-4:] == masked.to_bytes(4, "little")
 
 
 class ArrayRecords:
@@ -102,7 +151,25 @@ class ArrayRecords:
         return [self._source[int(number)] for number in numbers]
 
 
-def tfrecords(paths: Sequence[str | os.PathLike[str]]) -> Extents:
+class InMemory:
+    """Records in memory.
+
+    Args:
+        contents: the records.
+    """
+
+    def __init__(self, contents: Sequence[bytes]):
+        self._contents = contents
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def read(self, numbers: Sequence[int] | np.ndarray) -> list[bytes]:
+        """Return the records with these numbers, in their order."""
+        return [self._contents[int(number)] for number in numbers]
+
+
+def tfrecords(paths: Sequence[str | os.PathLike[str]]) -> TFRecords:
     """Open TFRecord files, and index them unless they have been indexed on this machine.
 
     Args:
@@ -111,7 +178,7 @@ def tfrecords(paths: Sequence[str | os.PathLike[str]]) -> Extents:
     Raises:
         ValueError: a file cannot be read, or its end is missing.
     """
-    return extents(paths, indexed("tfrecord", paths, scan_tfrecord))
+    return TFRecords.of(paths, indexed("tfrecord", paths, scan_tfrecord))
 
 
 def scan_tfrecord(path: str) -> dict[str, np.ndarray]:
@@ -126,7 +193,8 @@ def scan_tfrecord(path: str) -> dict[str, np.ndarray]:
         descriptor, end, position = file.fileno(), os.fstat(file.fileno()).st_size, 0
         while position < end:
             header = os.pread(descriptor, HEADER, position)
-            size = struct.unpack("<Q", header[:8])[0] if len(header) == HEADER else end
+            is_header = len(header) == HEADER and _is_intact(header)
+            size = struct.unpack("<Q", header[:8])[0] if is_header else end
             if position + HEADER + size + FOOTER > end:
                 raise InputError(
                     f"{path!r} must be a whole TFRecord file without compression; record {len(offsets)}, at byte "
@@ -136,21 +204,6 @@ def scan_tfrecord(path: str) -> dict[str, np.ndarray]:
             sizes.append(size)
             position += HEADER + size + FOOTER
     return {"offset": np.array(offsets, "int64"), "size": np.array(sizes, "int64")}
-
-
-def extents(paths: Sequence[str | os.PathLike[str]], indexes: Sequence[dict[str, np.ndarray]]) -> Extents:
-    """Return the records of several files, numbered in this order.
-
-    Args:
-        paths: the files.
-        indexes: `offset` and `size` of the records of each.
-    """
-    return Extents(
-        tuple(map(str, paths)),
-        np.repeat(np.arange(len(indexes), dtype="int32"), [len(index["offset"]) for index in indexes]),
-        np.concatenate([index["offset"] for index in indexes]),
-        np.concatenate([index["size"] for index in indexes]),
-    )
 
 
 def indexed(
@@ -168,16 +221,27 @@ def indexed(
     """
     if not paths:
         raise InputError("there must be at least one file of records; there is none.")
-    states = [(os.path.abspath(path), os.stat(path)) for path in paths]
-    key = repr([VERSION, kind, [(path, state.st_size, state.st_mtime_ns) for path, state in states]])
+    names = [str(path) if files.is_address(str(path)) else os.path.abspath(path) for path in paths]
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        states = list(pool.map(_state, names))
+    key = repr([VERSION, kind, states])
     cached = files.cache() / "indexes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     if (indexes := _load(cached)) is not None:
         return indexes
     with concurrent.futures.ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-        scanned = pool.map(scan, [path for path, _ in states])
-        indexes = list(tqdm(scanned, f"index of {kind} files", len(states), unit="file", disable=None, leave=False))
+        scanned = pool.map(scan, names)
+        indexes = list(tqdm(scanned, f"index of {kind} files", len(names), unit="file", disable=None, leave=False))
     _save(cached, indexes)
     return indexes
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    """The path, size and time of change of a file."""
+    if files.is_address(path):
+        remote = tf.io.gfile.stat(path)
+        return path, remote.length, remote.mtime_nsec
+    local = os.stat(path)  # TensorFlow's time has seconds only
+    return path, local.st_size, local.st_mtime_ns
 
 
 def _save(path: pathlib.Path, indexes: Sequence[dict[str, np.ndarray]]) -> None:

@@ -6,14 +6,14 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
-from keras_resnet.data import class_folders, idx, imagenet_tfrecords, records, webdataset
+from keras_resnet.data import class_folders, idx, imagenet_tfrecords, parquet, records, webdataset
 from keras_resnet.data.dataset import Dataset, DatasetInfo, Images, Records, Stream
 from keras_resnet.errors import InputError, did_you_mean
 
@@ -28,18 +28,18 @@ STATISTICS = {
 IN_MEMORY_BYTES = 1 << 30
 """Splits of tensorflow-datasets with images of one size are decoded into memory up to this size."""
 
-KINDS = ("digits", "folder", "idx", "synthetic", "tar", "tfds", "tfrecord")
+KINDS = ("digits", "folder", "idx", "parquet", "synthetic", "tar", "tfds", "tfrecord")
 """What names of data sets other than those of tensorflow-datasets begin with, up to a colon."""
 
 
 ALLOWED = (
-    "'digits', 'folder:PATH', 'idx:PATH', 'tar:SHARDS', 'tfrecord:SHARDS', 'tfds:PATH', 'synthetic:HxWxCLASSES' or a "
-    "tensorflow-datasets name"
+    "'digits', 'folder:PATH', 'idx:PATH', 'parquet:FILES', 'tar:SHARDS', 'tfrecord:SHARDS', 'tfds:PATH', "
+    "'synthetic:HxWxCLASSES' or a tensorflow-datasets name"
 )
 """The names of data sets, for messages."""
 
 
-def load(name: str, data_dir: str | None = None, download: bool = False) -> Dataset:
+def load(name: str, data_dir: str | None = None, download: bool = False, sequential: bool = False) -> Dataset:
     """Load a data set by name.
 
     Args:
@@ -51,6 +51,7 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
             * "idx:/path": the four files of MNIST or Fashion-MNIST, such as those of Debian's package
               dataset-fashion-mnist in /usr/share/datasets/fashion-mnist; gray images are repeated to RGB, and
               `labels.txt` in the folder may name the classes;
+            * "parquet:/path": Parquet files as Hugging Face's datasets writes them; see `parquet`;
             * "synthetic" or "synthetic:224x224x1000": random images of this height, width and number of classes;
             * "tar:/path": WebDataset's shards, a folder or a pattern such as "/data/train-{0000..0146}.tar"; see
               `webdataset`;
@@ -60,6 +61,7 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
             * a tensorflow-datasets name of a data set with images and labels, such as "cifar10" or "imagenet2012".
         data_dir: folder of prepared tensorflow-datasets; by default ~/tensorflow_datasets.
         download: download and prepare the tensorflow-datasets data set if it is missing.
+        sequential: read TFRecord and tar shards in their order, also local ones; see `streams`.
 
     Returns:
         A `Dataset`.
@@ -75,17 +77,19 @@ def load(name: str, data_dir: str | None = None, download: bool = False) -> Data
         return class_folders.load(_existing(kind, rest))
     if kind == "idx":
         return _idx(rest)
+    if kind == "parquet":
+        return parquet.load(rest)
     if kind == "tar":
-        return webdataset.load(rest)
+        return webdataset.load(rest, sequential)
     if kind == "tfrecord":
-        return imagenet_tfrecords.load(rest)
+        return imagenet_tfrecords.load(rest, sequential)
     if kind == "tfds":
-        return _tensorflow_datasets(name, builder_of_folder(_existing(kind, rest)))
+        return _tensorflow_datasets(name, builder_of_folder(_existing(kind, rest)), sequential)
     if kind == "synthetic":
         return _synthetic(name, rest or "224x224x1000")
     if colon and (hint := did_you_mean(kind, KINDS)):
         raise InputError(f"dataset must be {ALLOWED}; got {name!r}{hint}.")
-    return _tensorflow_datasets(name, open_builder(name, data_dir, download, ALLOWED, FEATURES))
+    return _tensorflow_datasets(name, open_builder(name, data_dir, download, ALLOWED, FEATURES), sequential)
 
 
 def _existing(kind: str, path: str) -> str:
@@ -174,10 +178,10 @@ def _idx_class_names(root: pathlib.Path, classes: int) -> tuple[str, ...]:
     return names
 
 
-def _tensorflow_datasets(name: str, builder: Any) -> Dataset:
+def _tensorflow_datasets(name: str, builder: Any, sequential: bool) -> Dataset:
     """Return a data set of tensorflow-datasets: in memory if its images have one size and are few enough.
 
-    Others are read by number from ArrayRecord files and from local TFRecord files, and in order from remote ones.
+    Others are read by number from ArrayRecord files and from local TFRecord files, and in the order of other shards.
     """
     features = builder.info.features
     shape = features["image"].shape
@@ -190,7 +194,7 @@ def _tensorflow_datasets(name: str, builder: Any) -> Dataset:
         if size is not None and counts[split] * size[0] * size[1] * 3 <= IN_MEMORY_BYTES:
             images, labels = _decoded(builder, split)
             return Images(images, _checked_labels(labels, classes, name))
-        return _encoded(name, builder, split)
+        return _shards_in_order(name, builder, split) if sequential else _encoded(name, builder, split)
 
     mean, std = STATISTICS.get(builder.info.name, (None, None))
     return Dataset(DatasetInfo(name, tuple(features["label"].names), size, counts, mean, std), read)
@@ -225,10 +229,7 @@ def _encoded(name: str, builder: Any, split: str) -> Records | Stream:
     ):
         reader = records.tfrecords([instruction.filename for instruction in instructions])
     if reader is None:
-        stream = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}).map(
-            lambda example: (example["image"], example["label"]), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        return Stream(f"{name}/{split}", stream, info.num_examples)
+        return _shards_in_order(name, builder, split)
     if len(reader) != info.num_examples:
         raise InputError(
             f"split {split!r} of {name!r} must have the {info.num_examples} records of its dataset_info.json; its "
@@ -243,6 +244,23 @@ def _encoded(name: str, builder: Any, split: str) -> Records | Stream:
         return values["image"], values["label"]
 
     return Records(f"{name}/{split}", reader, parse, np.arange(len(reader)))
+
+
+def _shards_in_order(name: str, builder: Any, split: str) -> Stream:
+    """Return the encoded images of a split of tensorflow-datasets, whose shards are read from their beginning."""
+    import tensorflow_datasets as tfds
+
+    lengths = builder.info.splits[split].shard_lengths
+    ends = np.cumsum(lengths)
+    config = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1, add_tfds_id=False)
+
+    def open(block: int, first: int) -> Iterator[tuple[bytes, int]]:
+        part = f"{split}[{ends[block] - lengths[block] + first}:{ends[block]}]"
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        for example in tfds.as_numpy(builder.as_dataset(part, decoders=decoders, read_config=config)):
+            yield example["image"], int(example["label"])
+
+    return Stream.of(f"{name}/{split}", lengths, open)
 
 
 FEATURES = ("image", "label")

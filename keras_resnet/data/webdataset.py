@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
-import json
-import posixpath
 import tarfile
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data import folders, records, shards
-from keras_resnet.data.dataset import Dataset, DatasetInfo, Records
+from keras_resnet.data import records, sequential, shards
+from keras_resnet.data.dataset import Dataset, DatasetInfo, Records, Stream
+from keras_resnet.data.folders import SUFFIXES
 from keras_resnet.errors import InputError, counted
 
-LABELS = (".cls", ".json")
-"""Endings of the files that have an image's label, in the order in which they are preferred."""
+ENDINGS = (".tar", ".tar.gz", ".tgz")
+"""Endings of shards."""
 
 
-def load(pattern: str) -> Dataset:
-    """Open WebDataset shards; images are read by number from the tar files, which are indexed once.
+def load(pattern: str, in_order: bool = False) -> Dataset:
+    """Open WebDataset shards.
 
-    The label is the integer in KEY.cls or under "label" in KEY.json. `classes.txt` next to the shards names the
-    classes.
+    Images of local files are read by number, after each file was indexed once; those of compressed files and of other
+    file systems are read in their order. The label is the integer in KEY.cls or under "label" in KEY.json.
+    `classes.txt` next to the shards names the classes.
 
     Args:
-        pattern: folder, file or pattern, as for `shards.by_split`; the files must not be compressed.
+        pattern: folder, file or pattern, as for `shards.by_split`.
+        in_order: also read local files in their order.
 
     Raises:
         ValueError: there are no shards, a shard is damaged, or an image has no label.
     """
-    splits = shards.by_split("tar", pattern, (".tar",))
-    indexes = {split: records.indexed("tar", paths, scan) for split, paths in splits.items()}
+    splits = shards.by_split("tar", pattern, ENDINGS)
+    names = shards.class_names(next(iter(splits.values())))
+    necessary = any(map(sequential.is_necessary, splits.values()))
+    kind, scan_shard = ("tar in order", sequential.scan_tar) if necessary else ("tar", scan)
+    if necessary and names:
+        known = {split: shards.lengths(paths) or [] for split, paths in splits.items()}
+        if all(known.values()):
+            return _dataset(pattern, names, {split: _stream(split, splits[split], known[split]) for split in splits})
+    indexes = {split: records.indexed(kind, paths, scan_shard) for split, paths in splits.items()}
     labels = {split: np.concatenate([part["label"] for part in parts]) for split, parts in indexes.items()}
     count = 1 + max(int(values.max()) for values in labels.values())
-    names = shards.class_names(next(iter(splits.values()))) or tuple(map(str, range(count)))
+    names = names or tuple(map(str, range(count)))
     if count > len(names):
         raise InputError(f"{shards.CLASSES} must name the {count} classes of {pattern!r}; it names {len(names)}.")
+    if necessary or in_order:
+        lengths = {split: [len(part["label"]) for part in parts] for split, parts in indexes.items()}
+        return _dataset(
+            pattern, names, {split: _stream(split, paths, lengths[split]) for split, paths in splits.items()}
+        )
+    return _dataset(pattern, names, {split: _records(split, splits[split], indexes[split]) for split in splits})
 
-    def read(split: str) -> Records:
-        def parse(contents: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return contents, tf.gather(tf.constant(labels[split]), numbers)
 
-        numbers = np.arange(len(labels[split]))
-        return Records(f"tar/{split}", records.extents(splits[split], indexes[split]), parse, numbers)
+def _dataset(pattern: str, names: Sequence[str], examples: dict[str, Records] | dict[str, Stream]) -> Dataset:
+    counts = {split: part.count for split, part in examples.items()}
+    return Dataset(DatasetInfo(f"tar:{pattern}", tuple(names), None, counts), examples.__getitem__)
 
-    return Dataset(DatasetInfo(f"tar:{pattern}", names, None, {k: len(v) for k, v in labels.items()}), read)
+
+def _stream(split: str, paths: Sequence[str], lengths: Sequence[int]) -> Stream:
+    """The images of a split in their order."""
+    return Stream.of(f"tar/{split}", lengths, lambda block, first: sequential.tar_images(paths[block], first))
+
+
+def _records(split: str, paths: Sequence[str], indexes: Sequence[dict[str, np.ndarray]]) -> Records:
+    """The images of a split by their number."""
+    labels = np.concatenate([part["label"] for part in indexes])
+
+    def parse(contents: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return contents, tf.gather(tf.constant(labels), numbers)
+
+    return Records(f"tar/{split}", records.Extents.of(paths, indexes), parse, np.arange(len(labels)))
 
 
 def scan(path: str) -> dict[str, np.ndarray]:
@@ -62,39 +88,20 @@ def scan(path: str) -> dict[str, np.ndarray]:
                 if not member.isreg():
                     continue
                 files += 1
-                key, ending = _key(member.name)
-                if ending.endswith(folders.SUFFIXES):
+                key, ending = sequential.split_key(member.name)
+                if ending.endswith(SUFFIXES):
                     images[key] = member.offset_data, member.size
-                elif ending in LABELS and (content := archive.extractfile(member)):
-                    labels.setdefault(key, {})[ending] = _label(content.read(), f"{key}{ending} of {path!r}")
+                elif ending in sequential.LABELS and (content := archive.extractfile(member)):
+                    label = sequential.label(content.read(), f"{key}{ending} of {path!r}")
+                    labels.setdefault(key, {})[ending] = label
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{path!r} must be a whole tar file without compression: {error}.") from error
     if not images:
         raise InputError(f"{path!r} must have images; it has {counted(files, 'file')} and no image.")
     if missing := next((key for key in images if key not in labels), None):
-        raise InputError(f"image {missing!r} of {path!r} must have a label, {missing}.cls or {missing}.json.")
+        raise sequential.missing_label(missing, path)
     return {
         "offset": np.array([offset for offset, _ in images.values()], "int64"),
         "size": np.array([size for _, size in images.values()], "int64"),
-        "label": np.array([next(labels[key][e] for e in LABELS if e in labels[key]) for key in images], "int32"),
+        "label": np.array([sequential.chosen(labels[key], key, path) for key in images], "int32"),
     }
-
-
-def _key(name: str) -> tuple[str, str]:
-    """The key of a file, which is its path up to the first dot of its name, and its ending in lower case."""
-    folder, file = posixpath.split(name)
-    stem, dot, ending = file.partition(".")
-    return posixpath.join(folder, stem), f"{dot}{ending}".lower()
-
-
-def _label(content: bytes, name: str) -> int:
-    """The label in a file."""
-    try:
-        value = json.loads(content)
-    except ValueError:
-        value = content[:40].decode(errors="replace")
-    if isinstance(value, dict):
-        value = value.get("label", value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InputError(f"{name} must have an integer label of 0 or more; it has {str(value)[:60]!r}.")
-    return value

@@ -39,6 +39,8 @@ def check_dataset(name: str, data_dir: str | None = None, argument: str = "datas
             tensorflow-datasets but similar to a name that is.
     """
     path_kind, path = files.path_kind(name)
+    if path and path_kind in files.SHARD_KINDS:
+        return  # a folder, a file, a pattern or an address
     if path_kind:
         if not path or not os.path.isdir(os.path.expanduser(path)):
             short = ", for which --data=PATH is short" if (argument, path_kind) == ("dataset", "folder") else ""

@@ -171,6 +171,7 @@ FLIPS = {
     "train_split": (batches, {"train_split": "train[64:128]"}),
     "eval_split": (evaluation, {"eval_split": "test[16:32]"}),
     "cache": (batches, {"cache": "TMP/cache"}, PHOTOS),
+    "sequential": (training, {"sequential": True}),
     "threads": (options, {"threads": 1}),
     "deterministic": (options, {"deterministic": False}),
     "max_broken": (batches, {"max_broken": 0.5}, {**PHOTOS, "dataset": "BROKEN"}),

@@ -1,5 +1,6 @@
 """Records by number: TFRecord, ArrayRecord and tar shards, their index, and batches that are a function of the step."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -10,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_resnet import files
-from keras_resnet.data import pipeline, records, shards, sources
+from keras_resnet.data import pipeline, records, sequential, shards, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
 from tests.data.samples import store
 
@@ -66,13 +67,38 @@ def make(kind, folder):
         for shard, numbers in enumerate(halves()):
             write_tfrecord(folder / f"train-{shard:05}-of-00002", map(example, numbers))
         return sources.load(f"tfrecord:{folder}")
+    if kind.startswith("stream"):
+        return make_stream(kind, folder)
     images = [np.full((9 + number % 5, 12, 3), number, "uint8") for number in range(COUNT)]
     file_format = kind.removeprefix("tfds_")
     store(folder, "some_images", images, np.arange(COUNT) % 3, 3, (None, None, 3), file_format=file_format)
     return sources.load("some_images", data_dir=str(folder))
 
 
+def make_stream(kind, folder):
+    """Like `make`, but the shards are read in their order: local, compressed, or on another file system."""
+    if kind == "stream_tfds":
+        make("tfds_tfrecord", folder)
+        return sources.load("some_images", data_dir=str(folder), sequential=True)
+    if kind in ("stream_tar", "stream_tfrecord"):
+        return sources.load(make(kind.removeprefix("stream_"), folder).info.name, sequential=True)
+    if kind == "stream_gzip_tar":
+        for shard, numbers in enumerate(halves()):
+            write_tar(folder / "a.tar", numbers)
+            (folder / f"train-{shard}.tar.gz").write_bytes(gzip.compress((folder / "a.tar").read_bytes()))
+        return sources.load(f"tar:{folder}/train-{{0..1}}.tar.gz")
+    remote = f"ram:/{folder}"
+    for shard, numbers in enumerate(halves()):
+        options = "GZIP" if kind == "stream_gzip_tfrecord" else ""
+        path = folder / f"train-{shard:05}-of-00002" if options else f"{remote}/train-{shard:05}-of-00002"
+        with tf.io.TFRecordWriter(str(path), options) as writer:
+            for number in numbers:
+                writer.write(example(number))
+    return sources.load(f"tfrecord:{folder if options else remote}")
+
+
 KINDS = ("tar", "tfrecord", "tfds_tfrecord", "tfds_array_record")
+STREAMS = ("tar", "tfrecord", "tfds", "gzip_tar", "gzip_tfrecord", "remote_tfrecord")
 
 
 @pytest.fixture
@@ -97,7 +123,7 @@ def numbers_of(batches):
     return np.concatenate([batch[0].max((1, 2, 3)) for batch in batches]).astype(int)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *(f"stream_{kind}" for kind in STREAMS)])
 def test_every_image_has_its_label_and_is_evaluated_once(kind, tmp_path):
     dataset = make(kind, tmp_path)
     batches = eval_batches(dataset, 8)
@@ -169,6 +195,10 @@ def test_damaged_shards_are_named(tmp_path):
         ValueError, match=r"train-00000-of-00001' must be a whole TFRecord file .*; record 2, at byte 52"
     ):
         records.tfrecords([path])
+    path.write_bytes(content[:40] + b"x" + content[41:])
+    assert reader.read([0]) == [b"0123456789"]
+    with pytest.raises(ValueError, match=r"is damaged: the checksum of its record at byte 26 does not match"):
+        reader.read([1])
     path.write_bytes(content[:10])
     with pytest.raises(ValueError, match=r"is shorter than when it was indexed; record 1 is missing"):
         reader.read([1])
@@ -264,3 +294,57 @@ def test_the_labels_are_those_of_tensorflow_datasets(tmp_path):
     got = {int(tf.io.decode_png(c)[0, 0, 0]): int(label) for c, label in zip(contents, labels, strict=True)}
     assert got == expected
     assert names[5].numpy().decode() == "some_images/train#5"
+
+
+def test_streams_are_trained_on_and_divided(tmp_path):
+    dataset = make("stream_tar", tmp_path)
+    whole = train_batches(dataset, 19)
+    numbers = numbers_of(whole)
+    for epoch in numbers.reshape(8, COUNT):
+        assert sorted(epoch) == list(range(COUNT))
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in whole]), numbers % 3)
+    for resumed, expected in zip(train_batches(dataset, 3, 11), whole[11:14], strict=True):
+        np.testing.assert_array_equal(resumed[0], expected[0])
+    context = tf.distribute.InputContext(2, 1, 2)
+    np.testing.assert_array_equal(
+        numbers_of(train_batches(dataset, 2, context=context)), numbers[[4, 5, 6, 7, 12, 13, 14, 15]]
+    )
+    evaluated = [
+        batch for worker in range(2) for batch in eval_batches(dataset, 8, tf.distribute.InputContext(2, worker, 2))
+    ]
+    weights = np.concatenate([batch[2] for batch in evaluated]).astype(bool)
+    assert sorted(numbers_of(evaluated)[weights]) == list(range(COUNT))
+
+
+def test_sizes_and_classes_in_files_save_a_pass(tmp_path, monkeypatch):
+    make("stream_gzip_tar", tmp_path)
+    monkeypatch.setattr(records, "indexed", None)
+    (tmp_path / "classes.txt").write_text("ant\nbee\nfly\n")
+    (tmp_path / "sizes.json").write_text(json.dumps({"train-0.tar.gz": 10, "train-1.tar.gz": 9}))
+    dataset = sources.load(f"tar:{tmp_path}/train-*.tar.gz")
+    assert (dataset.info.splits, dataset.info.class_names) == ({"train": COUNT}, ("ant", "bee", "fly"))
+    assert dataset.pick("train", [12]).examples("picked").fetch(tf.range(1, dtype=tf.int64))[1] == 0
+    (tmp_path / "sizes.json").write_text('{"train-0.tar.gz": 10}')
+    with pytest.raises(ValueError, match=r"sizes.json next to .* must have the number of images of train-1.tar.gz"):
+        sources.load(f"tar:{tmp_path}/train-*.tar.gz")
+
+
+def test_damaged_streams_are_named(tmp_path):
+    dataset = make("stream_gzip_tar", tmp_path)
+    path = tmp_path / "train-0.tar.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"train-0.tar.gz' must be a whole tar file"):
+        dataset.examples("train").pick(np.arange(COUNT))
+    path = tmp_path / "train-00000-of-00001"
+    write_tfrecord(path, [example(0), example(1)])
+    dataset = sources.load(f"tfrecord:{path}", sequential=True)
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train-00000-of-00001' cannot be read: corrupted record at"):
+        dataset.examples("train").pick(np.arange(2))
+    write_tar(tmp_path / "no_label-train.tar", [0], {"png": b"x"})
+    with pytest.raises(ValueError, match=r"image 'photos/0000' of .* must have a label"):
+        next(sequential.tar_images(str(tmp_path / "no_label-train.tar")))
+    with pytest.raises(ValueError, match=r"dataset must name existing shards after 'tfrecord:'"):
+        sources.load("tfrecord:ram://no/such/train-*")

@@ -18,11 +18,10 @@ def test_images_at_indices(random, tmp_path, kind):
     paths = [str(tmp_path / f"{number}.png") for number in range(6)]
     for path, content in zip(paths, contents, strict=True):
         tf.io.write_file(path, content)
-    records = tf.data.Dataset.from_tensor_slices((contents, labels))
     examples = {
         "images": Images(images, labels.astype("int32")),
         "files": Files(np.array(paths), labels.astype("int32")),
-        "stream": Stream("test", records, 6),
+        "stream": Stream.of("test", [4, 2], lambda block, first: iter([(c, 0) for c in contents[4 * block + first :]])),
     }[kind]
     dataset = Dataset(DatasetInfo("some", ("a",), None, {"test": 6}), {"test": examples}.__getitem__)
     transform = EvalTransform((9, 9), (100.0,) * 3, (10.0,) * 3)

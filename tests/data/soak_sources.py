@@ -1,0 +1,94 @@
+"""Long trial of crash safety with every source, run by hand: SIGTERM and kill -9 in the middle of epochs.
+
+    python tests/data/soak_sources.py --times=2
+
+trains a small network on each source twice: without interruption, and with a SIGTERM and `times` kills at random
+moments. Prints one JSON line per source and exits with 1 if the variables of both differ.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import imagenet_shards  # noqa: E402
+from keras_resnet.classification.run import ClassifierRun  # noqa: E402
+from tests.classification import small_runs  # noqa: E402
+from tests.classification.small_runs import CONFIG  # noqa: E402
+from tests.runs import assert_equal, newest_step, variables_of  # noqa: E402
+
+COUNT, BATCH, STEPS = 1000, 64, 80
+"""Images, images in a batch, and steps: five epochs, whose ends are inside batches."""
+
+
+def config_of(kind, folder):
+    """A run on a source."""
+    pool = imagenet_shards.photographs(16, 3)
+    name, sequential = imagenet_shards.write(kind, folder, pool, COUNT, 16)
+    return dataclasses.replace(
+        CONFIG,
+        dataset=name,
+        sequential=sequential,
+        eval_split="train[:64]",
+        batch_size=BATCH,
+        steps=STEPS,
+        decay_steps=(60,),
+        checkpoint_steps=7,
+        eval_steps=40,
+        image_size=16,
+        crop="inception",
+    )
+
+
+def start(folder):
+    """Start or restart a run in a process of its own."""
+    command = [sys.executable, small_runs.__file__, str(folder / "config.json"), str(folder / "run")]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def interrupt(folder, number):
+    """Send a signal after the next checkpoint; return the step that the next process starts from."""
+    before, process = newest_step(folder / "run"), start(folder)
+    while process.poll() is None and newest_step(folder / "run") == before:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.2))
+    process.send_signal(number)
+    process.communicate()
+    return newest_step(folder / "run")
+
+
+def trial(kind, folder, times):
+    """Compare the runs on a source; return the steps of the interruptions."""
+    config, runs = config_of(kind, folder), {}
+    for name in ("whole", "interrupted"):
+        runs[name] = folder / kind / name
+        runs[name].mkdir(parents=True)
+        (runs[name] / "config.json").write_text(config.to_json())
+    steps = [interrupt(runs["interrupted"], number) for number in [signal.SIGTERM] + [signal.SIGKILL] * times]
+    for path in runs.values():
+        output, _ = (process := start(path)).communicate()
+        assert process.returncode == 0, output
+    assert_equal(*(variables_of(ClassifierRun.open(path / "run")) for path in runs.values()))
+    return steps
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--times", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(imagenet_shards.KINDS[1:]))
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in arguments.kinds.split(","):
+            steps = trial(kind, pathlib.Path(folder), arguments.times)
+            print(json.dumps({"source": kind, "resumed at": steps, "bit-equal at the end": True}), flush=True)
