@@ -12,10 +12,8 @@ from collections.abc import Sequence
 
 from PIL import Image, UnidentifiedImageError
 
+from keras_resnet.data.folders import SUFFIXES
 from keras_resnet.errors import InputError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".jpe", ".jfif")
-"""Endings of image files in lower case, in the order in which they are tried."""
 
 ORIENTATION = 0x0112
 """EXIF tag of the orientation of an image; from 5 on, height and width are swapped."""
@@ -89,7 +87,7 @@ class FileFinder:
 
     def find_image(self, folder: pathlib.Path, stem: str) -> pathlib.Path | None:
         """Return the image with a name without ending; None if there is none."""
-        found = (self.find(folder / f"{stem}{suffix}") for suffix in IMAGE_SUFFIXES)
+        found = (self.find(folder / f"{stem}{suffix}") for suffix in SUFFIXES)
         return next((path for path in found if path), None)
 
     def find_named(self, folders: Sequence[pathlib.Path], name: str) -> pathlib.Path | None:

@@ -15,7 +15,10 @@ from keras_resnet.ops import codecs, formats
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp")
-"""Suffixes of files that claim to be images, in any case. Such a file without an image's content counts as damaged."""
+"""Suffixes of files that claim to be images, in any case and in the order in which names without one are completed.
+
+Such a file without an image's content counts as damaged.
+"""
 
 SYSTEM_NAMES = frozenset(
     {

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from keras_resnet.data.dataset import DatasetInfo, log_similar
-from keras_resnet.data.finder import IMAGE_SUFFIXES, FileFinder, read_text
-from keras_resnet.data.folders import is_hidden
+from keras_resnet.data.finder import FileFinder, read_text
+from keras_resnet.data.folders import SUFFIXES, is_hidden
 from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
@@ -70,7 +70,7 @@ class _Folder:
         if self.annotation(name) is None:
             name = line.replace("\\", "/").rsplit("/", 1)[-1]
             stem, dot, suffix = name.rpartition(".")
-            if dot + suffix.lower() in (*IMAGE_SUFFIXES, ".xml"):
+            if dot + suffix.lower() in (*SUFFIXES, ".xml"):
                 name = stem
         return name if self.annotation(name) else line
 
