@@ -44,6 +44,7 @@ setup(
     packages=find_packages(include=["keras_resnet", "keras_resnet.*"]),
     package_data={
         "keras_resnet": ["py.typed"],
+        "keras_resnet.evaluation": ["page.html"],
         "keras_resnet.models": ["imagenet_classes.csv"],
         "keras_resnet.models.weights": ["zoo/*/*.json", "zoo/*/*.md", "zoo/*/*.safetensors", "zoo/*.csv"],
     },
@@ -82,6 +83,7 @@ setup(
             "huggingface_hub",
             "mypy",
             "openvino",
+            "playwright",
             "psutil",
             "pytest",
             "pytest-xdist",

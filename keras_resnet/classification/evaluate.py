@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
+from keras_resnet.classification import page
 from keras_resnet.classification.eval_config import EvalConfig
 from keras_resnet.classification.run import ClassifierRun, TrainedClassifier, unique_names
 from keras_resnet.data import pipeline, sources, transforms
@@ -35,6 +36,7 @@ class EvalReport:
         split: the evaluated split.
         transform: the single-view test transform of the first network.
         config: the options of the evaluation.
+        networks: name of a row -> how its network is loaded, and its transform; exports and ensembles are left out.
     """
 
     rows: list[report.Row]
@@ -43,9 +45,10 @@ class EvalReport:
     split: str
     transform: Transform
     config: EvalConfig
+    networks: Mapping[str, tuple[Callable[[], keras.Model], EvalTransform]] = dataclasses.field(default_factory=dict)
 
     def write(self, out: str | os.PathLike, command: str) -> None:
-        """Write tables and figures to a new folder; see `evaluation.report.write`."""
+        """Write tables, figures and a web page to a new folder; see `evaluation.report.write` and `page.write`."""
         config = self.config
         multi_scale = "multi_scale" in config.views
         details = {
@@ -60,7 +63,8 @@ class EvalReport:
         }
         details = {name: value for name, value in details.items() if value is not None}
         names = readable(self.class_names)
-        report.write(out, self.rows, names, self.dataset, self.split, self.transform, details)
+        with report.new(out, self.rows, names, self.dataset, self.split, self.transform, details) as folder:
+            page.write(folder, self.rows, names, self.dataset, self.split, self.transform, details, self.networks)
 
 
 def evaluate(
@@ -92,7 +96,8 @@ def evaluate(
     data = open_dataset(classifiers, dataset, data_dir)
     split = split or default_split(data, classifiers)
     data.count(split)  # reports an unknown split before networks are loaded
-    members = _members(classifiers, data, config, strategy)
+    networks = _networks(classifiers, data, config)
+    members = _members(classifiers, networks, strategy)
     exports = [
         _exported_member(read(path), classifiers, data, config)
         for read, path in ((exported.saved_model, saved_model), (exported.tflite, tflite))
@@ -119,7 +124,7 @@ def evaluate(
                 progress=strategy is None or collectives.is_chief(strategy),
             )
             rows += [report.Row(name, protocol, result) for name, result in results.items()]
-    return EvalReport(rows, class_names[0], data, split, groups[0][0].transform, config)
+    return EvalReport(rows, class_names[0], data, split, groups[0][0].transform, config, networks)
 
 
 def open_dataset(classifiers: Sequence[TrainedClassifier], dataset: str | None, data_dir: str | None) -> Dataset:
@@ -182,21 +187,24 @@ def _with_margin(member: ensemble.Member, protocol: str, dataset: Dataset) -> en
     return dataclasses.replace(member, transform=dataclasses.replace(transform, resize=resize))
 
 
+def _networks(
+    classifiers: Sequence[TrainedClassifier], dataset: Dataset, config: EvalConfig
+) -> dict[str, tuple[Callable[[], keras.Model], EvalTransform]]:
+    """Name of each classifier -> a function that loads its network with logits, and its transform."""
+    return {
+        name: (_loader(classifier, dataset, config.recalibrate), eval_transform(classifier, dataset, config.resize))
+        for name, classifier in zip(unique_names(classifiers), classifiers, strict=True)
+    }
+
+
 def _members(
     classifiers: Sequence[TrainedClassifier],
-    dataset: Dataset,
-    config: EvalConfig,
+    networks: Mapping[str, tuple[Callable[[], keras.Model], EvalTransform]],
     strategy: tf.distribute.Strategy | None,
 ) -> list[ensemble.Member]:
     return [
-        ensemble.network(
-            name,
-            _loader(classifier, dataset, config.recalibrate),
-            eval_transform(classifier, dataset, config.resize),
-            classifier.dataset_info.class_names,
-            strategy,
-        )
-        for name, classifier in zip(unique_names(classifiers), classifiers, strict=True)
+        ensemble.network(name, load, transform, classifier.dataset_info.class_names, strategy)
+        for classifier, (name, (load, transform)) in zip(classifiers, networks.items(), strict=True)
     ]
 
 

@@ -92,7 +92,7 @@ class Evaluate(DetectFlags):
         files.check_new(self.out)
         run, predict, transform, pyramid = self.open()
 
-        from keras_resnet.detection import evaluate, inference  # imports TensorFlow
+        from keras_resnet.detection import evaluate, inference, page  # imports TensorFlow
 
         if self.coco:
             evaluate.pycocotools()  # so that a missing package is found before the detector runs
@@ -133,6 +133,14 @@ class Evaluate(DetectFlags):
             "ensemble": list(self.ensemble),
         }
         (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        details = {
+            "command": invocation.command,
+            "dataset": f"{run.config.dataset}, {split}, {counted(len(annotations), 'image')}",
+            "network": f"Faster R-CNN on {run.config.backbone}, {run.config.steps:,} steps, seed {run.config.seed}",
+            **{name: f"{value:.2f} %" for name, value in coco.items()},
+        }
+        title = f"Evaluation: mAP {result.mean():.2f} %"
+        page.write(out, title, result, of_masks, detections, annotations, transform, details)
         print(
             f"Faster R-CNN on {run.config.backbone}, {run.config.dataset} {split}, "
             f"{counted(len(annotations), 'image')}, IoU 0.5:"

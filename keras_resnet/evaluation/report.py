@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,8 @@ def _error(row: Row, place: int) -> tuple[str, str] | None:
     return None if error is None else (f"{error:.2f}", f"{interval[0]:.2f}-{interval[1]:.2f}")
 
 
-def write(
+@contextlib.contextmanager
+def new(
     out: str | os.PathLike,
     rows: Sequence[Row],
     class_names: Sequence[str],
@@ -81,7 +83,7 @@ def write(
     split: str,
     transform: Transform,
     details: Mapping[str, Any],
-) -> None:
+) -> Iterator[pathlib.Path]:
     """Write `results.json`, `results.md`, and a folder with figures and `classes.csv` for each row.
 
     Args:
@@ -92,6 +94,9 @@ def write(
         split: the evaluated split.
         transform: test transform of the images in the figure of mistakes.
         details: what else the files state about the evaluation.
+
+    Yields:
+        The folder, in which more files may be written before it appears.
 
     Raises:
         ValueError: `out` exists or cannot be written.
@@ -109,6 +114,7 @@ def write(
             figures.confusion_matrix(outcomes, class_names, subfolder / "confusion.png", title)
             figures.reliability(outcomes, subfolder / "reliability.png", title)
             figures.mistakes(outcomes, dataset, split, transform, class_names, subfolder / "mistakes.png", title)
+        yield folder
 
 
 def folder_name(row: Row) -> str:

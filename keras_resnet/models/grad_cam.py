@@ -70,6 +70,11 @@ class GradCAM:
 
     def __call__(self, images: Any, classes: int | Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the maps f32[B,H,W] of images f32[B,H,W,C]."""
+        maps = self.coarse(images, classes)
+        return np.stack([_normalized(_interpolated(found, np.shape(images)[1:3])) for found in maps])
+
+    def coarse(self, images: Any, classes: int | Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Return the maps f32[B,h,w] in the size of the layer, from 0 to 1."""
         images = np.asarray(images, "float32")
         if images.ndim != 4 or not len(images):
             raise InputError(f"images must be f32[B,H,W,C] with at least one image; got shape {images.shape}.")
@@ -85,7 +90,7 @@ class GradCAM:
                 chosen = labels[start : start + CHUNK]
             gradients = np.asarray(self._gradient(activations, np.eye(count, dtype="float32")[chosen]))
             combined = combine(np.asarray(activations, "float32"), gradients)
-            maps += [_normalized(found, part.shape[1:3]) for found in combined]
+            maps += [_normalized(found) for found in combined]
         return np.stack(maps)
 
 
@@ -251,9 +256,8 @@ def _torch(head: keras.Model) -> Callable[[Any, np.ndarray], Any]:
     return gradient
 
 
-def _normalized(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map divided by its maximum, in the size of its image."""
-    values = _interpolated(found, size)
+def _normalized(values: np.ndarray) -> np.ndarray:
+    """A map divided by its maximum."""
     return values / max(float(values.max()), np.finfo("float32").tiny)
 
 

@@ -19,7 +19,7 @@ from keras_resnet import files
 from keras_resnet.errors import InputError, counted
 from keras_resnet.evaluation import figures
 from keras_resnet.evaluation.report import markdown_table
-from keras_resnet.segmentation import metrics, pictures
+from keras_resnet.segmentation import metrics, page, pictures
 from keras_resnet.segmentation.inference import Predict
 from keras_resnet.segmentation.metrics import Result
 
@@ -151,7 +151,7 @@ def write(
     palette: np.ndarray,
     details: Mapping[str, Any],
 ) -> None:
-    """Write `results.json`, `results.md`, `images.csv`, `legend.png`, `confusion.png` and the folder `pictures`.
+    """Write `index.html`, `results.json`, `results.md`, `images.csv`, `legend.png`, `confusion.png` and `pictures`.
 
     The pictures show an image, the truth, the prediction and the errors side by side; the worst images come first.
 
@@ -180,6 +180,7 @@ def write(
         (folder / "results.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         text = _markdown(evaluation, names, paths, details)
         (folder / "results.md").write_text(text, encoding="utf-8")
+        page.write(folder, f"Evaluation: {title}", evaluation, names, palette, details)
 
 
 def _write_pictures(
