@@ -1,8 +1,9 @@
 """Checkpoints that survive kill -9 and a full disk, and a callback that stops a run after saving one.
 
 Keras' own saving overwrites its only file in place. `tf.train.CheckpointManager` writes a new checkpoint next to the
-old ones, renames it, and then replaces the pointer file. Of several workers the chief's checkpoints count: all workers
-save, as saving can be collective, each to its own folder.
+old ones, renames it, and then replaces the pointer file. A thread writes, from a copy of the state, while training
+continues. Of several workers the chief's checkpoints count: all workers save, as copying the state can be collective,
+each to its own folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import pathlib
 import signal
 from collections.abc import Callable
+from concurrent import futures
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from keras_resnet import compat
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, Stopped
 from keras_resnet.training.callbacks import Logs, current_step
+from keras_resnet.training.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from keras_resnet.training.averaging import WeightAverage
@@ -37,7 +40,9 @@ SEEDS = "seeds"
 class Checkpoints(keras.callbacks.Callback):
     """Save weights, optimizer, step and best error at regular steps, and restore the newest checkpoint.
 
-    A step whose loss is not finite ends the run, and variables that are not finite are never written.
+    A step whose loss is not finite ends the run, and variables that are not finite are never written. A checkpoint is
+    written in the background, one at a time: `save` copies the state, and an error of the writing is raised by the next
+    `save`, by `wait`, or at the end of training.
 
     Args:
         model: a compiled model.
@@ -45,6 +50,8 @@ class Checkpoints(keras.callbacks.Callback):
         every: steps between checkpoints.
         keep: number of checkpoints to keep.
         accumulate: micro-batches in a step.
+        background: whether a thread writes, from a copy of the state in main memory; otherwise `save` does. With Keras
+            2, and for models with values that are not variables, `save` writes in any case.
         **more: further objects by name, such as callbacks, whose lists `variables` belong to the state of the run.
 
     Attributes:
@@ -59,6 +66,7 @@ class Checkpoints(keras.callbacks.Callback):
         every: int,
         keep: int = 3,
         accumulate: int = 1,
+        background: bool = True,
         **more: Any,
     ):
         super().__init__()
@@ -85,8 +93,14 @@ class Checkpoints(keras.callbacks.Callback):
         self.checkpoint = tf.train.Checkpoint(**parts)
         # Written by name too, since other versions of Keras find them only by name; see `models.weights.readers`.
         names = {compat.path(variable): compat.tf_variable(variable) for variable in model.weights}
-        named = tf.train.Checkpoint(network=names, **parts)
-        self.manager = tf.train.CheckpointManager(named, str(self.folder), max_to_keep=keep)
+        self.manager = self._manager(tf.train.Checkpoint(network=names, **parts), keep)
+        self.background = background and hasattr(keras, "ops")
+        self._snapshot: Snapshot | None = None
+        self._thread = futures.ThreadPoolExecutor(1, "checkpoints")
+        self._writing: futures.Future | None = None
+
+    def _manager(self, checkpoint: tf.train.Checkpoint, keep: int) -> tf.train.CheckpointManager:
+        return tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=keep)
 
     @property
     def step(self) -> int:
@@ -111,6 +125,7 @@ class Checkpoints(keras.callbacks.Callback):
             ValueError: the checkpoint belongs to another network or optimizer, is damaged, or is not visible to all
                 workers.
         """
+        self.wait()
         folder = pathlib.Path(folder or self.folder)
         collectives.chief_first(self.strategy, lambda: _remove_leftovers(folder))
         path = newest(folder)
@@ -130,22 +145,59 @@ class Checkpoints(keras.callbacks.Callback):
         return self.step
 
     def save(self) -> None:
-        """Write a checkpoint of the current step.
+        """Start to write a checkpoint of the current step, once the previous one is written.
 
         Raises:
-            FloatingPointError: a variable is not finite.
+            FloatingPointError: a variable was not finite in the previous checkpoint, which was not written. Without
+                `background`, in this one.
+            ValueError: the previous checkpoint could not be written, because the disk is full or the folder is not
+                writable; older checkpoints are kept. Without `background`, this one.
+        """
+        self.wait()
+        step = self.step
+        if self.background and not self._snapshot:
+            self._prepare_snapshot()
+        if self._snapshot:
+            self._snapshot.take()
+            self._writing = self._thread.submit(self._write, step, self._snapshot.copy_of)
+        else:
+            self._write(step)
+        self.saved = step
+
+    def _prepare_snapshot(self) -> None:
+        """Create the copies of all variables, or write without if there is more to a checkpoint."""
+        try:
+            self._snapshot = self._thread.submit(Snapshot, self.manager.checkpoint).result()
+            self.manager = self._manager(self._snapshot.checkpoint, self.manager._max_to_keep)
+        except TypeError:
+            self.background = False
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is complete.
+
+        Raises:
+            FloatingPointError: a variable was not finite; nothing was written.
             ValueError: the disk is full or the folder is not writable; older checkpoints are kept.
         """
-        self.check()
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def close(self) -> None:
+        """Wait like `wait`, but without raising an error of the writing; nothing more can be saved."""
+        self._thread.shutdown()
+
+    def _write(self, step: int, value_of: Callable[[Any], Any] = lambda variable: variable) -> None:
+        """Write the checkpoint of a step, in which each variable had the value of `value_of(variable)`."""
+        self._check(step, value_of)
         before = self.manager.checkpoints
         try:
-            self.manager.save(checkpoint_number=self.step)
+            self.manager.save(checkpoint_number=step)
         except tf.errors.OpError as error:
             raise InputError(
-                f"the checkpoint of step {self.step} cannot be written to {str(self.folder)!r}, older ones are kept: "
+                f"the checkpoint of step {step} cannot be written to {str(self.folder)!r}, older ones are kept: "
                 f"{error.message.splitlines()[0]}"
             ) from error
-        self.saved = self.step
         # TensorFlow does not find the files to remove if the path has the characters of a pattern.
         for old in set(before).difference(self.manager.checkpoints):
             for file in self.folder.glob(f"{os.path.basename(old)}.*"):
@@ -153,11 +205,12 @@ class Checkpoints(keras.callbacks.Callback):
 
     def check(self) -> None:
         """Raise `FloatingPointError` if a variable is not finite."""
+        self._check(self.step)
+
+    def _check(self, step: int, value_of: Callable[[Any], Any] = lambda variable: variable) -> None:
         for variable in self.variables:
-            if not np.isfinite(variable.numpy()).all():
-                raise FloatingPointError(
-                    f"{compat.path(variable)} is not finite at step {self.step}; nothing was saved."
-                )
+            if not np.isfinite(value_of(variable).numpy()).all():
+                raise FloatingPointError(f"{compat.path(variable)} is not finite at step {step}; nothing was saved.")
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
@@ -173,6 +226,9 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._evaluated.assign(self.step)
         self.save()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self.wait()
 
 
 def newest(folder: str | os.PathLike) -> str | None:
@@ -245,6 +301,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self._restore_handlers()
         if self.checkpoints.saved != self.checkpoints.step:
             self.checkpoints.save()
+        self.checkpoints.wait()
         assert self.received is not None
         raise Stopped(self.received, self.checkpoints.step)
 

@@ -455,6 +455,8 @@ def _fit(
         raise InputError(
             f"workdir {str(run.path)!r} cannot be written to; its older checkpoints are kept: {error}."
         ) from error
+    finally:
+        saver.close()
     if is_chief:
         print(f"wrote {run.path}", flush=True)
 
