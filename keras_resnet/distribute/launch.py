@@ -12,8 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import FrameType
+from typing import NamedTuple
+
+from keras_resnet.errors import PeerLost, counted
 
 GRACE_SECONDS = 10.0
 """Time for the other workers to exit once one has failed, and again after SIGTERM, before SIGKILL."""
@@ -22,7 +25,21 @@ STOPPED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 """Exit codes of workers that a signal stopped: the others are saving the same step and may take their time."""
 
 
-def run(command: Sequence[str], count: int, grace: float = GRACE_SECONDS) -> int:
+class Outcome(NamedTuple):
+    """How the workers ended.
+
+    Attributes:
+        code: 0, or the exit code of the worker that failed first; 128 plus the signal's number if a signal ended it.
+        lost: the workers that a signal ended or that did not respond, through no error of the command.
+    """
+
+    code: int
+    lost: Collection[int] = ()
+
+
+def run(
+    command: Sequence[str], count: int, grace: float = GRACE_SECONDS, fewer: Callable[[int], int] | None = None
+) -> int:
     """Run a command as `count` workers, print their output with their numbers in front, and stop all if one fails.
 
     SIGTERM and SIGINT are forwarded to all workers. If this process is killed, they get SIGTERM.
@@ -31,10 +48,28 @@ def run(command: Sequence[str], count: int, grace: float = GRACE_SECONDS) -> int
         command: program and arguments, the same for each worker.
         count: number of workers.
         grace: seconds, see `GRACE_SECONDS`.
+        fewer: function of the number of workers left after others were lost, which returns with how many of them to
+            start the command again, 0 for none; by default it is not started again.
 
     Returns:
-        0, or the exit code of the worker that failed first; 128 plus the signal's number if a signal ended it.
+        The exit code, see `Outcome`.
     """
+    while True:
+        code, lost = _run(command, count, grace)
+        left = count - len(lost)
+        again = fewer(left) if fewer and lost and left else 0
+        if not again:
+            return code
+        names = ", ".join(map(str, sorted(lost)))
+        print(
+            f"lost worker{'s' * (len(lost) > 1)} {names} of {count}: restarting with {counted(again, 'worker')}",
+            flush=True,
+        )
+        count = again
+
+
+def _run(command: Sequence[str], count: int, grace: float) -> Outcome:
+    """Run the command once."""
     addresses = [f"localhost:{port}" for port in free_ports(count)]
     processes: list[subprocess.Popen[bytes]] = []
     with _forwarded_signals(processes) as received:
@@ -45,10 +80,10 @@ def run(command: Sequence[str], count: int, grace: float = GRACE_SECONDS) -> int
         readers = [threading.Thread(target=_relay, args=item, daemon=True) for item in enumerate(processes)]
         for reader in readers:
             reader.start()
-        code = _wait(processes, grace)
+        outcome = _wait(processes, grace)
     for reader in readers:
         reader.join()
-    return code
+    return outcome._replace(lost=()) if received else outcome
 
 
 def free_ports(count: int) -> list[int]:
@@ -106,12 +141,16 @@ def _forwarded_signals(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator
             signal.signal(number, handler)
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> int:
-    """Wait until all have exited, after the first failure no longer than `grace` allows; return the exit code."""
+def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> Outcome:
+    """Wait until all have exited, after the first failure no longer than `grace` allows."""
     failed: int | None = None
-    since, sent = 0.0, set()
+    since = 0.0
+    sent: set[signal.Signals] = set()
+    lost: set[int] = set()
     while True:
         codes = [process.poll() for process in processes]
+        if not sent:
+            lost.update(number for number, code in enumerate(codes) if code is not None and code < 0)
         if failed is None:
             failed = next((number for number, code in enumerate(codes) if code and code not in STOPPED), None)
             since = time.monotonic()
@@ -125,10 +164,14 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> int:
                 for process in running:
                     process.send_signal(number)
                 sent.add(number)
+                if number == signal.SIGKILL:
+                    lost.update(which for which, process in enumerate(processes) if process in running)
         time.sleep(0.05)
     ended = [code for code in codes if code is not None]
     code = ended[failed] if failed is not None else max(ended)
-    return code if code >= 0 else 128 - code
+    if code > 0 and code != PeerLost.code:
+        return Outcome(code)  # an error, which would come again
+    return Outcome(code if code >= 0 else 128 - code, lost)
 
 
 def _exit_reason(code: int | None) -> str:

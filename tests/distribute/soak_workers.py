@@ -1,11 +1,14 @@
 """Long trials of two workers on one machine, run by hand: one is killed, stopped or terminated; the other must end.
 
+    python tests/distribute/soak_workers.py saves --times=100
     python tests/distribute/soak_workers.py kills --times=5
     python tests/distribute/soak_workers.py stops --times=2
     python tests/distribute/soak_workers.py sigterm --times=4
     python tests/distribute/soak_workers.py curves --times=3 --data_dir=DIR
 
-`kills` also restarts both each time, and at the end compares the run with one that nobody disturbed. `curves` trains
+`saves` kills a single worker, which saves every step, at random times, and counts how often a checkpoint was being
+written. `kills` also restarts both each time. At the end these two compare the run with one that nobody disturbed, and
+`saves` reads each checkpoint that a kill leaves. `curves` trains
 ResNet-20 on CIFAR-10 for 300 steps, alone and as two workers, with as many seeds. Each prints one JSON line with what
 it saw, and exits with 1 if a single trial failed.
 """
@@ -29,6 +32,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from keras_resnet.classification.run import ClassifierRun  # noqa: E402
+from keras_resnet.cli import main as cli  # noqa: E402
 from keras_resnet.distribute import launch  # noqa: E402
 from keras_resnet.experiment.curves import read_metrics  # noqa: E402
 from tests.runs import newest_step, variables_of  # noqa: E402
@@ -75,6 +79,65 @@ class Pair:
     def said(self, number):
         self.logs[number].seek(0)
         return self.logs[number].read().decode()
+
+
+def fork(command, log):
+    """Run a command in a fork of this process, which has imported TensorFlow but not used it."""
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    code = 1
+    try:
+        code = cli.run(command[0], command[1:])
+    finally:
+        os._exit(code)
+
+
+def saves(folder, times, data_dir):
+    """Kill -9 a single worker that saves every step; each checkpoint it leaves must be whole, and the end the same."""
+    steps, resumed, writing, seen = 25 * times, 0, 0, []
+
+    def command(run):
+        return [
+            *("train", "--dataset=synthetic:8x8x4", "--batch_size=4", f"--steps={steps}", "--checkpoint_steps=1"),
+            *("--eval_steps=100000", "--eval_split=test[:20]", "--op_determinism", "--decay_steps="),
+            *("--learning_rate=0.01", f"--workdir={run}"),
+        ]
+
+    def finish(run):
+        with open(folder / "log", "wb") as log:
+            return os.waitstatus_to_exitcode(os.waitpid(fork(command(run), log), 0)[1])
+
+    run = folder / "killed"
+    for number in range(times):
+        before = newest_step(run)
+        with open(folder / "log", "wb") as log:
+            child = fork(command(run), log)
+        while newest_step(run) == before:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                sys.exit((folder / "log").read_text())
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.6))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        writing += bool(list((run / "checkpoints").glob("*_temp*")))
+        values = variables_of(ClassifierRun.open(run))  # reads every value; damage is an error
+        seen.append(newest_step(run))
+        resumed += len(values) > 0 and seen[-1] > before
+        print(f"kill {number}: step {seen[-1]}, {writing} while writing", file=sys.stderr, flush=True)
+    finished = [finish(run), finish(folder / "whole")]
+    ours, theirs = (variables_of(ClassifierRun.open(folder / name)) for name in ("killed", "whole"))
+    equal = all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    return {
+        "kills": times,
+        "passed": resumed,
+        "while writing": writing,
+        "steps": steps,
+        "last kill at step": seen[-1],
+        "bit-equal at the end": equal and finished == [0, 0],
+    }
 
 
 def kills(folder, times, data_dir):
@@ -174,7 +237,7 @@ def curves(folder, times, data_dir):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("trial", choices=["kills", "stops", "sigterm", "curves"])
+    parser.add_argument("trial", choices=["saves", "kills", "stops", "sigterm", "curves"])
     parser.add_argument("--data_dir", help="folder of prepared tensorflow-datasets, for curves")
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Two workers on this machine train, stop, resume and evaluate like one device."""
+"""Two workers on this machine train, stop, resume, evaluate and lose one of them like one device."""
 
 import json
 import sys
@@ -62,3 +62,17 @@ def test_two_workers(tmp_path, capfd):
     of_a_batch, of_the_logs = first["uncorrected"]
     assert "PerReplica" in of_a_batch
     assert "reduction dimension 0 for input with 0 dimensions" in of_the_logs
+
+
+@pytest.mark.slow
+def test_a_run_resumes_without_the_worker_that_is_killed(tmp_path, capfd):
+    """kill -9 of worker 1 in step 3: worker 0 resumes from step 2 with all images of each batch."""
+    command = [sys.executable, two_workers.__file__, str(tmp_path), "elastic"]
+    code = launch.run(command, 2, fewer=lambda left: left)
+    printed = capfd.readouterr().out
+    assert code == 0, printed
+    assert "[worker 0] worker 0 stopping: lost worker 1 (localhost:" in printed
+    assert "lost worker 1 of 2: restarting with 1 worker\n" in printed
+    assert "[worker 0] resuming from step 2\n" in printed
+    theirs = train.train(two_workers.ELASTIC, tmp_path / "one")
+    assert_equal(variables_of(theirs), variables_of(ClassifierRun.open(tmp_path / "elastic")), atol=1e-5)

@@ -61,6 +61,43 @@ def test_those_that_save_a_step_have_time(capfd):
     assert "to the others" not in capfd.readouterr().out
 
 
+OF_THREE = """
+import json, os, signal, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+index, count = config["task"]["index"], len(config["cluster"]["worker"])
+if count < 3:
+    print("count", count)
+elif index == 1:
+    {end}
+else:
+    time.sleep(0.2)
+    sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "fewer", "code", "lines"),
+    [
+        ("os.kill(os.getpid(), 9)", lambda left: left, 0, 2),
+        ("os.kill(os.getpid(), 9)", lambda left: left - 1, 0, 1),
+        ("os.kill(os.getpid(), 9)", lambda left: 0, 137, 0),
+        ("os.kill(os.getpid(), 9)", None, 137, 0),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", lambda left: left, 0, 2),  # hangs
+        ("sys.exit(3)", lambda left: left, 3, 0),
+        ("sys.exit(75)", lambda left: left, 75, 0),
+    ],
+    ids=["killed", "killed, and one must go", "killed, and nothing to resume", "not elastic", "hangs", "error", "all"],
+)
+def test_those_left_start_again(end, fewer, code, lines, capfd):
+    assert launch.run([sys.executable, "-c", OF_THREE.format(end=end)], 3, grace=0.5, fewer=fewer) == code
+    printed = capfd.readouterr().out
+    assert sorted(line for line in printed.splitlines() if "count" in line) == [
+        f"[worker {number}] count {lines}" for number in range(lines)
+    ]
+    noun = "worker" if lines == 1 else "workers"
+    assert (f"lost worker 1 of 3: restarting with {lines} {noun}" in printed) == bool(lines)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_handed_on(number):
     # Where the tests run in the background of a shell, Python finds SIGINT ignored and leaves it so.

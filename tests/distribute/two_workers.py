@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import re
+import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent.parent))
@@ -44,6 +46,9 @@ SAME = dataclasses.replace(CONFIG, steps=20, eval_steps=20, synchronized_norm=Tr
 
 ACCUMULATED = dataclasses.replace(SAME, steps=6, eval_steps=6, accumulate=2, clip_norm=1.0)
 """The same with two micro-batches in each step."""
+
+ELASTIC = dataclasses.replace(SAME, steps=6, eval_steps=6, checkpoint_steps=2)
+"""The same with a checkpoint to resume from."""
 
 
 def variables_of_each_worker(run_strategy, folder):
@@ -109,9 +114,22 @@ def evaluated(run_strategy, folder):
     return found
 
 
-def main(folder):
+def lose_one(run_strategy, folder):
+    """Kill worker 1 in step 3; a worker that is alone has none to lose."""
+    with signal_at(3, signal.SIGKILL) if collectives.index(run_strategy) == 1 else contextlib.nullcontext():
+        try:
+            train.train(ELASTIC, folder / "elastic", run_strategy)
+        except errors.PeerLost as lost:
+            print(lost, flush=True)
+            os._exit(lost.code)
+
+
+def main(folder, elastic=""):
     resnet.CONSTRUCTORS["resnet20"] = one_block
     run_strategy = strategy.make(timeout=60)
+    if elastic:
+        lose_one(run_strategy, folder)
+        return
     number = collectives.index(run_strategy)
     train.train(SAME, folder / "same", run_strategy)
     train.train(ACCUMULATED, folder / "accumulated", run_strategy)
@@ -127,4 +145,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])
