@@ -307,3 +307,11 @@ def test_lite_convolutions_are_timed():
     output = run("benchmarks/lite_convolutions.py", "--model=ResNet20", "--size=32", "--rounds=1")
     assert "| 34x34x3 | 3x3x3x16 | 1 | 1 | " in output
     assert "| all | | | 19 | " in output
+
+
+@pytest.mark.soak
+def test_the_rehearsal_of_imagenet_runs(tmp_path):
+    sizes = ["--records=96", "--kilobytes=2", "--shards=8", "--batch_size=16", "--seconds=0.05", "--rounds=1"]
+    output = run("benchmarks/imagenet_rehearsal.py", f"--folder={tmp_path}", "--kinds=folder,tar", *sizes)
+    assert output.count("| tar | ") == 2
+    assert "chi-squared of 4000 draws, 90 degrees of freedom" in output

@@ -124,7 +124,9 @@ def _classes(splits: Mapping[str, Sequence[str]], label: str) -> int:
 
 def _stream(split: str, paths: Sequence[str], metadata: Sequence[Any], image: str, label: str) -> Stream:
     """The row groups of the files of a split."""
-    groups = [(path, group) for path, file in zip(paths, metadata, strict=True) for group in range(file.num_row_groups)]
+    groups = [
+        (path, file, group) for path, file in zip(paths, metadata, strict=True) for group in range(file.num_row_groups)
+    ]
     rows = [file.row_group(group).num_rows for file in metadata for group in range(file.num_row_groups)]
     if not sum(rows):
         raise InputError(f"split {split!r} must have images; {paths[0]!r} has no rows.")
@@ -135,13 +137,13 @@ def _stream(split: str, paths: Sequence[str], metadata: Sequence[Any], image: st
     return Stream.of(f"parquet/{split}", rows, open)
 
 
-def _rows(path: str, group: int, first: int, image: str, label: str) -> Iterator[tuple[bytes, int]]:
+def _rows(path: str, metadata: Any, group: int, first: int, image: str, label: str) -> Iterator[tuple[bytes, int]]:
     """Yield the image file and label of each row of a row group from row `first` on."""
     import pyarrow
     import pyarrow.parquet
 
     row = 0
-    with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+    with pyarrow.parquet.ParquetFile(path, metadata=metadata, buffer_size=1 << 18, pre_buffer=False) as file:
         try:
             for batch in file.iter_batches(ROWS, [group], [image, label], use_threads=False):
                 skipped = min(max(first - row, 0), len(batch))

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_resnet.data.dataset import Stream, StreamReader
 
-WINDOW = 2048
+WINDOW = 1024
 """Records that are shuffled together, in the windows of all lanes."""
 
 IMAGES_PER_LANE = 16
@@ -73,7 +73,7 @@ class Order:
             window = (number - first) // self.window
             number = first + window * self.window
             size = min(self.window, first + sizes[lane] - number)
-            if stop is not None:
+            if stop is not None and not self.shuffle:
                 size = min(size, stop - number)
             positions = sum(sizes[:lane]) + number - first + np.arange(size)
             order = np.arange(size)

@@ -7,12 +7,14 @@ moments. Prints one JSON line per source and exits with 1 if the variables of bo
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import multiprocessing
+import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +23,12 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import imagenet_shards  # noqa: E402
+from keras_resnet.classification import train  # noqa: E402
+from keras_resnet.classification.config import ClassifierConfig  # noqa: E402
 from keras_resnet.classification.run import ClassifierRun  # noqa: E402
-from tests.classification import small_runs  # noqa: E402
+from keras_resnet.models import resnet  # noqa: E402
 from tests.classification.small_runs import CONFIG  # noqa: E402
+from tests.networks import one_block  # noqa: E402
 from tests.runs import assert_equal, newest_step, variables_of  # noqa: E402
 
 COUNT, BATCH, STEPS = 1000, 64, 80
@@ -49,20 +54,29 @@ def config_of(kind, folder):
     )
 
 
+def run(folder):
+    """Train or resume a run; its output goes to a file."""
+    with open(folder / "output.txt", "a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        resnet.CONSTRUCTORS["resnet20"] = one_block
+        train.train(ClassifierConfig.from_file(folder / "config.json"), folder / "run")
+
+
 def start(folder):
-    """Start or restart a run in a process of its own."""
-    command = [sys.executable, small_runs.__file__, str(folder / "config.json"), str(folder / "run")]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """Start or restart a run in a process of its own, which is forked from one that has imported TensorFlow."""
+    process = multiprocessing.get_context("forkserver").Process(target=run, args=(folder,))
+    process.start()
+    return process
 
 
 def interrupt(folder, number):
-    """Send a signal after the next checkpoint; return the step that the next process starts from."""
+    """Send a signal some time after the next checkpoint; return the step that the next process starts from."""
     before, process = newest_step(folder / "run"), start(folder)
-    while process.poll() is None and newest_step(folder / "run") == before:
+    while process.is_alive() and newest_step(folder / "run") == before:
         time.sleep(0.01)
-    time.sleep(random.uniform(0, 0.2))
-    process.send_signal(number)
-    process.communicate()
+    time.sleep(random.uniform(0, 0.1))
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode, "the run had ended"
     return newest_step(folder / "run")
 
 
@@ -70,13 +84,14 @@ def trial(kind, folder, times):
     """Compare the runs on a source; return the steps of the interruptions."""
     config, runs = config_of(kind, folder), {}
     for name in ("whole", "interrupted"):
-        runs[name] = folder / kind / name
+        runs[name] = folder / "runs" / kind / name
         runs[name].mkdir(parents=True)
         (runs[name] / "config.json").write_text(config.to_json())
     steps = [interrupt(runs["interrupted"], number) for number in [signal.SIGTERM] + [signal.SIGKILL] * times]
     for path in runs.values():
-        output, _ = (process := start(path)).communicate()
-        assert process.returncode == 0, output
+        process = start(path)
+        process.join()
+        assert process.exitcode == 0, (path / "output.txt").read_text()
     assert_equal(*(variables_of(ClassifierRun.open(path / "run")) for path in runs.values()))
     return steps
 

@@ -73,6 +73,7 @@ def test_a_start_at_any_step_gives_the_same_batches():
     whole = batches(Blocks(LENGTHS), 90)
     for start in (1, 2, 7, 13, 25, 26, 27, 50, 81, 89):
         np.testing.assert_array_equal(batches(Blocks(LENGTHS), 90 - start, start), whole[start:])
+    np.testing.assert_array_equal(batches(Blocks(LENGTHS), 10), whole[:10])
 
 
 @pytest.mark.usefixtures("small_lanes")
