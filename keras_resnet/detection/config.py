@@ -10,8 +10,9 @@ from typing import Any, ClassVar, TypeVar
 
 from keras_resnet.errors import InputError, check_choice, did_you_mean
 from keras_resnet.experiment import names
-from keras_resnet.experiment.config import BaseConfig, Options, check_normalization, option
-from keras_resnet.models.architectures import ARCHITECTURES, Architecture, canonical
+from keras_resnet.experiment.backbone import BackboneConfig
+from keras_resnet.experiment.config import Options, option
+from keras_resnet.models.architectures import ARCHITECTURES, Architecture
 
 BACKBONES = {name.lower(): net for name, net in ARCHITECTURES.items() if net.stem == "imagenet"}
 """Name -> architecture of the networks that can be a backbone."""
@@ -129,7 +130,7 @@ class FasterRCNNConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectorConfig(FasterRCNNConfig, BaseConfig):
+class DetectorConfig(FasterRCNNConfig, BackboneConfig):
     """Everything that determines the result of a detector's run; each field is a flag of the same name."""
 
     RENAMED: ClassVar[dict[str, str | tuple[str, ...]]] = FasterRCNNConfig.RENAMED | {
@@ -160,29 +161,8 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     train_split: str = option("train+validation", "Split to train on, or several joined by +.", "data")
     min_size: int = option(600, "Shorter side of an image in pixels.", "data", minimum=1)
     max_size: int = option(1000, "Maximum length of the longer side in pixels.", "data", minimum=1)
-    mean: tuple[float, ...] = option(
-        (), "Mean of the RGB channels to subtract; by default that of backbone_weights.", "data"
-    )
-    std: tuple[float, ...] = option(
-        (), "Standard deviation of the RGB channels to divide by; by default that of backbone_weights.", "data"
-    )
-    exif: bool = option(
-        False, "Rotate JPEGs by their EXIF orientation; the boxes are those of the rotated images.", "data"
-    )
-    max_broken: float = option(
-        0.001, "Fraction of training files that may fail to decode before the run stops.", "data", minimum=0
-    )
     max_gt_boxes: int = option(100, "Maximum number of ground-truth boxes per training image.", "data", minimum=1)
     vertical_flip: bool = option(False, "Flip half of the training images upside down.", "augmentation")
-    backbone_weights: str = option(
-        "",
-        "Weights of the backbone's classification network to start from: a name or a file.",
-        "network",
-        path="name",
-    )
-    init_weights: str = option(
-        "", "The .weights.h5 file of a detector with the same layers to start from.", "network", path="name"
-    )
     training: str = option(
         "joint",
         "joint (one loss) or alternating (the four steps of Faster R-CNN).",
@@ -201,16 +181,13 @@ class DetectorConfig(FasterRCNNConfig, BaseConfig):
     eval_steps: int = option(5_000, "Steps between evaluations on eval_split.", "run", minimum=1)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "backbone", canonical(self.backbone))
         super().__post_init__()
         if self.max_size < self.min_size:
             raise InputError(f"max_size must be at least min_size, {self.min_size}; got {self.max_size}.")
-        check_normalization(self.mean, self.std)
 
     def check_names(self) -> None:
         super().check_names()
         names.check_dataset(self.extra_dataset, self.data_dir, "extra_dataset")
-        self.check_weights("backbone_weights", "init_weights")
 
     def network(self) -> FasterRCNNConfig:
         """Return the options of the network alone."""

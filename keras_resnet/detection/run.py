@@ -10,13 +10,12 @@ from keras_resnet.detection.data import sources
 from keras_resnet.detection.data.annotations import DetectionDataset
 from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
-from keras_resnet.errors import InputError
-from keras_resnet.experiment.run import Run
+from keras_resnet.experiment.run import BackboneRun
 from keras_resnet.models import weights
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectorRun(Run):
+class DetectorRun(BackboneRun):
     """A detector's run.
 
     Attributes:
@@ -30,22 +29,10 @@ class DetectorRun(Run):
 
     config: DetectorConfig
 
-    @property
-    def mean(self) -> tuple[float, ...] | None:
-        """Mean of each channel, from the configuration or the weights that the run started from."""
-        return self.config.mean or self.dataset_info.mean
-
-    @property
-    def std(self) -> tuple[float, ...] | None:
-        """Standard deviation of each channel, likewise."""
-        return self.config.std or self.dataset_info.std
-
     def transform(self) -> DetectionTransform:
         """Return the transform of the run's images in training, testing and serving."""
-        mean, std = self.mean, self.std
-        if mean is None or std is None:
-            raise InputError(f"config of the run {str(self.path)!r} must have mean and std; it has none.")
-        return DetectionTransform(self.config.min_size, self.config.max_size, mean, std, exif=self.config.exif)
+        config = self.config
+        return DetectionTransform(config.min_size, config.max_size, self.mean, self.std, exif=config.exif)
 
     def dataset(self, data_dir: str | None = None) -> DetectionDataset:
         """Open the data set that the run is trained on."""

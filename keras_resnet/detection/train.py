@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import logging
 import os
-import pathlib
 import pickle
 from collections.abc import Callable, Sequence
 
@@ -106,9 +105,8 @@ def _train(config: DetectorConfig, workdir: str | os.PathLike, strategy: tf.dist
         ),
     )
     path, info, dataset = loop.backbone_start(config.backbone_weights, config.backbone, dataset, strategy)
-    run = _opened(config, dataset, workdir, strategy)
-    random = not (config.backbone_weights or config.init_weights or run.checkpoints.exists())
-    if random and collectives.is_chief(strategy):
+    run = loop.open_run(DetectorRun.new(workdir, config, dataset.info, AUTHORS_MEAN, (1.0, 1.0, 1.0)), strategy)
+    if run.starts_from_random_weights and collectives.is_chief(strategy):
         logger.warning(
             "the detector starts from random weights: its batch norm does not train, activations grow from block to "
             "block, and it learns little; --backbone_weights starts from those of a classifier"
@@ -166,19 +164,11 @@ def fit(
     if config.training != "joint":
         raise InputError(f"training must be 'joint' for a detector that is given; got {config.training!r}.")
     with loop.scope(model.distribute_strategy, config, workdir):
-        run = _opened(config, dataset, workdir, model.distribute_strategy)
+        run = loop.open_run(
+            DetectorRun.new(workdir, config, dataset.info, AUTHORS_MEAN, (1.0, 1.0, 1.0)), model.distribute_strategy
+        )
         _fit(run, model, *_annotations(run, dataset, model.distribute_strategy))
     return run
-
-
-def _opened(
-    config: DetectorConfig, dataset: DetectionDataset, workdir: str | os.PathLike, strategy: tf.distribute.Strategy
-) -> DetectorRun:
-    """The run of a folder, new or to be resumed."""
-    info = dataset.info
-    if info.mean is None:
-        info = dataclasses.replace(info, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
-    return loop.open_run(DetectorRun(pathlib.Path(workdir), config, info), strategy)
 
 
 def _annotations(

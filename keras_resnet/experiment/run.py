@@ -12,6 +12,7 @@ from keras_resnet import files
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.errors import InputError
 from keras_resnet.experiment import names, tasks
+from keras_resnet.experiment.backbone import BackboneConfig
 from keras_resnet.experiment.config import BaseConfig, read_json
 
 RunT = TypeVar("RunT", bound="Run")
@@ -107,3 +108,53 @@ class Run:
             raise InputError(
                 f'{argument} must be the folder of a run; {str(path)!r} has a config.json without a valid "dataset".'
             ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneRun(Run):
+    """A run whose images are normalized as the weights of its backbone require."""
+
+    config: BackboneConfig
+
+    @classmethod
+    def new(
+        cls: type[RunT],
+        path: str | os.PathLike,
+        config: BackboneConfig,
+        info: DatasetInfo,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> RunT:
+        """Return the run of a folder that is not created yet.
+
+        Args:
+            path: the folder.
+            config: the configuration.
+            info: the data set.
+            mean: mean of each channel, if neither the configuration nor the data set has one.
+            std: standard deviation of each channel, likewise.
+        """
+        if info.mean is None:
+            info = dataclasses.replace(info, mean=mean, std=std)
+        return cls(pathlib.Path(path), config, info)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel, from the configuration or the weights that the run started from."""
+        return self._statistic("mean")
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel, likewise."""
+        return self._statistic("std")
+
+    @property
+    def starts_from_random_weights(self) -> bool:
+        """Whether training would start from random weights: none are given, and there is no checkpoint to resume."""
+        return not (self.config.backbone_weights or self.config.init_weights or self.checkpoints.exists())
+
+    def _statistic(self, name: str) -> tuple[float, ...]:
+        value = getattr(self.config, name) or getattr(self.dataset_info, name)
+        if value is None:
+            raise InputError(f"config of the run {str(self.path)!r} must have {name}; it has none.")
+        return value

@@ -7,13 +7,13 @@ import dataclasses
 from keras_resnet.detection.config import BACKBONES
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.experiment import names
-from keras_resnet.experiment.config import BaseConfig, check_normalization, option
+from keras_resnet.experiment.backbone import FineTunedConfig
+from keras_resnet.experiment.config import option
 from keras_resnet.localization.choices import PROTOCOLS
-from keras_resnet.models.architectures import canonical
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalizerConfig(BaseConfig):
+class LocalizerConfig(FineTunedConfig):
     """Everything that determines the result of a localizer's run; each field is a flag of the same name."""
 
     stage: int = option(
@@ -26,23 +26,6 @@ class LocalizerConfig(BaseConfig):
         "data",
         path="dataset",
     )
-    class_names: tuple[str, ...] = option(
-        (), "Classes in the order of their labels; by default all that occur, sorted.", "data"
-    )
-    train_split: str = option("train", "Split to train on, or several joined by +.", "data")
-    eval_split: str = option("val", "Split to evaluate on during training.", "data")
-    mean: tuple[float, ...] = option(
-        (), "Mean of the RGB channels to subtract; by default that of backbone_weights.", "data"
-    )
-    std: tuple[float, ...] = option(
-        (), "Standard deviation of the RGB channels to divide by; by default that of backbone_weights.", "data"
-    )
-    exif: bool = option(
-        False, "Rotate JPEGs by their EXIF orientation; the boxes are those of the rotated images.", "data"
-    )
-    max_broken: float = option(
-        0.001, "Fraction of training images that may fail to decode before the run stops.", "data", minimum=0
-    )
     max_boxes: int = option(20, "Maximum number of boxes per training image.", "data", minimum=1)
     crop_size: int = option(224, "Side of the network's input in pixels.", "augmentation", minimum=32)
     scale_range: tuple[int, ...] = option(
@@ -51,12 +34,8 @@ class LocalizerConfig(BaseConfig):
     min_coverage: float = option(
         0.5, "Smallest part of a box inside a training crop that keeps it.", "augmentation", minimum=0, maximum=1
     )
-    backbone: str = option("resnet101", "Network: resnet50, resnet101, plainnet34, ...", "network")
     output_stride: int = option(
         32, "Stride of the feature map of the RPN: 8, 16 or 32.", "network", choices=(8, 16, 32)
-    )
-    stride_in_1x1: bool = option(
-        True, "Bottlenecks have their stride in the first 1x1, as in the paper; off for v1.5.", "network"
     )
     rpn_filters: int = option(512, "Filters of the 3x3 convolution of the RPN.", "network", minimum=1)
     anchor_scales: tuple[float, ...] = option((64.0, 128.0, 224.0), "Sides of the anchors in pixels.", "network")
@@ -107,27 +86,6 @@ class LocalizerConfig(BaseConfig):
         minimum=0,
         maximum=1,
     )
-    backbone_weights: str = option(
-        "",
-        "Weights of the backbone's classification network to start from: a name or a file.",
-        "network",
-        path="name",
-    )
-    init_weights: str = option(
-        "", "The .weights.h5 file of a localizer with the same layers to start from.", "network", path="name"
-    )
-    freeze_stages: int = option(
-        0,
-        "Stages of the backbone to freeze: 1 for conv1, 2 for conv1 and conv2_x, ...",
-        "network",
-        minimum=0,
-        maximum=5,
-    )
-    freeze_norm: bool = option(
-        False, "Freeze the backbone's batch norm layers, including their statistics, for small batches.", "network"
-    )
-    synchronized_norm: bool = option(False, "Compute batch norm over the whole batch of all replicas.", "network")
-    backbone_lr_mult: float = option(1.0, "Learning rate multiplier of the backbone.", "optimization", minimum=0)
     batch_size: int = option(
         256, "Images of stage 1, or proposals of stage 2, in a training step.", "optimization", minimum=1
     )
@@ -139,14 +97,9 @@ class LocalizerConfig(BaseConfig):
     eval_steps: int = option(5_000, "Steps between evaluations on eval_split.", "run", minimum=1)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "backbone", canonical(self.backbone))
         super().__post_init__()
         check_choice("backbone", self.backbone, BACKBONES)
-        check_normalization(self.mean, self.std)
-        if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
-            raise InputError(
-                f"scale_range must be two positive numbers, the smallest and the largest; got {list(self.scale_range)}."
-            )
+        self.check_scales(self.scale_range)
         for name in ("anchor_scales", "anchor_ratios", "scales"):
             values = getattr(self, name)
             if not values or min(values) <= 0:
@@ -160,7 +113,6 @@ class LocalizerConfig(BaseConfig):
 
     def check_names(self) -> None:
         super().check_names()
-        self.check_weights("backbone_weights", "init_weights")
         if self.stage == 2:
             if not self.stage_one:
                 raise InputError("stage_one must be given for stage 2: --stage_one=FOLDER of the run of stage 1.")
@@ -173,18 +125,20 @@ _IMAGENET = LocalizerConfig(dataset="folder:ILSVRC", synchronized_norm=True)
 _ANIMALS = LocalizerConfig(
     dataset="folder:animals",
     backbone="resnet50",
-    scale_range=(176, 288),
+    scale_range=(112, 256),
+    anchor_scales=(48.0, 96.0, 160.0, 224.0),
     batch_size_per_image=64,
     negative_iou=0.4,
     positive_iou=0.6,
     box_loss_weight=2.0,
-    resize=224,
-    scales=(224,),
+    scales=(160, 224),
+    vote_thresh=0.6,
+    proposals=40,
     freeze_stages=4,
     freeze_norm=True,
     backbone_lr_mult=0.05,
     batch_size=8,
-    steps=300,
+    steps=500,
     optimizer="adamw",
     schedule="cosine",
     learning_rate=1e-3,
@@ -192,7 +146,7 @@ _ANIMALS = LocalizerConfig(
     warmup_rate=2e-4,
     clip_norm=5.0,
     precision="mixed_bfloat16",
-    eval_steps=50,
+    eval_steps=250,
     checkpoint_steps=50,
 )
 """A few hundred images on a CPU: small batches, of which only conv5_x and the head train, and more anchors an image."""
@@ -239,8 +193,6 @@ PRESETS = {
         positive_iou=0.6,
         context_pixels=16,
         eval_proposals=20,
-        multiply_scores=True,
-        vote_thresh=0.5,
         batch_size=32,
         steps=120,
         warmup_steps=10,

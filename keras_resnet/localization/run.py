@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import InputError
-from keras_resnet.experiment.run import Run
+from keras_resnet.experiment.run import BackboneRun
 from keras_resnet.localization.config import LocalizerConfig
 from keras_resnet.localization.data import sources
 from keras_resnet.localization.data.examples import LocalizationDataset
@@ -19,7 +19,7 @@ from keras_resnet.models import weights
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalizerRun(Run):
+class LocalizerRun(BackboneRun):
     """A run of one of the two stages.
 
     Attributes:
@@ -37,22 +37,6 @@ class LocalizerRun(Run):
     def proposals(self) -> pathlib.Path:
         """The proposals of stage 1 for the training images, on which stage 2 trains."""
         return self.path / "proposals.npz"
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of each channel, from the configuration or the weights that the run started from."""
-        return self._statistic("mean")
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel, likewise."""
-        return self._statistic("std")
-
-    def _statistic(self, name: str) -> tuple[float, ...]:
-        value = getattr(self.config, name) or getattr(self.dataset_info, name)
-        if value is None:
-            raise InputError(f"config of the run {str(self.path)!r} must have {name}; it has none.")
-        return value
 
     def transform(self) -> WholeImageTransform:
         """Return the transform of images in testing and serving."""
@@ -187,5 +171,5 @@ def load_dataset(config: LocalizerConfig, data_dir: str | None = None) -> Locali
         data_dir: folder of prepared tensorflow-datasets, by default that of the configuration.
     """
     return sources.load(
-        config.dataset, data_dir or config.data_dir, config.download, config.class_names, exif=config.exif
+        config.dataset, data_dir or config.data_dir, config.download, config.class_names, config.exif, config.seed
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 import os
-import pathlib
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.data.transforms import WholeImageTransform
+from keras_resnet.data.transforms import NO_NORMALIZATION, WholeImageTransform
+from keras_resnet.detection.data import pipeline as detection_pipeline
 from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, counted, listed
 from keras_resnet.experiment.config import resolved
@@ -102,11 +101,10 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     with loop.scope(strategy, config, workdir):
         dataset = collectives.chief_first(strategy, lambda: load_dataset(config))
-        for name in ("train_split", "eval_split"):
-            dataset.examples(getattr(config, name), name)  # before weights are downloaded
+        examples = _examples(config, dataset, strategy)  # before weights are downloaded
         path, info, dataset = loop.backbone_start(config.backbone_weights, config.backbone, dataset, strategy)
-        run = _opened(config, dataset, workdir, strategy)
-        if not (config.backbone_weights or config.init_weights) and collectives.is_chief(strategy):
+        run = loop.open_run(LocalizerRun.new(workdir, config, dataset.info, AUTHORS_MEAN, (1.0, 1.0, 1.0)), strategy)
+        if run.starts_from_random_weights and collectives.is_chief(strategy):
             logger.warning(
                 "the localizer starts from random weights; --backbone_weights starts from those of a classifier"
             )
@@ -117,30 +115,37 @@ def train(
             classifier = resnet.constructor(config.backbone)(stride_in_1x1=config.stride_in_1x1)
             finetuning.initialize(classifier, path, info)
             model.load_backbone(classifier)
-        _fit(run, model, dataset)
+        _fit(run, model, *examples)
     return run
 
 
-def _opened(
-    config: LocalizerConfig,
-    dataset: LocalizationDataset,
-    workdir: str | os.PathLike,
-    strategy: tf.distribute.Strategy,
-) -> LocalizerRun:
-    """The run of a folder, new or to be resumed."""
-    info = dataset.info
-    if info.mean is None:
-        info = dataclasses.replace(info, mean=AUTHORS_MEAN, std=(1.0, 1.0, 1.0))
-    return loop.open_run(LocalizerRun(pathlib.Path(workdir), config, info), strategy)
-
-
-def _fit(run: LocalizerRun, model: PerClassRPN | RCNN, dataset: LocalizationDataset) -> None:
-    """Train a model in the run's folder, from its newest checkpoint to the last step."""
-    config = run.config
+def _examples(
+    config: LocalizerConfig, dataset: LocalizationDataset, strategy: tf.distribute.Strategy
+) -> tuple[list[Example], list[Example]]:
+    """The images to train and to evaluate on, of which the latter can be decoded."""
     examples = [example for example in dataset.examples(config.train_split, "train_split") if len(example.boxes)]
     if not examples:
         raise InputError(f"train_split must have images with boxes of their class; {config.train_split!r} has none.")
     eval_examples = dataset.examples(config.eval_split, "eval_split")
+
+    def check() -> None:
+        if not collectives.is_chief(strategy):
+            return
+        seen = {example.label for example in examples}
+        if missing := [name for label, name in enumerate(dataset.info.class_names) if label not in seen]:
+            logger.warning("%s: no image in %s to learn %s", dataset.info.name, config.train_split, listed(missing))
+        decoder = WholeImageTransform(*NO_NORMALIZATION, config.exif)
+        detection_pipeline.check_images(eval_examples, decoder)
+
+    collectives.chief_first(strategy, check)
+    return examples, eval_examples
+
+
+def _fit(
+    run: LocalizerRun, model: PerClassRPN | RCNN, examples: Sequence[Example], eval_examples: Sequence[Example]
+) -> None:
+    """Train a model in the run's folder, from its newest checkpoint to the last step."""
+    config = run.config
     slow = model.trunk.trainable_variables if config.backbone_lr_mult != 1 else ()
     loop.compile_model(model, config, slow=slow, slow_multiplier=config.backbone_lr_mult, jit_compile=False)
     if isinstance(model, RCNN):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.experiment.config import BaseConfig, check_normalization, option
-from keras_resnet.models.architectures import canonical
+from keras_resnet.experiment.backbone import FineTunedConfig
+from keras_resnet.experiment.config import option
 from keras_resnet.segmentation.choices import BACKBONES, HEADS, OUTPUT_STRIDES
 
 CLASS_WEIGHTS = ("none", "median_frequency")
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmenterConfig(BaseConfig):
+class SegmenterConfig(FineTunedConfig):
     """Everything that determines the result of a segmenter's run; each field is a flag of the same name."""
 
     dataset: str = option(
@@ -36,20 +36,6 @@ class SegmenterConfig(BaseConfig):
         "data",
         path="file",
     )
-    train_split: str = option("train", "Split to train on, or several joined by +.", "data")
-    eval_split: str = option("val", "Split to evaluate on during training.", "data")
-    mean: tuple[float, ...] = option(
-        (), "Mean of the RGB channels to subtract; by default that of backbone_weights.", "data"
-    )
-    std: tuple[float, ...] = option(
-        (), "Standard deviation of the RGB channels to divide by; by default that of backbone_weights.", "data"
-    )
-    exif: bool = option(
-        False, "Rotate JPEGs by their EXIF orientation; the masks are those of the rotated images.", "data"
-    )
-    max_broken: float = option(
-        0.001, "Fraction of training images that may fail to decode before the run stops.", "data", minimum=0
-    )
     crop_size: tuple[int, ...] = option((513, 513), "Height and width of the training crops.", "augmentation")
     scale_range: tuple[float, ...] = option((0.5, 2.0), "Range of the random scale of training images.", "augmentation")
     base_size: int = option(
@@ -69,35 +55,6 @@ class SegmenterConfig(BaseConfig):
     )
     auxiliary: bool = option(False, "Train a second head on conv4_x too.", "network")
     auxiliary_weight: float = option(0.4, "Weight of its loss.", "network", minimum=0)
-    stride_in_1x1: bool = option(
-        True, "Bottlenecks have their stride in the first 1x1, as in the paper; off for v1.5.", "network"
-    )
-    backbone_weights: str = option(
-        "",
-        "Weights of the backbone's classification network to start from: a name or a file.",
-        "network",
-        path="name",
-    )
-    init_weights: str = option(
-        "", "The .weights.h5 file of a segmenter with the same layers to start from.", "network", path="name"
-    )
-    freeze_stages: int = option(
-        0,
-        "Stages of the backbone to freeze: 1 for conv1, 2 for conv1 and conv2_x, ...",
-        "network",
-        minimum=0,
-        maximum=5,
-    )
-    freeze_norm: bool = option(
-        False, "Freeze the backbone's batch norm layers, including their statistics, for small batches.", "network"
-    )
-    synchronized_norm: bool = option(False, "Compute batch norm over the whole batch of all replicas.", "network")
-    backbone_lr_mult: float = option(
-        1.0,
-        "Learning rate multiplier of the backbone; 0.1 gives the head ten times its rate.",
-        "optimization",
-        minimum=0,
-    )
     batch_size: int = option(16, "Images in a training step.", "optimization", minimum=1)
     steps: int = option(30_000, "Training steps.", "optimization", minimum=1)
     schedule: str = option(
@@ -125,22 +82,13 @@ class SegmenterConfig(BaseConfig):
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "backbone", canonical(self.backbone))
         super().__post_init__()
         check_choice("backbone", self.backbone, BACKBONES)
         if len(self.crop_size) != 2 or min(self.crop_size) < 1:
             raise InputError(f"crop_size must be two positive numbers, height and width; got {list(self.crop_size)}.")
-        if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
-            raise InputError(
-                f"scale_range must be two positive numbers, the smallest and the largest; got {list(self.scale_range)}."
-            )
-        check_normalization(self.mean, self.std)
+        self.check_scales(self.scale_range)
         if not self.hard_fraction:
             raise InputError("hard_fraction must be above 0; got 0.")
-
-    def check_names(self) -> None:
-        super().check_names()
-        self.check_weights("backbone_weights", "init_weights")
 
 
 _DEEPLAB = SegmenterConfig(

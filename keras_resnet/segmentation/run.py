@@ -10,8 +10,7 @@ import numpy as np
 
 from keras_resnet.data.dataset import DatasetInfo
 from keras_resnet.data.transforms import WholeImageTransform
-from keras_resnet.errors import InputError
-from keras_resnet.experiment.run import Run
+from keras_resnet.experiment.run import BackboneRun
 from keras_resnet.models import weights
 from keras_resnet.segmentation import models
 from keras_resnet.segmentation.config import SegmenterConfig
@@ -22,7 +21,7 @@ from keras_resnet.segmentation.data.transforms import TrainTransform
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmenterRun(Run):
+class SegmenterRun(BackboneRun):
     """A segmenter's run.
 
     Attributes:
@@ -37,22 +36,6 @@ class SegmenterRun(Run):
 
     config: SegmenterConfig
     dataset_info: SegmentationInfo
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of each channel, from the configuration or the weights that the run started from."""
-        return self._statistic("mean")
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel, likewise."""
-        return self._statistic("std")
-
-    def _statistic(self, name: str) -> tuple[float, ...]:
-        value = getattr(self.config, name) or getattr(self.dataset_info, name)
-        if value is None:
-            raise InputError(f"config of the run {str(self.path)!r} must have {name}; it has none.")
-        return value
 
     @property
     def palette(self) -> np.ndarray:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 import os
-import pathlib
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -101,9 +99,8 @@ def train(
         for name in ("train_split", "eval_split"):
             dataset.examples(getattr(config, name), name)  # before weights are downloaded
         path, info, dataset = loop.backbone_start(config.backbone_weights, config.backbone, dataset, strategy)
-        run = _opened(config, dataset, workdir, strategy)
-        random = not (config.backbone_weights or config.init_weights or run.checkpoints.exists())
-        if random and collectives.is_chief(strategy):
+        run = loop.open_run(SegmenterRun.new(workdir, config, dataset.info, *IMAGENET), strategy)
+        if run.starts_from_random_weights and collectives.is_chief(strategy):
             logger.warning(
                 "the segmenter starts from random weights; --backbone_weights starts from those of a classifier"
             )
@@ -148,22 +145,9 @@ def fit(
     """
     config = resolved(config, SegmenterConfig, PRESETS)
     with loop.scope(model.distribute_strategy, config, workdir):
-        run = _opened(config, dataset, workdir, model.distribute_strategy)
+        run = loop.open_run(SegmenterRun.new(workdir, config, dataset.info, *IMAGENET), model.distribute_strategy)
         _fit(run, model, dataset)
     return run
-
-
-def _opened(
-    config: SegmenterConfig,
-    dataset: SegmentationDataset,
-    workdir: str | os.PathLike,
-    strategy: tf.distribute.Strategy,
-) -> SegmenterRun:
-    """The run of a folder, new or to be resumed."""
-    info = dataset.info
-    if info.mean is None:
-        info = dataclasses.replace(info, mean=IMAGENET[0], std=IMAGENET[1])
-    return loop.open_run(SegmenterRun(pathlib.Path(workdir), config, info), strategy)
 
 
 def _fit(run: SegmenterRun, model: keras.Model, dataset: SegmentationDataset) -> None:

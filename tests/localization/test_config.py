@@ -34,6 +34,7 @@ def test_every_preset_of_stage_two_follows_one_of_stage_one():
         ({"negative_iou": 0.8}, "negative_iou must be at most positive_iou, 0.7; got 0.8"),
         ({"resize": 200}, "resize must be 0 or at least crop_size, 224; got 200"),
         ({"protocol": "ten_crop"}, "protocol must be one of"),
+        ({"class_names": ("cat", "dog", "cat")}, "class_names must be different names; got cat, dog, cat"),
         ({"mean": (1.0,)}, "mean and std must be given together"),
         ({"batch_size_per_image": 1}, "batch_size_per_image must be at least 2"),
     ],

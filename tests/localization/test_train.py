@@ -13,6 +13,7 @@ from keras_resnet.models import resnet, weights
 from keras_resnet.training import loop
 from tests.localization.nets import TINY
 from tests.localization.runs import first, second
+from tests.localization.sets import GOLDFISH, ilsvrc
 from tests.runs import after_each_step, assert_equal, signal_at, variables_of
 
 pytestmark = pytest.mark.usefixtures("without_curves")
@@ -23,14 +24,17 @@ def configs(trained_runs):
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsys):
+def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsys, caplog):
     config, whole = configs(trained_runs)[stage], LocalizerRun.open(trained_runs[stage])
     records = read_metrics(whole.metrics)
     assert [record["step"] for record in records] == [2, 4]
     assert {"val_error", "class_loss", "box_loss", "loss"} <= set(records[0])
     with signal_at(3), pytest.raises(errors.Stopped, match="SIGTERM at step 3"):
         train.train(config, tmp_path / "parts")
+    assert "starts from random weights" in caplog.text
+    caplog.clear()
     parts = train.train(config, tmp_path / "parts")
+    assert "starts from random weights" not in caplog.text
     output = capsys.readouterr().out
     assert "resuming from step 3" in output
     assert f"stage {stage + 1}, {('per-class RPN', 'R-CNN')[stage]} on tiny" in output
@@ -99,6 +103,17 @@ def test_backbone_weights_are_loaded_frozen_and_slow(tmp_path, tiny_backbone, mo
     for layer in built[0].trunk.layers:
         for ours, theirs in zip(layer.get_weights(), classifier.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_images_of_eval_split_are_checked_before_training(tmp_path, tiny_backbone, caplog):
+    root = ilsvrc(tmp_path / "data", blacklist=None)
+    image = root / "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"
+    image.write_bytes(image.read_bytes()[:-20])
+    config = first(dataset=f"folder:{root}", train_split="train[:1]", eval_split="val")
+    with pytest.raises(InputError, match=r"val_00000001\.JPEG is missing, damaged"):
+        train.train(config, tmp_path / "run")
+    assert f"no image in train[:1] to learn {GOLDFISH}" in caplog.text
+    assert not (tmp_path / "run").exists()
 
 
 def test_mistakes(trained_runs, tmp_path):

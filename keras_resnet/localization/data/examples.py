@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_resnet.data import finder
 from keras_resnet.data.dataset import DatasetInfo, split_range
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class LocalizationDataset:
         if not examples:
             raise InputError(f"{argument} {split!r} must have images to use; all {len(found)} are {self.left_out}.")
         if len(examples) < len(found):
-            left_out = len(found) - len(examples)
-            logger.warning("%s, split %s: left out %d images %s", self.info.name, split, left_out, self.left_out)
+            left_out = counted(len(found) - len(examples), "image")
+            logger.warning("%s, split %s: left out %s %s", self.info.name, split, left_out, self.left_out)
         return examples
 
 

@@ -18,6 +18,7 @@ def load(
     download: bool = False,
     class_names: Sequence[str] = (),
     exif: bool = False,
+    seed: int = 0,
 ) -> LocalizationDataset:
     """Open a localization data set by name.
 
@@ -31,6 +32,7 @@ def load(
         download: download and prepare a data set of tensorflow-datasets if it is missing.
         class_names: classes of a folder in the order of their labels; by default all.
         exif: whether images are rotated by their EXIF orientation; boxes are those of the rotated images.
+        seed: seed of the splits that are made of detection data without any.
 
     Raises:
         ValueError: the data set does not exist, or the folder has another layout.
@@ -48,4 +50,4 @@ def load(
             f"dataset folder {str(root)!r} must have boxes: {ilsvrc.IMAGES} and {ilsvrc.ANNOTATIONS} as ILSVRC, or "
             "annotations as PASCAL VOC, COCO or YOLO; it has folders of images only."
         )
-    return main_class.dataset_of(detection.load(name, data_dir, download, class_names, exif))
+    return main_class.dataset_of(detection.load(name, data_dir, download, class_names, exif, seed))
