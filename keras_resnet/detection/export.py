@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
-from keras_resnet.serving import publish, saved_model, signatures, tf_serving, warmup
+from keras_resnet.serving import publish, saved_model, signatures, tf_serving, tflite, warmup
 
 STYLES = ("tf_od", "model_garden")
 
@@ -182,9 +181,6 @@ def export_tflite(
         return tf_od_outputs(detections, image_size)
 
     endpoint = signatures.Endpoint(detect, tf.TensorSpec([1, *size, 3], name="images"))
-    with tempfile.TemporaryDirectory() as folder:
-        # Not from a concrete function, of which the converter silently omits the weights of Keras 3.
-        saved_model.write(model, {"serving_default": endpoint}, pathlib.Path(folder, "model"))
-        content = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model"))).convert()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    content = tflite.convert_endpoint(model, endpoint)
+    files.make_parent(out)
     files.write(out, content)

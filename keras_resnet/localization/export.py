@@ -1,4 +1,4 @@
-"""Export localizers as SavedModels: image files in, classes with a score and a box each out.
+"""Export localizers as SavedModels: image files in, classes with a score and a box each out; and as TFLite files.
 
 serving_default   image_bytes string[N]   -> classes string[N,T], scores f32[N,T], boxes f32[N,T,4],
                                              box_scores f32[N,T]
@@ -19,11 +19,11 @@ import tensorflow as tf
 
 from keras_resnet import files
 from keras_resnet.errors import InputError
-from keras_resnet.localization import classifiers
+from keras_resnet.localization import classifiers, inference
 from keras_resnet.localization.classifiers import Classifier
 from keras_resnet.localization.inference import Localizer
 from keras_resnet.ops import codecs
-from keras_resnet.serving import publish, saved_model, signatures, tf_serving, warmup
+from keras_resnet.serving import publish, saved_model, signatures, tf_serving, tflite, warmup
 from keras_resnet.serving.signatures import Endpoint
 
 TOLERANCE = 1e-3
@@ -137,6 +137,43 @@ def export(
         path = publish.publish(folder, base, version)
         tf_serving.write_configuration(base)
     return path
+
+
+def export_tflite(localizer: Localizer, out: str | os.PathLike, classes: int, size: Sequence[int]) -> None:
+    """Write a float32 TFLite file of built-in operators with stage 1, for images of one size.
+
+    The input `images` is a resized image f32[1,H,W,3] in [0, 255]. The outputs are the box of each class, `boxes`
+    f32[1,K,4], top, left, bottom and right in pixels of the input, and its score, `scores` f32[1,K].
+
+    Args:
+        localizer: the localizer of a run of stage 1, float32.
+        out: the `.tflite` file to create; it must not exist.
+        classes: number of classes K.
+        size: height and width in pixels.
+
+    Raises:
+        ValueError: `out` exists, the size is not allowed, or the localizer has a second stage.
+    """
+    out = pathlib.Path(out)
+    if localizer.rcnn is not None:
+        raise InputError("TFLite files contain stage 1 alone: workdir must be a run of stage 1, or format saved_model.")
+    if out.exists():
+        raise InputError(f"out must be a file that does not exist yet; {str(out)!r} does.")
+    if len(size) != 2 or min(size) < localizer.rpn.stride:
+        raise InputError(
+            f"size must be a height and a width of at least {localizer.rpn.stride} pixels; got {list(size)}."
+        )
+
+    def localize(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits, boxes = localizer.rpn.localize(localizer.transform.normalize(images), tf.range(classes)[None])
+        found = inference.inside(boxes[0], tf.sigmoid(logits[0]), tf.constant(list(size)))
+        boxes, scores = inference.best(found, localizer.vote_thresh)
+        return {"boxes": boxes[None], "scores": scores[None]}
+
+    endpoint = Endpoint(localize, tf.TensorSpec([1, *size, 3], name="images"))
+    content = tflite.convert_endpoint(localizer.rpn, endpoint)
+    files.make_parent(out)
+    files.write(out, content)
 
 
 class _Tracked(keras.Model):

@@ -55,6 +55,8 @@ class Views:
         check_choice("protocol", self.protocol, PROTOCOLS)
         if not self.scales or min(self.scales) < 1:
             raise InputError(f"scales must be one or more positive numbers; got {list(self.scales)}.")
+        if self.resize and self.resize < self.crop_size:
+            raise InputError(f"resize must be 0 or at least the crop, {self.crop_size}; got {self.resize}.")
 
     def windows(self, size: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Return the window f32[4] of each view, and its size i32[2], for an image of height and width i32[2]."""
@@ -157,7 +159,7 @@ class Localizer:
                 boxes = boxes * tf.tile(window[2:] / extent, [2]) + tf.tile(window[:2], [2])
                 all_boxes.append(boxes)
                 all_scores.append(tf.sigmoid(logits[0]))
-        return _inside(tf.concat(all_boxes, 1), tf.concat(all_scores, 1), size)
+        return inside(tf.concat(all_boxes, 1), tf.concat(all_scores, 1), size)
 
     def propose(self, pixels: tf.Tensor, classes: tf.Tensor) -> Candidates:
         """Return the best boxes of stage 1 after NMS, best first and padded to the number of proposals."""
@@ -195,7 +197,7 @@ class Localizer:
         if self.multiply_scores:
             scores *= proposals.scores
         scores = tf.where(proposals.scores > NO_SCORE, scores, NO_SCORE)
-        return _inside(tf.reshape(boxes, [-1, self.count, 4]), scores, tf.shape(pixels)[:2])
+        return inside(tf.reshape(boxes, [-1, self.count, 4]), scores, tf.shape(pixels)[:2])
 
 
 def best(candidates: Candidates, vote_thresh: float = 1.0) -> tuple[tf.Tensor, tf.Tensor]:
@@ -222,7 +224,10 @@ def _top(candidates: Candidates, count: int) -> Candidates:
     return Candidates(tf.gather(candidates.boxes, index, batch_dims=1), scores)
 
 
-def _inside(boxes: tf.Tensor, scores: tf.Tensor, size: tf.Tensor) -> Candidates:
-    """The boxes clipped to an image of height and width i32[2]."""
+def inside(boxes: tf.Tensor, scores: tf.Tensor, size: tf.Tensor) -> Candidates:
+    """Clip boxes f32[T,N,4] with scores f32[T,N] to an image of height and width i32[2].
+
+    Boxes without an area inside it get `NO_SCORE`.
+    """
     boxes = box_ops.clip(boxes, tf.cast(size, tf.float32)[None])
     return Candidates(boxes, tf.where(box_ops.area(boxes) > 0, scores, NO_SCORE))

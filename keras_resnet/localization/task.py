@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from keras_resnet import files
@@ -43,12 +45,15 @@ class LocalizeFlags(Verb):
     scales: tuple[int, ...] = option((), "Shorter sides of the images of dense: 192,256,320.", "evaluation")
     mirror: bool = option(False, "Add the mirrored views.", "evaluation")
     vote_thresh: float | None = option(
-        None, "Average the boxes whose IoU with the best one is at least this; 1 for no voting.", "evaluation"
+        None,
+        "Average the boxes whose IoU with the best one is at least this; 1 for no voting.",
+        "evaluation",
+        minimum=0,
+        maximum=1,
     )
     proposals: int | None = option(
         None, "Proposals of each class in stage 2; by default those of training.", "evaluation", minimum=1
     )
-
     multiply_scores: bool | None = option(
         None, "Multiply the scores of stage 2 by those of stage 1; by default as in training.", "evaluation"
     )
@@ -64,7 +69,8 @@ class LocalizeFlags(Verb):
         if self.scales and self.protocol == "single":
             raise InputError("scales is a flag of --protocol=dense, not of --protocol=single.")
         if self.has_classifier:
-            self._classifiers().check_names()
+            with self._classifier_errors():
+                self._classifiers().check_names()
         return workdir
 
     @property
@@ -86,6 +92,9 @@ class LocalizeFlags(Verb):
         from keras_resnet.localization.run import LocalizerRun  # imports TensorFlow
 
         run = LocalizerRun.open(workdir)
+        for name in ("proposals", "multiply_scores"):
+            if getattr(self, name) is not None and run.config.stage == 1:
+                raise InputError(f"{name} is a flag of runs of stage 2; {workdir!r} holds one of stage 1.")
         given: dict[str, Any] = {"protocol": self.protocol, "resize": self.resize, "scales": self.scales or None}
         if self.scales and not self.protocol:
             given["protocol"] = "dense"
@@ -106,7 +115,18 @@ class LocalizeFlags(Verb):
         Raises:
             ValueError: one of them cannot be used.
         """
-        return self._classifiers().open()
+        with self._classifier_errors():
+            return self._classifiers().open()
+
+    @contextlib.contextmanager
+    def _classifier_errors(self) -> Iterator[None]:
+        """Let errors name the flags as they are written here: classifier_workdir instead of workdir."""
+        try:
+            yield
+        except InputError as error:
+            name = str(error).partition(" ")[0]
+            prefix = "classifier_" if f"classifier_{name}" in self.field_names() else ""
+            raise InputError(f"{prefix}{error}") from error
 
     def _classifiers(self) -> Any:
         """The flags of the classifiers as those of the task of classification."""
@@ -203,8 +223,8 @@ class Predict(LocalizeFlags):
         photos, out = folders.expand(invocation.files), pathlib.Path(self.out or ".")
         targets = [out / f"{stem}_boxes.png" for stem in files.unique_stems(photos)]
         files.check_absent(out, [target.name for target in targets])
-        for photo, target in zip(photos, targets, strict=True):
-            pixels = codecs.read(photo, transform.decode)
+        for index, pixels in codecs.read_each(photos, transform.decode):
+            photo, target = photos[index], targets[index]
             if ensemble:
                 classes, scores = (part[0] for part in ensemble.top([pixels], self.top))
                 boxes, _ = localizer(pixels, tf.constant(classes, tf.int32))
@@ -223,16 +243,23 @@ class Predict(LocalizeFlags):
 
 @dataclasses.dataclass(frozen=True)
 class Export(LocalizeFlags):
-    """Publish a localizer, and the classifier that selects its classes, as a SavedModel for TensorFlow Serving."""
+    """Publish a localizer and the classifier that selects its classes as a SavedModel, or write stage 1 as TFLite."""
 
-    out: str | None = option(None, "Folder of all versions.", path="file")
-    version: int | None = option(None, "Number of the version; by default the next one.", minimum=1)
-    top: int = option(5, "Number of classes that the classifier selects.", minimum=1)
-    max_pixels: int | None = option(None, "Refuse images with more pixels than this.", minimum=1)
+    format: str = option("saved_model", "saved_model or tflite.", choices=("saved_model", "tflite"))
+    out: str | None = option(None, "saved_model: folder of all versions; tflite: file to create.", path="file")
+    version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
+    top: int | None = option(
+        None, "Number of classes that the classifier selects; by default 5.", "saved_model", minimum=1
+    )
+    max_pixels: int | None = option(None, "Refuse images with more pixels than this.", "saved_model", minimum=1)
+    size: tuple[int, ...] = option((), "Height and width of the input; by default crop_size of the run.", "tflite")
 
     def run(self, invocation: Invocation) -> None:
         """Export."""
+        options = self.of_format(self.format, invocation)
         out = tasks.required(self.out, "out")
+        if self.format == "tflite" and self.has_classifier:
+            raise InputError("TFLite files of localizers contain no classifier: leave out the flags of classifiers.")
         if len(self.classifier_workdir) + len(self.classifier_weights) > 1:
             raise InputError("an export must have one classifier; got several.")
         # Half precision is for training: SavedModels run in float32.
@@ -240,11 +267,14 @@ class Export(LocalizeFlags):
 
         from keras_resnet.localization import export  # imports TensorFlow
 
+        class_names = run.dataset_info.class_names
+        if self.format == "tflite":
+            size = self.size or (run.config.crop_size,) * 2
+            export.export_tflite(localizer, out, len(class_names), size)
+            print(f"wrote {out}")
+            return
         classifier = self.open_classifiers()[0] if self.has_classifier else None
-        options = {name: getattr(self, name) for name in ("version", "max_pixels") if getattr(self, name)}
-        path = export.export(
-            localizer, out, run.dataset_info.class_names, classifier=classifier, top=self.top, **options
-        )
+        path = export.export(localizer, out, class_names, classifier=classifier, **options)
         print(f"wrote {path}")
         print(tasks.next_commands(["docker", "compose", f"--file={out}/compose.yaml", "up"]))
 
@@ -256,5 +286,6 @@ TASK = tasks.register(
         presets=PRESETS,
         train="keras_resnet.localization.train:train",
         verbs={"evaluate": Evaluate, "predict": Predict, "export": Export},
+        inspection="keras_resnet.localization.inspection",
     )
 )

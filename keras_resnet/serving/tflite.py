@@ -184,6 +184,19 @@ def convert(
             return converter.convert()
 
 
+def convert_endpoint(model: keras.Model, endpoint: Endpoint) -> bytes:
+    """Convert a function of a model, with any outputs, to a float32 TFLite file of built-in operators.
+
+    Args:
+        model: the model whose variables the function uses.
+        endpoint: the function and its input, of static shape.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # Not from a concrete function, of which the converter silently omits the weights of Keras 3.
+        saved_model.write(model, {"serving_default": endpoint}, pathlib.Path(folder, "model"))
+        return tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model"))).convert()
+
+
 def sample(dataset: Dataset, split: str, count: int) -> Dataset:
     """Return a data set of `count` examples spread evenly over a split, or of the first ones of a stream; 0 for all.
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from keras_resnet.cli import main as cli
 from tests.detection.data.folders import DOG, coco_folder, voc_folder
+from tests.localization.sets import GOLDFISH, TENCH, ilsvrc
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,31 @@ def test_segmentation(tmp_path, capsys):
     assert "| sky | 600 |\n| road | 600 |\n| sea | 0 |" in out
     assert "fault: class 'sea' has no pixel" in out
     assert Image.open("contact_sheet.png").size[0] > 320
+
+
+def test_localization(tmp_path, capsys):
+    root = ilsvrc(tmp_path / "data")
+    (root / f"ILSVRC/Data/CLS-LOC/train/{GOLDFISH}/{GOLDFISH}_2.JPEG").write_bytes(b"damaged")
+    annotation = root / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000003.xml"
+    annotation.write_text(annotation.read_text().replace("<ymax>39", "<ymax>62"))
+    out = inspect(capsys)
+    assert "task: localization (also readable with --task=detection)\n" in out
+    assert "splits: train 2 images; val 3 images" in out
+    assert f"| {TENCH} | 1 | 2 |\n| {GOLDFISH} | 1 | 1 |" in out
+    assert "4 % to 75 % of its area, median 12 %" in out
+    assert "blacklist: 1 image" in out
+    assert "fault: 1 image cannot be decoded" in out
+    assert "fault: 1 box with more than a pixel beyond the image" in out
+    sheet = np.asarray(Image.open("contact_sheet.png"))
+    assert (sheet == 255).all(-1).any(), "white boxes"
+
+
+def test_detection_data_as_localization_data(tmp_path, capsys):
+    voc_folder(tmp_path / "data", {"a": [DOG, ("cat", (1, 1, 5, 5), 0)], "b": []})
+    out = inspect(capsys, "--task=localization")
+    assert "layout: boxes; the largest has the class" in out
+    assert "left out: 1 image without a box" in out
+    assert "fault: 1 class without an image: cat" in out
 
 
 def test_classification(tmp_path, capsys):
