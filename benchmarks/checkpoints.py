@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet.training import optimizers
+from keras_resnet.training import losses, optimizers
 from keras_resnet.training.checkpoints import Checkpoints
 
 WAYS = {"none": None, "in the step": False, "in the background": True}
@@ -48,11 +48,11 @@ def turn(step, saver, every):
 def measure(name, size, batch_size, every, rounds):
     """Return the results of all ways by name."""
     model = getattr(keras_resnet, name)(weights=None, input_shape=(size, size, 3), classifier_activation=None)
-    loss = keras_resnet.training.losses.CrossEntropy()
+    loss = losses.CrossEntropy()
     model.compile(optimizers.make("sgd", 1e-3, weight_decay=1e-4), loss, jit_compile=False)
     random = np.random.default_rng(0)
     images = tf.constant(random.normal(size=(batch_size, size, size, 3)), tf.float32)
-    labels = tf.constant(random.integers(0, 1000, batch_size))
+    labels = tf.constant(random.integers(0, model.output_shape[-1], batch_size))
     seen = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         savers = {
@@ -64,7 +64,7 @@ def measure(name, size, batch_size, every, rounds):
                 result = turn(lambda: model.train_on_batch(images, labels), saver, every if number else 1)
                 if number:  # the first round warms up
                     seen[way].append(result)
-        size_on_disk = sum(file.stat().st_size for file in savers["in the step"].folder.glob("*-0.data*"))
+        size_on_disk = max(file.stat().st_size for file in savers["in the step"].folder.glob("*.data*"))
     results = {"model": name, "every": every, "rounds": rounds, "mb": round(size_on_disk / 1e6)}
     for way, turns in seen.items():
         for what, values in zip(("wall", "processor", "in save"), zip(*turns, strict=True), strict=True):
