@@ -50,12 +50,19 @@ def components(mask: np.ndarray) -> list[np.ndarray]:
     return list(found.values())
 
 
+def image_of(data: pathlib.Path, mask: pathlib.Path) -> pathlib.Path | None:
+    """Return the image of a mask, which has its name with any ending."""
+    folder = data / "images" / mask.parent.name
+    return next((path for path in sorted(folder.glob("*")) if path.stem == mask.stem), None)
+
+
 def split_content(data: pathlib.Path, split: str, classes: dict[str, int], min_pixels: int) -> dict[str, list]:
     """Return the content of an annotation file in COCO's format for a split."""
     images, annotations = [], []
     for path in sorted((data / "masks" / split).glob("*.png")):
         labels = np.asarray(Image.open(path))
-        image = next((data / "images" / split).glob(f"{path.stem}.*"))
+        image = image_of(data, path)
+        assert image is not None
         images.append({"id": len(images) + 1, "file_name": image.name, "height": len(labels), "width": len(labels[0])})
         for category, value in enumerate(classes.values(), start=1):
             for component in components(labels == value):
@@ -84,14 +91,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--min_pixels", type=int, default=200)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to create")
     options = parser.parse_args(arguments)
-    names = (options.data / "classes.txt").read_text(encoding="utf-8").split()
+    for needed in ("classes.txt", "images", "masks"):
+        if not (options.data / needed).exists():
+            parser.error(f"--data must have classes.txt, images/ and masks/; {str(options.data)!r} has no {needed}")
+    folders = sorted(path for path in (options.data / "masks").iterdir() if path.is_dir())
+    if not folders:
+        parser.error(f"--data must have a folder for each split in masks/; {str(options.data / 'masks')!r} has none")
+    names = [line.strip() for line in (options.data / "classes.txt").read_text(encoding="utf-8").splitlines()]
     if unknown := [name for name in options.classes.split(",") if name not in names]:
         parser.error(f"--classes must be among {', '.join(names)}; got {unknown[0]!r}")
     if options.out.exists():
         parser.error(f"--out must be a folder that does not exist yet; {str(options.out)!r} does")
+    for mask in (path for folder in folders for path in sorted(folder.glob("*.png"))):
+        if image_of(options.data, mask) is None:
+            parser.error(f"--data must have an image for each mask; there is none for {str(mask)!r}")
+        if Image.open(mask).mode not in ("L", "P", "I;16"):
+            parser.error(f"--data must have masks with a class number in each pixel; {str(mask)!r} has colors")
     classes = {name: names.index(name) for name in options.classes.split(",")}
     (options.out / "annotations").mkdir(parents=True)
-    for folder in sorted(path for path in (options.data / "masks").iterdir() if path.is_dir()):
+    for folder in folders:
         content = split_content(options.data, folder.name, classes, options.min_pixels)
         shutil.copytree(options.data / "images" / folder.name, options.out / folder.name)
         file = options.out / "annotations" / f"instances_{folder.name}.json"

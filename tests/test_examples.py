@@ -141,3 +141,33 @@ def test_objects_of_a_segmentation_data_set(tmp_path):
     assert (annotation.masks[0].draw() | annotation.masks[1].draw()).tolist() == (labels == 1).tolist()
     with pytest.raises(SystemExit):
         example["main"](arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: (data / "classes.txt").unlink(), "has no classes.txt"),
+        (lambda data: (data / "images/train/a.jpg").unlink(), "must have an image for each mask"),
+        (
+            lambda data: (data / "masks/train/a.png").rename(data / "masks/a.png") and (data / "masks/train").rmdir(),
+            "must have a folder for each split",
+        ),
+        (lambda data: Image.new("RGB", (30, 20)).save(data / "masks/train/a.png"), "has colors"),
+        (lambda data: (data / "classes.txt").write_text("sky\n"), "must be among sky; got 'hot dog'"),
+    ],
+)
+def test_objects_of_a_wrong_folder(tmp_path, capsys, change, message):
+    example = runpy.run_path(str(pathlib.Path(__file__).parent.parent / "examples/instances_from_masks.py"))
+    data = tmp_path / "data"
+    for folder in ("images/train", "masks/train"):
+        (data / folder).mkdir(parents=True)
+    Image.fromarray(np.ones((20, 30), "uint8")).save(data / "masks/train/a.png")
+    Image.new("RGB", (30, 20)).save(data / "images/train/a.jpg")
+    (data / "classes.txt").write_text("sky\nhot dog\n")
+    arguments = [f"--data={data}", "--classes=hot dog", f"--out={tmp_path / 'out'}"]
+    assert example["main"]([*arguments[:2], f"--out={tmp_path / 'right'}"]) == 0
+    change(data)
+    with pytest.raises(SystemExit):
+        example["main"](arguments)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

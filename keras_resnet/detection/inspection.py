@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_resnet.data.dataset import split_order
+from keras_resnet.data.finder import image_size
 from keras_resnet.detection.data import sources
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.errors import InputError, counted, listed
@@ -55,6 +56,7 @@ def inspect(root: str, pictures: int = 12, seed: int = 0, exif: bool = False) ->
     if broken := inspection.undecodable(list(found)):
         shown = listed(repr(os.path.relpath(path, root)) for path in broken)
         faults.append(f"{counted(len(broken), 'image')} cannot be decoded: {shown}")
+    faults += _doubtful(list(found.values()), broken, exif)
     usable = [(split, each) for split in splits for each in splits[split] if each.path not in broken]
     counts = {
         name: [sum(int(np.sum(each.labels == label)) for each in annotations) for annotations in splits.values()]
@@ -70,6 +72,23 @@ def inspect(root: str, pictures: int = 12, seed: int = 0, exif: bool = False) ->
         faults,
         [_picture(*usable[index], names, exif) for index in inspection.chosen(len(usable), pictures)],
     )
+
+
+def _doubtful(annotations: Sequence[Annotation], broken: Sequence[str], exif: bool) -> list[str]:
+    """Sentences about boxes that are repeated, and about images that may have been annotated in another orientation."""
+    faults = []
+    rows = [np.column_stack([annotation.boxes, annotation.labels]) for annotation in annotations]
+    if repeated := sum(len(each) - len(np.unique(each, axis=0)) for each in rows):
+        faults.append(f"{counted(repeated, 'box', 'boxes')} of the same class and place as another")
+    paths = [annotation.path for annotation in annotations if annotation.path not in broken]
+    turned = [] if exif else [path for path in paths if image_size(path) != image_size(path, exif=True)]
+    if turned:
+        names = listed(os.path.basename(path) for path in turned)
+        faults.append(
+            f"{counted(len(turned), 'image')} with an EXIF orientation that swaps the sides, used as stored: look at "
+            f"the boxes, and give --exif if they are of the rotated images: {names}"
+        )
+    return faults
 
 
 def _facts(splits: dict[str, list[Annotation]], annotations: Sequence[Annotation]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_resnet.cli import main as cli
 from keras_resnet.data import finder
-from keras_resnet.detection import evaluate, nms
+from keras_resnet.detection import evaluate, inspection, nms
 from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.config import DetectorConfig
 from keras_resnet.detection.data import pipeline, sources
@@ -573,3 +573,80 @@ def test_detections_without_an_area_are_dropped():
     found = nms.detections(boxes[None, :, None], probabilities[None], tf.ones([1, 5], bool), detections_per_image=5)
     assert found.count.numpy().tolist() == [2]
     assert found.boxes.numpy()[0, :2].tolist() == [[0, 0, 10, 10], [20, 20, 40, 40]]
+
+
+# Boxes in other units, and objects with a mask alone
+
+
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0]])
+def test_the_box_of_an_object_with_a_mask_alone(tmp_path, bbox):
+    polygon = [[10, 20, 30, 20, 30, 40, 10, 40]]
+    entry = {"image_id": 42, "category_id": 7, "segmentation": polygon} | ({} if bbox is None else {"bbox": bbox})
+    (annotation,) = load(coco_folder(tmp_path / "coco", [entry]))
+    assert annotation.boxes.tolist() == [[20, 10, 40, 30]]
+    assert annotation.areas.tolist() == [400]
+
+
+def test_fractions_in_place_of_pixels_are_refused(tmp_path):
+    message = "must have boxes in pixels; all of them end within the first pixel"
+    with pytest.raises(InputError, match=message):
+        load(coco_folder(tmp_path / "coco", [BOX | {"bbox": [0.1, 0.2, 0.5, 0.5]}]))
+    with pytest.raises(InputError, match=message):
+        load(voc_folder(tmp_path / "voc", {"a": [("dog", (0.1, 0.2, 0.5, 0.6), 0)]}))
+
+
+def test_corners_in_place_of_widths_and_heights_are_warned_of(tmp_path, caplog):
+    load(coco_folder(tmp_path / "coco", [BOX, BOX | {"bbox": [50, 5, 70, 15]}]))
+    assert "1 of 2 boxes end far beyond the right or bottom side" in caplog.text
+
+
+def test_inspect_names_repeated_boxes_and_turned_images(tmp_path):
+    root = coco_folder(tmp_path / "coco", [BOX, BOX])
+    assert "1 box of the same class and place as another" in inspection.inspect(str(root), pictures=1).faults
+    root = voc_folder(tmp_path / "voc", {"a": [DOG]})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((60, 80, 3), "uint8")).save(root / "JPEGImages/a.jpg", exif=exif)
+    (fault,) = inspection.inspect(str(root), pictures=1).faults
+    assert fault.startswith("1 image with an EXIF orientation that swaps the sides, used as stored")
+    assert fault.endswith("a.jpg")
+
+
+# VOC's masks
+
+
+def voc_mask(root, numbers, mode):
+    """Write the numbers of objects u8[H,W] as a PNG; the first colors of VOC's palette are (128, 0, 0), (0, 128, 0)."""
+    picture = Image.fromarray(numbers)
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 756 + [224, 224, 192])
+    (root / "SegmentationObject").mkdir()
+    picture.convert(mode).save(root / "SegmentationObject/a.png")
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA"])
+def test_masks_of_voc_with_and_without_a_palette(tmp_path, mode):
+    root = voc_folder(tmp_path / "voc", {"a": [DOG, ("cat", (51, 6, 70, 15), 0)]})
+    numbers = np.zeros((60, 80), "uint8")
+    numbers[19:41, 9:31] = 255
+    numbers[20:40, 10:30], numbers[5:15, 50:70] = 1, 2
+    voc_mask(root, numbers, mode)
+    (annotation,) = load(root)
+    for number, mask in enumerate(annotation.masks, start=1):
+        np.testing.assert_array_equal(mask.draw(), numbers == number)
+
+
+def test_colors_that_are_not_voc_s_are_refused(tmp_path):
+    root = voc_folder(tmp_path / "voc", {"a": [DOG]})
+    (root / "SegmentationObject").mkdir()
+    Image.fromarray(np.full((60, 80, 3), 7, "uint8")).save(root / "SegmentationObject/a.png")
+    with pytest.raises(InputError, match=r"its color in VOC's palette, in each pixel; got \(7, 7, 7\)"):
+        load(root)
+
+
+def test_masks_with_more_objects_than_the_xml(tmp_path, caplog):
+    root = voc_folder(tmp_path / "voc", {"a": [DOG]})
+    numbers = np.zeros((60, 80), "uint8")
+    numbers[0, :2] = 1, 2
+    voc_mask(root, numbers, "P")
+    load(root)
+    assert "1 mask has more objects than the XML: a.png" in caplog.text

@@ -23,6 +23,9 @@ FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y"), True) | dict.fromkeys(
 )
 """Values of flags such as VOC's `difficult`, in lower case; other numbers than 0 are true too."""
 
+BEYOND = 0.1
+"""Fraction of the image by which boxes may end beyond it, and of the boxes that may, without a warning."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
@@ -218,7 +221,27 @@ class AnnotationCollector:
             count = len(self.annotations)
             images = "its only image has none" if count == 1 else f"none of its {count} images has"
             raise InputError(f"{self.source} must have at least one box; {images}.")
+        self._check_units()
         return self.annotations
+
+    def _check_units(self) -> None:
+        """Refuse fractions in place of pixels, and warn of corners in place of widths and heights."""
+        ends = np.concatenate([annotation.boxes[:, 2:] for annotation in self.annotations])
+        if ends.max() <= 1:
+            raise InputError(
+                f"{self.source} must have boxes in pixels; all of them end within the first pixel, as fractions of the "
+                "image do."
+            )
+        limits = np.concatenate([np.tile(each.size, (len(each.labels), 1)) for each in self.annotations])
+        beyond = int(np.sum((ends > (1 + BEYOND) * limits).any(-1)))
+        if beyond > BEYOND * len(ends):
+            logger.warning(
+                "%s: %s of %s end far beyond the right or bottom side of the image; COCO's bbox must be left, top, "
+                "width and height, VOC's bndbox the corners",
+                self.source,
+                f"{beyond:,}",
+                counted(len(ends), "box", "boxes"),
+            )
 
 
 def parse_flag(value: object) -> bool:

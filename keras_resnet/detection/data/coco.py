@@ -9,13 +9,16 @@ import collections
 import functools
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_resnet.data.dataset import DatasetInfo, log_similar
+from keras_resnet.data import folders as data_folders
+from keras_resnet.data.dataset import SPLIT_NAMES, DatasetInfo, log_similar, usual_split
 from keras_resnet.data.finder import FileFinder, image_size, read_text
+from keras_resnet.data.folders import is_hidden
 from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
@@ -43,6 +46,9 @@ ROBOFLOW_FILE = "_annotations.coco.json"
 WHOLE_FILES = (ROBOFLOW_FILE, "annotations.json", "labels.json", "result.json", "annotations/annotations.json")
 """Names of a single annotation file for all images."""
 
+MOST_FILES = 50
+"""Most JSON files of a folder that are searched for annotations."""
+
 WHOLE = "all"
 """Split of a single annotation file."""
 
@@ -51,7 +57,33 @@ NO_BOX = (float("nan"),) * 4
 
 
 def annotation_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Return the annotation file of each split of a folder; empty for a folder in another layout."""
+    """Return the annotation file of each split of a folder; empty for a folder in another layout.
+
+    Raises:
+        ValueError: two files are of one split.
+    """
+    if paths := usual_files(root):
+        return paths
+    found: dict[str, pathlib.Path] = {}
+    for path in _files_of_other_names(root):
+        words = re.split("[^a-z]+", path.relative_to(root).with_suffix("").as_posix().lower())
+        split = next((usual_split(word) for word in reversed(words) if usual_split(word) in SPLIT_NAMES), WHOLE)
+        other = found.setdefault(split, path)
+        if other != path:
+            raise InputError(
+                f"dataset folder {str(root)!r} must have one annotation file for each split; {str(other)!r} and "
+                f"{str(path)!r} are of the same one."
+            )
+    return found
+
+
+def is_layout(root: pathlib.Path) -> bool:
+    """Return whether a folder has annotation files with any names."""
+    return bool(usual_files(root) or _files_of_other_names(root))
+
+
+def usual_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Return the annotation files of a folder that have one of the usual names, by their splits."""
     if paths := sorted((root / "annotations").glob("instances_*.json")):
         return {path.stem.removeprefix("instances_"): path for path in paths}
     if paths := sorted(root.glob(f"*/{ROBOFLOW_FILE}")):
@@ -62,7 +94,21 @@ def annotation_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def _has_categories(path: pathlib.Path) -> bool:
     """Whether a JSON file may be in COCO's format; others of the same name are not."""
-    return '"categories"' in read_text(path)
+    return _has_keys(path, ["categories"])
+
+
+def _has_keys(path: pathlib.Path, keys: Iterable[str]) -> bool:
+    content = path.read_bytes().replace(b"\0", b"")
+    return all(f'"{key}"'.encode() in content for key in keys)
+
+
+def _files_of_other_names(root: pathlib.Path) -> list[pathlib.Path]:
+    """Annotation files with any names, in which or in that of their folder a split may be named: val_coco.json."""
+    paths = sorted(path for pattern in ("*.json", "*/*.json") for path in root.glob(pattern))
+    if len(paths) > MOST_FILES:  # one for each image, as labelme writes them
+        return []
+    paths = [path for path in paths if path.is_file() and not any(map(is_hidden, path.relative_to(root).parts))]
+    return [path for path in paths if _has_keys(path, REQUIRED_KEYS)]
 
 
 def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool = False) -> DetectionDataset:
@@ -181,7 +227,8 @@ def _read_file(path: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(content[key], list):
             raise InputError(f"annotation file {str(path)!r} is not in COCO's format: its {key} are no list.")
         for entry in content[key]:
-            if not isinstance(entry, dict) or not required <= entry.keys():
+            has_mask = isinstance(entry, dict) and entry.get("segmentation")
+            if not isinstance(entry, dict) or not required <= entry.keys() | ({"bbox"} if has_mask else set()):
                 raise InputError(
                     f"annotation file {str(path)!r} must have {', '.join(sorted(required))} in each entry of {key}; "
                     f"got {str(entry)[:100]}."
@@ -191,7 +238,7 @@ def _read_file(path: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
 
 def _parsed(path: pathlib.Path, obj: Mapping[str, Any]) -> tuple[tuple[float, ...], bool, float]:
     """The left, top, width and height of an entry, whether it is a crowd, and its area."""
-    bbox = obj["bbox"]
+    bbox = obj.get("bbox")
     try:
         if isinstance(bbox, (str, Mapping)):
             raise ValueError
@@ -236,8 +283,6 @@ def _read_split(
     unreadable: list[str] = []
     for entry in content["images"]:
         objects = objects_of_image[_key(entry["id"])]
-        parsed = [_parsed(file, obj) for obj in objects]
-        left, top, width, height = np.array([box for box, _, _ in parsed], "float64").reshape(-1, 4).T
         try:
             declared_size = parse_size(entry.get("height"), entry.get("width"))
         except ValueError:
@@ -247,6 +292,9 @@ def _read_split(
             ) from None
         path = paths[_key(entry["id"])]
         size = declared_size or image_size(path, exif)
+        masks = [_mask(obj, size, unreadable) for obj in objects]
+        parsed = [_parsed(file, _with_box(obj, mask)) for obj, mask in zip(objects, masks, strict=True)]
+        left, top, width, height = np.array([box for box, _, _ in parsed], "float64").reshape(-1, 4).T
         collector.add(
             path,
             entry["id"],
@@ -256,7 +304,7 @@ def _read_split(
             crowd=np.array([crowd for _, crowd, _ in parsed], bool),
             areas=np.array([area for _, _, area in parsed], "float64"),
             extents=np.stack([height, width], -1),
-            masks=[_mask(obj, size, unreadable) for obj in objects] if has_masks else None,
+            masks=masks if has_masks else None,
             declared_size=declared_size,
         )
     if unreadable:
@@ -277,6 +325,25 @@ def _mask(obj: Mapping[str, Any], size: tuple[int, int], unreadable: list[str]) 
         return None
 
 
+def _with_box(obj: Mapping[str, Any], mask: ObjectMask | None) -> Mapping[str, Any]:
+    """An entry; one that has a mask, and a box that is missing or all zeros, gets the box of the mask."""
+    bbox = obj.get("bbox")
+    if mask is None or (bbox and (not isinstance(bbox, Sequence) or any(bbox))):
+        return obj
+    top, left, bottom, right = mask.box()
+    return {**obj, "bbox": [left, top, right - left, bottom - top]}
+
+
+def _elsewhere(root: pathlib.Path, split: str) -> dict[str, pathlib.Path | None]:
+    """Name -> the file of a folder in no other split's folders; None for a name of several files."""
+    found: dict[str, pathlib.Path | None] = {}
+    for path in map(pathlib.Path, data_folders.walk(root)):
+        splits = {usual_split(part) for part in path.relative_to(root).parts[:-1]} & SPLIT_NAMES.keys()
+        if splits <= {usual_split(split)}:
+            found[path.name] = None if path.name in found else path
+    return found
+
+
 def _image_paths(
     root: pathlib.Path, split: str, file: pathlib.Path, images: Sequence[Mapping[str, Any]]
 ) -> dict[Any, pathlib.Path]:
@@ -287,11 +354,15 @@ def _image_paths(
     """
     folders = (root / split, root / "images" / split, root / "images", root / "data", file.parent, root)
     finder = FileFinder()
+    elsewhere: dict[str, pathlib.Path | None] | None = None
     paths: dict[Any, pathlib.Path] = {}
     names: dict[pathlib.Path, str] = {}
     for entry in images:
         id, name = _key(entry["id"]), str(entry["file_name"])
         path = finder.find_named(folders, name)
+        if path is None:
+            elsewhere = _elsewhere(root, split) if elsewhere is None else elsewhere
+            path = elsewhere.get(re.split(r"[/\\]", name)[-1])
         if path is None:
             missing = next((folder for folder in folders if folder.is_dir()), root) / name
             raise InputError(f"annotation file {str(file)!r} names the missing image {str(missing)!r}.")

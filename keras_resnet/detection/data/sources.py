@@ -57,7 +57,7 @@ def load(
         )
     opener = layout(root)
     if opener is None:
-        raise InputError(f"dataset folder {str(root)!r} must have {LAYOUTS}; it has {_content(root)}.")
+        raise InputError(f"dataset folder {str(root)!r} must have {LAYOUTS}; it has {_content(root)}{_hint(root)}")
     dataset = opener(root, class_names, exif)
     if has_lists(root):
         return dataset
@@ -68,13 +68,24 @@ def layout(root: pathlib.Path) -> Opener | None:
     """Return the function that opens a folder, by what is in it; None if it has none of the layouts."""
     if (root / voc.LISTS).is_dir():
         return voc.open_folder
-    if coco.annotation_files(root):
+    if coco.usual_files(root):
         return coco.open_folder
     if yolo.is_layout(root):
         return yolo.open_folder
     if voc_folders.annotation_files(root):
         return voc_folders.open_folder
-    return None
+    return coco.open_folder if coco.is_layout(root) else None
+
+
+def _hint(root: pathlib.Path) -> str:
+    """The end of the message: how to give a folder in another layout: its subfolder, or converted."""
+    names, _ = visible(root)
+    if found := next((root / name for name in names if layout(root / name)), None):
+        return f"; did you mean {str(found)!r}?"
+    suffixes = {path.suffix.lower() for pattern in ("*", "*/*") for path in root.glob(pattern)}
+    if suffixes & {".csv", ".json"}:
+        return "; convert CSV files, and the JSON of VIA, labelme or CreateML, to COCO's format first."
+    return "."
 
 
 def has_lists(root: pathlib.Path) -> bool:

@@ -20,10 +20,11 @@ from keras_resnet.detection.data.annotations import (
     Annotation,
     AnnotationCollector,
     DetectionDataset,
+    logger,
     parse_flag,
     parse_size,
 )
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted, listed
 from keras_resnet.ops.masks import ObjectMask
 
 LISTS = "ImageSets/Main"
@@ -32,6 +33,9 @@ LISTS = "ImageSets/Main"
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 OBJECTS = "SegmentationObject"
 """Folder of the PNGs that number the objects of each image in the order of its annotation."""
+
+VOID = 255
+"""Number of the pixels between objects."""
 
 NO_BOX: tuple[float, ...] = (float("nan"),) * 4
 """Sides of an object without a `bndbox`."""
@@ -138,8 +142,12 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
     def read(split: str) -> list[Annotation]:
         collector = AnnotationCollector(f"{root}, split {split}", exif)
         folder = _Folder(root)
+        surplus: list[str] = []
         for name in lists[split]:
-            _add(collector, folder, name, classes)
+            _add(collector, folder, name, classes, surplus)
+        if surplus:
+            count = counted(len(surplus), "mask has", "masks have")
+            logger.warning("%s: %s more objects than the XML: %s", collector.source, count, listed(surplus))
         return collector.finish()
 
     splits = {split: len(names) for split, names in lists.items()}
@@ -191,29 +199,57 @@ def _object(element: ElementTree.Element, path: pathlib.Path) -> VocObject:
         ) from None
 
 
-def _masks(path: pathlib.Path, count: int) -> list[ObjectMask | None]:
-    """The masks of an image's objects, from a PNG whose palette indices are their numbers, from 1; 255 is void."""
+def _numbers(colors: np.ndarray, path: pathlib.Path) -> np.ndarray:
+    """The numbers of colors u8[H,W,3] in VOC's palette, as tools write them that have no palettes."""
+    codes = colors.astype("int64") @ (1 << 16, 1 << 8, 1)
+    palette = _palette()
+    order = np.argsort(palette)
+    numbers = order[np.searchsorted(palette, codes, sorter=order).clip(max=len(palette) - 1)]
+    if (wrong := palette[numbers] != codes).any():
+        color = tuple(colors[wrong][0].tolist())
+        raise InputError(
+            f"mask {str(path)!r} must have a number, or its color in VOC's palette, in each pixel; got {color}."
+        )
+    return numbers
+
+
+def _palette() -> np.ndarray:
+    """VOC's colors as 65536 red + 256 green + blue, i64[256]; red has bits 0, 3, 6 of the number, green 1, 4, 7."""
+    numbers = np.arange(256)
+    channels = [sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
+    return (channels[0] << 16) + (channels[1] << 8) + channels[2]
+
+
+def _masks(path: pathlib.Path, count: int, surplus: list[str]) -> list[ObjectMask | None]:
+    """The masks of an image's objects, from a PNG of their numbers, from 1, or of VOC's colors of them; 255 is void."""
     if not path.is_file():
         return [None] * count
     try:
         with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
+            if image.mode in ("RGB", "RGBA"):
+                numbers = _numbers(np.asarray(image.convert("RGB")), path)
+            elif image.mode in ("P", "L"):
+                numbers = np.asarray(image)
+            else:
                 raise InputError(f"mask {str(path)!r} must have a number in each pixel; its mode is {image.mode}.")
-            numbers = np.asarray(image)
     except OSError as error:
         raise InputError(f"mask {str(path)!r} cannot be read: {error}.") from error
+    if numbers.max(initial=0, where=numbers != VOID) > count:
+        surplus.append(path.name)
     found = (numbers == number for number in range(1, count + 1))
     return [ObjectMask.of_pixels(mask) if mask.any() else None for mask in found]
 
 
-def _add(collector: AnnotationCollector, folder: _Folder, name: str, class_names: tuple[str, ...]) -> None:
+def _add(
+    collector: AnnotationCollector, folder: _Folder, name: str, class_names: tuple[str, ...], surplus: list[str]
+) -> None:
     file = folder.read(name)
     images = folder.root / "JPEGImages"
     path = folder.finder.find_image(images, name)
     if path is None:
         raise InputError(f"an image list names {name!r}, but {str(images)!r} has no such image.")
     objects = folder.root / OBJECTS
-    masks = _masks(objects / f"{name}.png", len(file.objects)) if objects.is_dir() else None
+    masks = _masks(objects / f"{name}.png", len(file.objects), surplus) if objects.is_dir() else None
     add(collector, file, path, name, class_names, masks)
 
 

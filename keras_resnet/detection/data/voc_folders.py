@@ -46,8 +46,10 @@ def open_folder(root: pathlib.Path, class_names: Sequence[str] = (), exif: bool 
     Raises:
         ValueError: an annotation cannot be read, or may belong to several images.
     """
-    images = folders.Listing.of(folders.walk(root)).images
-    pairs, notes = _pairs(root, annotation_files(root), map(pathlib.Path, images))
+    listing = folders.Listing.of(folders.walk(root))
+    if not listing.images:
+        folders.check_readable(str(root), [listing])
+    pairs, notes = _pairs(root, annotation_files(root), map(pathlib.Path, listing.images))
     files = {split: [(voc.read_file(xml), image) for xml, image in found] for split, found in pairs.items()}
     occurring = {obj.class_name for found in files.values() for file, _ in found for obj in file.objects}
     classes = tuple(class_names) or tuple(sorted(occurring))
@@ -91,7 +93,13 @@ def _pairs(
             f"dataset folder {str(root)!r} must have an image of the same name for each XML file; there is none for "
             f"{alone[0].name!r}."
         )
-    unlabeled = [image for found in by_name.values() for image in found if image not in used]
+    named = {image.stem for image in used}
+    unlabeled = [
+        image
+        for found in by_name.values()
+        for image in found
+        if image not in used and not (image.stem in named and image.suffix.lower() == ".png")  # a mask
+    ]
     notes = []
     for count, what, paths in (
         (len(alone), "XML file without an image of the same name", alone),
@@ -111,7 +119,9 @@ def _split(root: pathlib.Path, path: pathlib.Path) -> str:
 
 
 def _image_of(root: pathlib.Path, file: pathlib.Path, candidates: Sequence[pathlib.Path]) -> pathlib.Path | None:
-    """The image of an XML file: the only one of its name, the one next to it, or the one of its split.
+    """The image of an XML file: the only one of its name, the one next to it, the one of its split, or the only JPEG.
+
+    Others than the JPEG may be masks, such as the PNGs of `SegmentationObject`.
 
     Raises:
         ValueError: there are several.
@@ -120,6 +130,7 @@ def _image_of(root: pathlib.Path, file: pathlib.Path, candidates: Sequence[pathl
         candidates,
         [path for path in candidates if path.parent == file.parent],
         [path for path in candidates if _split(root, path) == _split(root, file)],
+        [path for path in candidates if path.suffix.lower() in (".jpg", ".jpeg")],
     ):
         if len(chosen) == 1:
             return chosen[0]

@@ -322,3 +322,128 @@ def test_published_layouts(layout, real_data):
     assert annotation.boxes[0] == pytest.approx(box, abs=1e-3)
     assert dataset.info.class_names[annotation.labels[0]] == class_name
     assert "pieces" not in dataset.info.class_names
+
+
+# What other tools write
+
+
+def coco(root, file, names=("a.jpg",), box=(10, 20, 20, 20), **entry) -> None:
+    """Write an annotation file of images of 60x80, each with one object."""
+    content = {
+        "images": [{"id": number, "file_name": name, "height": 60, "width": 80} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": box, **entry} for number in range(len(names))
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    text(root / file, json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["dataset.json"], ["all"]),
+        (["via_project_coco.json"], ["all"]),
+        (["train.json", "valid_coco.json"], ["train", "val"]),
+        (["annotations/train2017.json", "annotations/test.json"], ["train", "test"]),
+        (["train/annotations.json", "val/annotations.json"], ["train", "val"]),
+    ],
+)
+@pytest.mark.parametrize("folder", ["images", "images/deep/er"])
+def test_coco_files_of_any_name(tmp_path, files, splits, folder):
+    image(tmp_path / folder / "a.jpg")
+    for file in files:
+        coco(tmp_path, file)
+    dataset = load(tmp_path)
+    assert sorted(dataset.info.splits) == sorted(splits)
+    assert all(dataset.annotations(split)[0].boxes.tolist() == [BOX] for split in splits)
+
+
+def test_coco_files_of_one_split_are_refused(tmp_path):
+    image(tmp_path / "a.jpg")
+    for file in ("first.json", "second.json"):
+        coco(tmp_path, file)
+    with pytest.raises(InputError, match=r"one annotation file for each split; '.*first\.json' and '.*second\.json'"):
+        load(tmp_path)
+
+
+def test_an_image_of_another_split_is_not_taken(tmp_path):
+    image(tmp_path / "images/val/deep/a.jpg")
+    coco(tmp_path, "annotations/instances_train.json")
+    with pytest.raises(InputError, match="names the missing image"):
+        load(tmp_path).annotations("train")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("Images", "Labels"), ("JPEGImages", "labels"), ("img", "annotations"), ("x/y", "x/y")]
+)
+def test_yolo_in_any_folders(tmp_path, images, labels):
+    image(tmp_path / images / "a.jpg")
+    image(tmp_path / images / "background.jpg")
+    text(tmp_path / labels / "a.txt", "0 0.25 0.5 0.25 0.333333")
+    text(tmp_path / labels / "classes.txt", "cat\n")
+    found = {annotation.id: annotation.boxes.tolist() for annotation in load(tmp_path).annotations("all")}
+    assert found == {"a": [BOX], "background": []}
+
+
+def test_yolo_label_of_another_image_of_the_same_name_is_not_taken(tmp_path):
+    text(tmp_path / "classes.txt", "cat\n")
+    for folder in ("one", "two"):
+        image(tmp_path / "images" / folder / "a.jpg")
+    text(tmp_path / "labels/one/a.txt", "0 0.25 0.5 0.25 0.333333")
+    assert [len(annotation.labels) for annotation in load(tmp_path).annotations("all")] == [1, 0]
+
+
+def test_lists_of_darknet_are_the_splits(tmp_path):
+    text(tmp_path / "obj.names", "cat\n")
+    for name in "abc":
+        image(tmp_path / f"obj_train_data/{name}.jpg")
+        text(tmp_path / f"obj_train_data/{name}.txt", "0 0.25 0.5 0.25 0.333333")
+    text(tmp_path / "train.txt", "data/obj_train_data/a.jpg\n/home/me/data/obj_train_data/c.jpg\n")
+    text(tmp_path / "valid.txt", "data/obj_train_data/b.jpg\n")
+    dataset = load(tmp_path)
+    assert {split: [a.id for a in dataset.annotations(split)] for split in ("train", "val")} == {
+        "train": ["a", "c"],
+        "val": ["b"],
+    }
+
+
+def test_yolo_classes_in_the_folder_of_a_split_or_given(tmp_path):
+    yolo(tmp_path, "", "0 0.25 0.5 0.25 0.333333")
+    with pytest.raises(InputError, match="--class_names of train may name them"):
+        load(tmp_path)
+    assert load(tmp_path, class_names=["cat"]).annotations("train")[0].boxes.tolist() == [BOX]
+    text(tmp_path / "train/_darknet.labels", "dog\n")
+    assert load(tmp_path).info.class_names == ("dog",)
+
+
+def test_yolo_keypoints_are_no_polygons(tmp_path):
+    yolo(tmp_path, "names: [king]\nkpt_shape: [2, 2]\n", "0 0.25 0.5 0.25 0.333333 0.9 0.9 0.1 0.1")
+    (annotation,) = load(tmp_path).annotations("train")
+    assert annotation.boxes.tolist() == [BOX]
+    assert annotation.masks is None
+
+
+def test_yolo_labels_without_images_are_named(tmp_path, caplog):
+    yolo(tmp_path)
+    text(tmp_path / "train/labels/lost.txt", "0 0.5 0.5 0.1 0.1")
+    load(tmp_path).annotations("train")
+    assert "left out 1 label file without an image of the same name: lost.txt" in caplog.text
+
+
+def test_masks_next_to_the_images_of_xml_files(tmp_path):
+    voc_pairs(tmp_path, "images", "annotations/xmls")
+    image(tmp_path / "annotations/trimaps/0.png")
+    dataset = load(tmp_path)
+    assert dataset.info.splits == {"train": 1, "val": 1, "test": 1}
+    assert not any("left out" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [("train.csv", "convert CSV files"), ("train/via_region_data.json", "the JSON of VIA")]
+)
+def test_other_formats_are_refused_with_advice(tmp_path, file, message):
+    image(tmp_path / "train/a.jpg")
+    text(tmp_path / file, "{}")
+    with pytest.raises(InputError, match=message):
+        load(tmp_path)

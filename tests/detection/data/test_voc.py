@@ -50,8 +50,8 @@ def test_masks(tmp_path):
     Image.fromarray(numbers[:30]).save(root / "SegmentationObject/a.png")
     with pytest.raises(InputError, match=r"has 60x80 pixels \(height x width\), but a mask of .* has 30x80"):
         sources.load(f"folder:{root}").annotations("train")
-    Image.fromarray(np.zeros((60, 80, 3), "uint8")).save(root / "SegmentationObject/a.png")
-    with pytest.raises(InputError, match="must have a number in each pixel; its mode is RGB"):
+    Image.new("LA", (80, 60)).save(root / "SegmentationObject/a.png")
+    with pytest.raises(InputError, match="must have a number in each pixel; its mode is LA"):
         sources.load(f"folder:{root}").annotations("train")
 
 
