@@ -117,7 +117,8 @@ def choose(annotations: Sequence[Annotation], config: DetectorConfig, device: st
         Choice({"batch_size": batch}, "several images share the cost of updating the weights"),
         steps,
         _rates(batch, total),
-        Choice({"eval_steps": -(-total // EVALUATIONS), "checkpoint_steps": 100}, f"{EVALUATIONS} evaluations"),
+        Choice({"eval_steps": -(-total // EVALUATIONS)}, f"{EVALUATIONS} evaluations"),
+        Choice({"checkpoint_steps": 100}, "an interrupted run repeats at most 100 steps"),
         Choice({"precision": policy}, why),
         Choice(
             {"max_broken": round(max(0.01, 1.01 / count), 4)},
