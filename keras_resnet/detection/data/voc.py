@@ -214,10 +214,12 @@ def _numbers(colors: np.ndarray, path: pathlib.Path) -> np.ndarray:
 
 
 def _palette() -> np.ndarray:
-    """VOC's colors as 65536 red + 256 green + blue, i64[256]; red has bits 0, 3, 6 of the number, green 1, 4, 7."""
+    """VOC's colors as 65536 red + 256 green + blue, i64[256]."""
     numbers = np.arange(256)
-    channels = [sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
-    return (channels[0] << 16) + (channels[1] << 8) + channels[2]
+    palette = np.zeros(256, "int64")
+    for bit in range(8):  # the bits of a number are the highest ones of red, green and blue in turn
+        palette |= ((numbers >> bit) & 1) << (23 - 8 * (bit % 3) - bit // 3)
+    return palette
 
 
 def _masks(path: pathlib.Path, count: int, surplus: list[str]) -> list[ObjectMask | None]:
