@@ -73,6 +73,8 @@ def evaluate(
     *,
     saved_model: str | None = None,
     tflite: str | None = None,
+    onnx: str | None = None,
+    openvino: str | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
     split: str | None = None,
@@ -85,6 +87,8 @@ def evaluate(
         config: the options of the evaluation.
         saved_model: folder of a SavedModel to evaluate too.
         tflite: TFLite file to evaluate too.
+        onnx: ONNX file to evaluate too.
+        openvino: OpenVINO file to evaluate too.
         dataset: name of the data set; by default that of the first classifier.
         data_dir: folder of prepared tensorflow-datasets; by default that of the first classifier.
         split: split to evaluate on; by default the first of test, validation and val that the data set has.
@@ -100,7 +104,12 @@ def evaluate(
     members = _members(classifiers, networks, strategy)
     exports = [
         _exported_member(read(path), classifiers, data, config)
-        for read, path in ((exported.saved_model, saved_model), (exported.tflite, tflite))
+        for read, path in (
+            (exported.saved_model, saved_model),
+            (exported.tflite, tflite),
+            (exported.onnx, onnx),
+            (exported.openvino, openvino),
+        )
         if path
     ]
     groups = [members] if members else []

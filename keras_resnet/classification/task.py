@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_resnet import files
@@ -144,6 +144,8 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
 
     saved_model: str | None = option(None, "Folder of a SavedModel to evaluate.", "network", path="file")
     tflite: str | None = option(None, "TFLite file to evaluate.", "network", path="file")
+    onnx: str | None = option(None, "ONNX file to evaluate.", "network", path="file")
+    openvino: str | None = option(None, "OpenVINO file (.xml) to evaluate.", "network", path="file")
     dataset: str | None = option(None, "Data set; by default that of the first run.", "data", path="dataset")
     data_dir: str | None = option(
         None, "Folder of prepared tensorflow-datasets; by default the run's.", "data", path="file"
@@ -155,8 +157,8 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
 
     def run(self, invocation: Invocation) -> None:
         """Evaluate, print the table and write the report."""
-        if not (self.workdir or self.weights or self.saved_model or self.tflite):
-            raise InputError("workdir, weights, saved_model or tflite must be given: --workdir=...")
+        if not (self.workdir or self.weights or self.saved_model or self.tflite or self.onnx or self.openvino):
+            raise InputError("workdir, weights, saved_model, tflite, onnx or openvino must be given: --workdir=...")
         self.check_names()
         if self.dataset:
             names.check_dataset(self.dataset, self.data_dir)
@@ -174,6 +176,8 @@ class Evaluate(StrategyFlags, EvalConfig, SourcesFlags):
                 EvalConfig(**{name: getattr(self, name) for name in EvalConfig.field_names()}),
                 saved_model=self.saved_model,
                 tflite=self.tflite,
+                onnx=self.onnx,
+                openvino=self.openvino,
                 dataset=self.dataset,
                 data_dir=self.data_dir,
                 split=self.split,
@@ -229,12 +233,21 @@ class Predict(SourceFlags):
                 print(f"wrote {target}")
 
 
+FILE_FORMATS = "tflite/onnx/openvino"
+"""Group of the flags that these formats share."""
+
+EXPORTED = (".tflite", ".onnx", ".xml")
+"""Endings of the files of these formats."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Export(SourceFlags):
-    """Publish a network as a SavedModel for TensorFlow Serving, or write it as TFLite files with a report."""
+    """Publish a network as a SavedModel for TensorFlow Serving, or write TFLite, ONNX or OpenVINO files."""
 
-    format: str = option("saved_model", "saved_model or tflite.", choices=("saved_model", "tflite"))
-    out: str | None = option(None, "saved_model: folder of all versions; tflite: folder to create.", path="file")
+    format: str = option(
+        "saved_model", "saved_model, tflite, onnx or openvino.", choices=("saved_model", "tflite", "onnx", "openvino")
+    )
+    out: str | None = option(None, "saved_model: folder of all versions; else folder to create.", path="file")
     version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
     top: int | None = option(None, "Length of the outputs classes and scores; 5 by default.", "saved_model", minimum=1)
     max_pixels: int | None = option(
@@ -251,20 +264,22 @@ class Export(SourceFlags):
         (), "Some of float32,float16,dynamic,int8; by default all.", "tflite", choices=VARIANTS
     )
     dataset: str | None = option(
-        None, "Images for calibration and report; by default the run's.", "tflite", path="dataset"
+        None, "Images for calibration and report; by default the run's.", FILE_FORMATS, path="dataset"
     )
     data_dir: str | None = option(
-        None, "Folder of prepared tensorflow-datasets; by default the run's.", "tflite", path="file"
+        None, "Folder of prepared tensorflow-datasets; by default the run's.", FILE_FORMATS, path="file"
     )
     calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
     calibration_images: int | None = option(
         None, "Number of calibration images; 256 by default, or as many as there are.", "tflite", minimum=1
     )
-    report: bool | None = option(None, "Compare the files with the network on images; on by default.", "tflite")
-    report_split: str | None = option(None, "Images of the report; by default eval_split.", "tflite")
-    report_images: int | None = option(None, "Number of images of the report; by default 0, all.", "tflite", minimum=0)
+    report: bool | None = option(None, "Compare the files with the network on images; on by default.", FILE_FORMATS)
+    report_split: str | None = option(None, "Images of the report; by default eval_split.", FILE_FORMATS)
+    report_images: int | None = option(
+        None, "Number of images of the report; by default 0, all.", FILE_FORMATS, minimum=0
+    )
     batch_size: int | None = option(None, "Images in a call, 0 for any number; 1 by default.", "tflite", minimum=0)
-    threads: int | None = option(None, "Interpreter threads in the report; 2 by default.", "tflite", minimum=0)
+    threads: int | None = option(None, "Threads in the report; 2 by default.", FILE_FORMATS, minimum=0)
 
     def run(self, invocation: Invocation) -> None:
         """Export."""
@@ -273,9 +288,9 @@ class Export(SourceFlags):
         self.check_names()
         if self.dataset:
             names.check_dataset(self.dataset, self.data_dir)
-        if self.format == "tflite":
+        if self.format != "saved_model":
             files.check_new(out)
-        write = self._saved_model if self.format == "saved_model" else self._tflite
+        write = {"saved_model": self._saved_model, "tflite": self._tflite}.get(self.format, self._interchange)
         path = write(out, options)
         print(f"wrote {path}")
         source = [f"--workdir={self.workdir}"] if self.workdir else ["--dataset=DATASET"]
@@ -283,8 +298,8 @@ class Export(SourceFlags):
         if self.format == "saved_model":
             commands = [["docker", "compose", f"--file={out}/compose.yaml", "up"], [*evaluate, f"--saved_model={path}"]]
         else:
-            file = sorted(pathlib.Path(out).glob("*.tflite"))[-1]
-            commands = [[*evaluate, f"--tflite={file}"]]
+            file = next(f for f in sorted(pathlib.Path(out).iterdir(), reverse=True) if f.suffix in EXPORTED)
+            commands = [[*evaluate, f"--{self.format}={file}"]]
         print(tasks.next_commands(*commands))
 
     def _saved_model(self, out: str, options: dict[str, Any]) -> pathlib.Path:
@@ -296,21 +311,36 @@ class Export(SourceFlags):
 
     def _tflite(self, out: str, options: dict[str, Any]) -> pathlib.Path:
         source = self.open()
-        config = source.config
 
-        from keras_resnet.data import sources  # imports TensorFlow
-        from keras_resnet.serving import tflite
+        from keras_resnet.serving import tflite  # imports TensorFlow
 
-        report = options.pop("report", True)
-        name, folder = options.pop("dataset", config.dataset), options.pop("data_dir", config.data_dir)
-        if report or "int8" in options.get("variants", tflite.VARIANTS):
-            options["dataset"] = sources.load(name, folder)
-        if report:
-            options.setdefault("report_split", config.eval_split)
         if options.get("batch_size") == 0:
             options["batch_size"] = None
-        options.setdefault("calibration_split", config.train_split)
-        path = tflite.export(source, out, **options)
+        options.setdefault("calibration_split", source.config.train_split)
+        needed = "int8" in options.get("variants", tflite.VARIANTS)
+        return self._reported(tflite.export, source, out, options, needed)
+
+    def _interchange(self, out: str, options: dict[str, Any]) -> pathlib.Path:
+        source = self.open()
+
+        from keras_resnet.serving import interchange  # imports TensorFlow
+
+        return self._reported(interchange.export, source, out, {**options, "format": self.format})
+
+    def _reported(
+        self, write: Callable[..., pathlib.Path], source: Any, out: str, options: dict[str, Any], needed: bool = False
+    ) -> pathlib.Path:
+        """Write files and print their report; `needed` if images are, whether or not there is a report."""
+        from keras_resnet.data import sources  # imports TensorFlow
+
+        report = options.pop("report", True)
+        name = options.pop("dataset", source.config.dataset)
+        folder = options.pop("data_dir", source.config.data_dir)
+        if report or needed:
+            options["dataset"] = sources.load(name, folder)
+        if report:
+            options.setdefault("report_split", source.config.eval_split)
+        path = write(source, out, **options)
         if report:
             print((path / "report.md").read_text(encoding="utf-8"))
         return pathlib.Path(out)

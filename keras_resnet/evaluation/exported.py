@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,109 @@ def saved_model(path: str | os.PathLike) -> Exported:
     return Exported(str(path), function, _size(spec.shape), classes, _from_logits(output))
 
 
+def read(path: str | os.PathLike, threads: int | None = None) -> Exported:
+    """Read a TFLite, ONNX or OpenVINO file by its ending.
+
+    Args:
+        path: the file, which ends in .tflite, .onnx or .xml.
+        threads: threads of the runtime; by default one for each processor.
+
+    Raises:
+        ValueError: the file cannot be read, has another input or output, or its runtime is not installed.
+    """
+    return {".onnx": onnx, ".xml": openvino}.get(pathlib.Path(path).suffix, tflite)(path, threads)
+
+
+def onnx(path: str | os.PathLike, threads: int | None = None) -> Exported:
+    """Read an ONNX file that takes images [N,H,W,3].
+
+    Args:
+        path: the file.
+        threads: threads of the runtime; by default one for each processor.
+
+    Raises:
+        ValueError: the file cannot be read, has another input or output, or ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError("onnx requires the package onnxruntime, which the extra 'onnx' installs.") from error
+    path = _existing(path, "onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class
+        raise InputError(f"onnx must be an ONNX file; {str(path)!r} cannot be read: {error}.") from error
+    shapes = {tensor.name: _shape(tensor.shape) for tensor in session.get_inputs()}
+    dtypes = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+    outputs = {tensor.name: tf.TensorSpec(_shape(tensor.shape)) for tensor in session.get_outputs()}
+    name = _input_name(shapes, "onnx", path)
+    output = _scores_name(outputs, "onnx")
+    dtype = dtypes.get(session.get_inputs()[0].type)
+    if dtype is None:
+        raise InputError(f"onnx must take uint8 or float32 images; {str(path)!r} takes {session.get_inputs()[0].type}.")
+
+    def function(images: Any) -> np.ndarray:
+        (values,) = session.run([output], {name: as_type(images, dtype)})
+        return values
+
+    return Exported(str(path), function, _size(shapes[name]), outputs[output].shape[-1], _from_logits(output))
+
+
+def openvino(path: str | os.PathLike, threads: int | None = None) -> Exported:
+    """Read an OpenVINO file that takes images [N,H,W,3]; it is computed in float32.
+
+    Args:
+        path: the .xml file, next to which is the .bin file.
+        threads: threads of the runtime; by default one for each processor.
+
+    Raises:
+        ValueError: the file cannot be read, has another input or output, or OpenVINO is not installed.
+    """
+    try:
+        import openvino as runtime
+    except ImportError as error:
+        raise InputError("openvino requires the package openvino, which the extra 'openvino' installs.") from error
+    path = _existing(path, "openvino")
+    options = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    try:
+        network = runtime.Core().compile_model(str(path), "CPU", options)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"openvino must be an OpenVINO file; {str(path)!r} cannot be read: {reason}.") from error
+    shapes = {tensor.any_name: _partial(tensor) for tensor in network.inputs}
+    outputs = {tensor.any_name: tf.TensorSpec(_partial(tensor)) for tensor in network.outputs}
+    name = _input_name(shapes, "openvino", path)
+    output = _scores_name(outputs, "openvino")
+    dtype = np.uint8 if network.inputs[0].get_element_type() == runtime.Type.u8 else np.float32
+
+    def function(images: Any) -> np.ndarray:
+        return network({name: as_type(images, dtype)})[output]
+
+    return Exported(str(path), function, _size(shapes[name]), outputs[output].shape[-1], _from_logits(output))
+
+
+def _existing(path: str | os.PathLike, argument: str) -> pathlib.Path:
+    """The path of a file, which must exist."""
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"{argument} must be an existing file; there is no {os.fspath(path)!r}.")
+    return pathlib.Path(path)
+
+
+def _input_name(shapes: Mapping[str, tf.TensorShape], argument: str, path: pathlib.Path) -> str:
+    """The name of the one input, which must be a batch of images."""
+    if not _takes_images({name: tf.TensorSpec(shape) for name, shape in shapes.items()}):
+        raise InputError(f"{argument} must take one batch of images [N,H,W,3]; {str(path)!r} takes {list(shapes)}.")
+    return next(iter(shapes))
+
+
+def _partial(tensor: Any) -> tf.TensorShape:
+    """The shape of an OpenVINO tensor."""
+    shape = tensor.get_partial_shape()
+    return _shape([-1 if side.is_dynamic else side.get_length() for side in shape])
+
+
 def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
     """Read a TFLite file that takes images [N,H,W,3]; quantized scores are scaled back to f32.
 
@@ -87,17 +190,14 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise InputError("tflite requires the package ai-edge-litert, which the extra 'tflite' installs.") from error
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(f"tflite must be an existing file; there is no {str(path)!r}.")
+    path = _existing(path, "tflite")
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
     except ValueError as error:
         raise InputError(f"tflite must be a TFLite file; {str(path)!r} cannot be read: {error}.") from error
     inputs = {tensor["name"]: tensor for tensor in interpreter.get_input_details()}
-    if not _takes_images({name: tf.TensorSpec(_shape(tensor)) for name, tensor in inputs.items()}):
-        raise InputError(f"tflite must take one batch of images [N,H,W,3]; {str(path)!r} takes {list(inputs)}.")
-    (source,) = inputs.values()
+    shapes = {name: _shape(tensor["shape_signature"]) for name, tensor in inputs.items()}
+    source = inputs[_input_name(shapes, "tflite", path)]
     if source["dtype"] not in (np.uint8, np.float32):
         raise InputError(f"tflite must take uint8 or float32 images; {str(path)!r} takes {source['dtype'].__name__}.")
     outputs = interpreter.get_output_details()
@@ -132,12 +232,13 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
 
     names = [name for signature in interpreter.get_signature_list().values() for name in signature["outputs"]]
     from_logits = _from_logits(names[0]) if len(names) == 1 else None
-    return Exported(str(path), function, _size(_shape(source)), int(target["shape"][-1]), from_logits)
+    return Exported(str(path), function, _size(shapes[source["name"]]), int(target["shape"][-1]), from_logits)
 
 
-def _shape(tensor: Mapping[str, Any]) -> tf.TensorShape:
-    """The shape of a TFLite tensor; a side of -1 is unknown."""
-    return tf.TensorShape([None if side == -1 else int(side) for side in tensor["shape_signature"]])
+def _shape(sides: Sequence[Any] | np.ndarray) -> tf.TensorShape:
+    """The shape of a tensor; a side that is -1 or no number is unknown."""
+    known = [isinstance(side, (int, np.integer)) and side != -1 for side in sides]
+    return tf.TensorShape([int(side) if is_known else None for side, is_known in zip(sides, known, strict=True)])
 
 
 def as_type(images: Any, dtype: Any) -> np.ndarray:

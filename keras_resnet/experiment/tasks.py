@@ -101,7 +101,7 @@ class Verb(Options):
         return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
 
     def of_format(self, format: str, invocation: Invocation) -> dict[str, Any]:
-        """Return the given flags of an output format: those whose group is the format.
+        """Return the given flags of an output format: those whose group is the format, or several joined by "/".
 
         Raises:
             ValueError: a flag of another format was given; formats are the groups that are not topics.
@@ -109,8 +109,9 @@ class Verb(Options):
         groups = {field.name: field.metadata["group"] for field in dataclasses.fields(self)}
         given = [name for name in sorted(invocation.given) if groups[name] not in GROUPS]
         for name in given:
-            if groups[name] != format:
-                raise InputError(f"{name} is a flag of --format={groups[name]}, not of --format={format}.")
+            formats = groups[name].split("/")
+            if format not in formats:
+                raise InputError(f"{name} is a flag of --format={' or '.join(formats)}, not of --format={format}.")
         return {name: getattr(self, name) for name in given}
 
     def run(self, invocation: Invocation) -> int | None:

@@ -1,4 +1,4 @@
-"""Accuracy, size and latency of TFLite files compared with the network that they were converted from."""
+"""Accuracy, size and latency of exported files compared with the network that they were converted from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet.data import pipeline
-from keras_resnet.data.dataset import Dataset
+from keras_resnet.data.dataset import Dataset, Stream
 from keras_resnet.data.transforms import EvalTransform
-from keras_resnet.errors import counted
+from keras_resnet.errors import InputError, counted
 from keras_resnet.evaluation import exported
 from keras_resnet.evaluation.metrics import Outcomes, Result
 from keras_resnet.evaluation.report import markdown_table
 from keras_resnet.evaluation.scores import log_probabilities
 from keras_resnet.experiment import plots
+from keras_resnet.models import class_names
 from keras_resnet.ops import image
+from keras_resnet.serving.source import ServableClassifier
+
+RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+"""Variant -> what runs it; LiteRT for the others."""
 
 ROUNDS = 15
 """Rounds of the timing, in which the networks take turns."""
@@ -96,6 +101,52 @@ class Row:
         )
 
 
+def choose_images(
+    source: ServableClassifier, dataset: Dataset | None, split: str | None, count: int
+) -> tuple[Dataset | None, np.ndarray | None]:
+    """Choose the images of a report.
+
+    Args:
+        source: the trained network.
+        dataset: the data set; None only if there is no report.
+        split: split of the images; None for no report.
+        count: number of images, spread evenly over the split; 0 for all.
+
+    Returns:
+        The images in the split "picked", and i64[classes of the data set], the network's class of each label; None if
+        they are the same. Both are None without a report.
+
+    Raises:
+        ValueError: there is no data set or split, or it has fewer images.
+    """
+    if not split:
+        return None, None
+    if dataset is None:
+        raise InputError("dataset must be given for a report; got None.")
+    available = dataset.count(split, "report_split")
+    if count > available:
+        raise InputError(f"report_images must be from 0 to the {available} images of {split!r}; got {count}.")
+    images = sample(dataset, split, count)
+    return images, class_names.label_map(images.info.class_names, source.dataset_info.class_names)
+
+
+def sample(dataset: Dataset, split: str, count: int) -> Dataset:
+    """Return a data set of `count` examples spread evenly over a split, or of the first ones of a stream; 0 for all.
+
+    Its only split is named "picked".
+
+    Raises:
+        ValueError: there is no such split, or it has fewer examples.
+    """
+    available = dataset.count(split)
+    if not 0 <= count <= available:
+        raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
+    index = np.arange(count or available)
+    # A stream can only be read from its beginning; tensorflow-datasets has shuffled its examples.
+    ordered = isinstance(dataset.examples(split), Stream)
+    return dataset.pick(split, index if ordered else index * available // len(index))
+
+
 def measure(
     model: keras.Model,
     mean: Any,
@@ -107,23 +158,23 @@ def measure(
     outputs: np.ndarray | None = None,
     batch_size: int = 1,
 ) -> list[Row]:
-    """Evaluate and time a network and its TFLite files on a data set.
+    """Evaluate and time a network and its exported files on a data set.
 
     Args:
         model: f32[N,H,W,3] normalized -> probabilities f32[N,K].
         mean: mean of each channel or pixel, in [0, 255].
         std: standard deviation of each channel.
-        paths: variant -> TFLite file.
+        paths: variant -> TFLite, ONNX or OpenVINO file.
         dataset: the images, in its split "picked".
         transform: the test transform without normalization.
-        threads: threads of the interpreter.
+        threads: threads of the files' runtime.
         outputs: i64[classes of the data set], the network's class of each label; None if they are the same.
         batch_size: images in a call of a file, also for the timing.
 
     Returns:
         A row for the network and one for each file. The files get the same pixels, rounded to uint8.
     """
-    functions = {variant: exported.tflite(path, threads).function for variant, path in paths.items()}
+    functions = {variant: exported.read(path, threads).function for variant, path in paths.items()}
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)])
     def original(pixels: tf.Tensor) -> tf.Tensor:
@@ -147,7 +198,7 @@ def measure(
     calls |= {variant: functools.partial(function, rounded) for variant, function in functions.items()}
     times = {variant: [value / batch_size for value in values] for variant, values in time_in_turns(calls).items()}
     sizes = {"original": 4 * model.count_params()}
-    sizes |= {variant: path.stat().st_size for variant, path in paths.items()}
+    sizes |= {variant: _bytes(path) for variant, path in paths.items()}
     label = np.concatenate(labels).astype("int64")
     label = label if outputs is None else outputs[label]
     probabilities = {variant: np.concatenate(values) for variant, values in scores.items()}
@@ -155,6 +206,11 @@ def measure(
         Row.of(variant, values, probabilities["original"], label, sizes[variant], times[variant])
         for variant, values in probabilities.items()
     ]
+
+
+def _bytes(path: pathlib.Path) -> int:
+    """The size of a file, with that of the weights of an OpenVINO file."""
+    return sum(part.stat().st_size for part in {path, path.with_suffix(".bin")} if part.exists())
 
 
 def time_in_turns(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
@@ -188,7 +244,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def write(rows: Sequence[Row], folder: pathlib.Path, title: str, threads: int) -> None:
     """Write `report.md`, `report.json` and `report.png` to a folder."""
-    runtimes = f"LiteRT with {threads} threads, the original with TensorFlow's own"
+    names = dict.fromkeys(RUNTIMES.get(row.variant, "LiteRT") for row in rows[1:])
+    runtimes = f"{', '.join(names)} with {threads} threads, the original with TensorFlow's own"
     text = (
         f"# {title}\n\n{counted(rows[0].images, 'image')}; {runtimes}; medians of {ROUNDS} rounds in which the "
         f"variants take turns.\n\n{table(rows)}\n\n![errors, sizes and times](report.png)\n"

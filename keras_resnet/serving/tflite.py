@@ -26,10 +26,9 @@ import tensorflow as tf
 
 from keras_resnet import files
 from keras_resnet.data import pipeline
-from keras_resnet.data.dataset import Dataset, Stream
+from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, check_choice, counted
-from keras_resnet.models import class_names
 from keras_resnet.ops import image
 from keras_resnet.serving import folding, metadata, report, saved_model
 from keras_resnet.serving.signatures import Endpoint
@@ -103,15 +102,7 @@ def export(
     calibration = None
     if dataset is not None and "int8" in variants:
         calibration = _calibration(dataset, calibration_split, calibration_images, transform)
-    images = outputs = None
-    if dataset is not None and report_split:
-        available = dataset.count(report_split, "report_split")
-        if report_images > available:
-            raise InputError(
-                f"report_images must be from 0 to the {available} images of {report_split!r}; got {report_images}."
-            )
-        images = sample(dataset, report_split, report_images)
-        outputs = class_names.label_map(images.info.class_names, source.dataset_info.class_names)
+    images, outputs = report.choose_images(source, dataset, report_split, report_images)
 
     name, info, model = source.config.model, source.dataset_info, source.load()
     folded = folding.fold(model)
@@ -197,23 +188,6 @@ def convert_endpoint(model: keras.Model, endpoint: Endpoint) -> bytes:
         return tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model"))).convert()
 
 
-def sample(dataset: Dataset, split: str, count: int) -> Dataset:
-    """Return a data set of `count` examples spread evenly over a split, or of the first ones of a stream; 0 for all.
-
-    Its only split is named "picked".
-
-    Raises:
-        ValueError: there is no such split, or it has fewer examples.
-    """
-    available = dataset.count(split)
-    if not 0 <= count <= available:
-        raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
-    index = np.arange(count or available)
-    # A stream can only be read from its beginning; tensorflow-datasets has shuffled its examples.
-    ordered = isinstance(dataset.examples(split), Stream)
-    return dataset.pick(split, index if ordered else index * available // len(index))
-
-
 def _calibration(dataset: Dataset, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
     """Images f32[1,H,W,3] in [0, 255] of the evaluation pipeline."""
     available = dataset.count(split, "calibration_split")
@@ -227,7 +201,7 @@ def _calibration(dataset: Dataset, split: str, count: int | None, transform: Eva
             split,
             FEWEST_CALIBRATION_IMAGES,
         )
-    batches = pipeline.evaluate(sample(dataset, split, count), 1, transform, split="picked")
+    batches = pipeline.evaluate(report.sample(dataset, split, count), 1, transform, split="picked")
     images = [np.array(batch[0]) for batch in batches]
     # Two pixels extend the input's range to [0, 255], so that its uint8 values are the pixels themselves.
     images[0][0, 0, :2] = [[0], [255]]

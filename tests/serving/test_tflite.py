@@ -86,7 +86,7 @@ def test_sizes(exported):
 
 
 def test_the_report_counts_as_the_evaluation_does(exported, run):
-    dataset = tflite.sample(sources.load("digits"), "test", 200)
+    dataset = report.sample(sources.load("digits"), "test", 200)
     batches = pipeline.evaluate(dataset, 64, run.eval_transform(), split="picked")
     errors = metrics.evaluate(run.load().predict_on_batch, batches)
     found = rows(exported)
@@ -226,9 +226,9 @@ def test_an_existing_output_is_rejected(run, tmp_path):
 
 def test_samples_are_spread_evenly():
     digits = sources.load("digits")
-    picked = tflite.sample(digits, "test", 3).examples("picked")
+    picked = report.sample(digits, "test", 3).examples("picked")
     np.testing.assert_array_equal(picked.labels, digits.examples("test").labels[[0, 199, 399]])
-    assert tflite.sample(digits, "test", 0).count("picked") == 599
+    assert report.sample(digits, "test", 0).count("picked") == 599
 
 
 def test_preprocessing_json_describes_the_test_transform(tmp_path):
