@@ -160,7 +160,7 @@ def test_train_evaluate_predict_export(installed, command, script, tmp_path):
             ["export", "--workdir=/no/such", "--out=unused"],
             "workdir must be the folder of a run; '/no/such' has no config.json",
         ),
-        (["export", "--format=onnx"], "format must be one of 'saved_model', 'tflite'; got 'onnx'"),
+        (["export", "--format=onx"], "format must be one of 'saved_model', 'tflite', 'onnx', 'openvino'; got 'onx'"),
         (["export", "--variants=int8"], "variants is a flag of --format=tflite, not of --format=saved_model."),
         (["export"], "out must be given: --out=..."),
         (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits', 'folder:PATH'"),

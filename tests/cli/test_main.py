@@ -116,7 +116,7 @@ def test_analysis(command, run, other_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate"], "workdir, weights, saved_model or tflite must be given"),
+        (["evaluate"], "workdir, weights, saved_model, tflite, onnx or openvino must be given"),
         (["evaluate", "--workdir={run}", "--views=many"], "views must be one of 'single', 'ten_crop', 'multi_scale'"),
         (["evaluate", "--workdir={run}", "--views="], "views must name at least one"),
         (["evaluate", "--workdir={run}", "--views=ten_crop"], "resize must be above the crop"),
