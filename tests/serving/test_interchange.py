@@ -94,7 +94,9 @@ def test_a_file_that_differs_is_refused(tmp_path, monkeypatch):
 
 
 def test_mistakes(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"format must be one of 'onnx', 'openvino'; got 'onx' \(did you mean 'onnx'\?\)"):
+    with pytest.raises(
+        InputError, match=r"format must be one of 'onnx', 'openvino'; got 'onx' \(did you mean 'onnx'\?\)"
+    ):
         interchange.export(Source(None), tmp_path / "out", "onx")
     monkeypatch.setattr(interchange.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"requires tf2onnx and onnxruntime: pip install 'keras-resnet-zoo\[onnx\]'"):
