@@ -95,6 +95,10 @@ NOT_EXECUTED = [
         "similar to docs/serving.md; its flags are parsed",
     ),
     (
+        r"keras-resnet (export|evaluate) .*(onnx|openvino)",
+        "serving/test_interchange.py writes and evaluates such files; its flags are parsed",
+    ),
+    (
         r"keras-resnet export --workdir=runs/bccd --format=tflite",
         "detection/test_export.py writes one; its flags are parsed",
     ),

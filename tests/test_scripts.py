@@ -142,7 +142,7 @@ def test_train_evaluate_predict_export(installed, command, script, tmp_path):
         (
             ["trian"],
             "the verb must be one of train, evaluate, predict, export, inspect, prepare, convert, publish, responses, "
-            "curves, costs, reproduce, launch; got 'trian'",
+            "curves, costs, reproduce, launch, watch; got 'trian'",
         ),
         (["launch", "--workers=2"], "usage: keras-resnet launch --workers=N train|evaluate [flags]."),
         (["launch", "--workers=2", "predict"], "usage: keras-resnet launch --workers=N train|evaluate [flags]."),

@@ -5,6 +5,7 @@ keras-resnet train --preset=voc07_resnet101 --workdir=runs/voc
 keras-resnet inspect --data=photos
 keras-resnet train --task=detection --data=animals --weights=imagenet --workdir=runs/animals
 keras-resnet launch --workers=2 train --preset=cifar10_resnet20 --workdir=runs/r20
+keras-resnet watch runs/r20
 keras-resnet evaluate --workdir=runs/r20 --views=single,ten_crop --out=report
 keras-resnet evaluate --weights=imagenet --model=resnet50 --dataset=folder:/data/val --views=multi_scale
 keras-resnet predict --workdir=runs/r20 PHOTO...
@@ -41,6 +42,7 @@ from keras_resnet.cli.publish import Publish
 from keras_resnet.cli.reproduce import Reproduce
 from keras_resnet.cli.responses import Responses
 from keras_resnet.cli.train import Train
+from keras_resnet.cli.watch import Watch
 from keras_resnet.errors import InputError, PeerLost, did_you_mean
 from keras_resnet.experiment import synonyms, tasks
 from keras_resnet.experiment.config import Options, read_json
@@ -50,7 +52,7 @@ TASK_VERBS = {
     "train": Train.summary(),
     "evaluate": "Print the errors of trained models on a data set; --out writes a report.",
     "predict": "Print what is in each image file.",
-    "export": "Write a trained model as a SavedModel for TensorFlow Serving or as TFLite files.",
+    "export": "Write a trained model as a SavedModel for TensorFlow Serving or as a TFLite, ONNX or OpenVINO file.",
 }
 """Verbs that each task implements -> help; the task is that of --task, --preset, --config or --workdir."""
 
@@ -64,6 +66,7 @@ VERBS: dict[str, type[Verb]] = {
     "costs": Costs,
     "reproduce": Reproduce,
     "launch": Launch,
+    "watch": Watch,
 }
 """The other verbs."""
 
