@@ -29,7 +29,8 @@ class Outcome(NamedTuple):
     """How the workers ended.
 
     Attributes:
-        code: 0, or the exit code of the worker that failed first; 128 plus the signal's number if a signal ended it.
+        code: 0, or the exit code of the worker that failed first, 128 plus the signal's number if a signal ended it;
+            that of workers that ended because they lost another one only if there is no other.
         lost: the workers that a signal ended or that did not respond, through no error of the command.
     """
 
@@ -146,11 +147,12 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> Outcome
     failed: int | None = None
     since = 0.0
     sent: set[signal.Signals] = set()
-    lost: set[int] = set()
+    killed: set[int] = set()
+    unresponsive: set[int] = set()
     while True:
         codes = [process.poll() for process in processes]
         if not sent:
-            lost.update(number for number, code in enumerate(codes) if code is not None and code < 0)
+            killed.update(number for number, code in enumerate(codes) if code is not None and code < 0)
         if failed is None:
             failed = next((number for number, code in enumerate(codes) if code and code not in STOPPED), None)
             since = time.monotonic()
@@ -165,13 +167,16 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> Outcome
                     process.send_signal(number)
                 sent.add(number)
                 if number == signal.SIGKILL:
-                    lost.update(which for which, process in enumerate(processes) if process in running)
+                    unresponsive.update(which for which, process in enumerate(processes) if process in running)
         time.sleep(0.05)
     ended = [code for code in codes if code is not None]
-    code = ended[failed] if failed is not None else max(ended)
+    errors = {number for number, code in enumerate(ended) if code > 0 and code not in (PeerLost.code, *STOPPED)}
+    causes = [number for number in (failed, *sorted(errors | killed)) if number in errors | killed]
+    first = causes[0] if causes else failed
+    code = ended[first] if first is not None else max(ended)
     if code > 0 and code != PeerLost.code:
         return Outcome(code)  # an error, which would come again
-    return Outcome(code if code >= 0 else 128 - code, lost)
+    return Outcome(code if code >= 0 else 128 - code, killed | unresponsive)
 
 
 def _exit_reason(code: int | None) -> str:

@@ -70,7 +70,7 @@ if count < 3:
 elif index == 1:
     {end}
 else:
-    time.sleep(0.2)
+    time.sleep({pause})
     sys.exit(75)
 """
 
@@ -88,8 +88,10 @@ else:
     ],
     ids=["killed", "killed, and one must go", "killed, and nothing to resume", "not elastic", "hangs", "error", "all"],
 )
-def test_those_left_start_again(end, fewer, code, lines, capfd):
-    assert launch.run([sys.executable, "-c", OF_THREE.format(end=end)], 3, grace=0.5, fewer=fewer) == code
+@pytest.mark.parametrize("pause", [0, 0.5], ids=["after the others", "before the others"])
+def test_those_left_start_again(end, pause, fewer, code, lines, capfd):
+    command = OF_THREE.format(end=end if pause else f"time.sleep(0.5); {end}", pause=pause)
+    assert launch.run([sys.executable, "-c", command], 3, grace=1.5, fewer=fewer) == code
     printed = capfd.readouterr().out
     assert sorted(line for line in printed.splitlines() if "count" in line) == [
         f"[worker {number}] count {lines}" for number in range(lines)

@@ -34,7 +34,7 @@ def test_the_main_class_is_that_of_the_largest_box(tmp_path, caplog):
     np.testing.assert_array_equal(examples["one"].boxes, [[20, 10, 40, 30]])
     np.testing.assert_array_equal(examples["two"].boxes, [[0, 0, 40, 40], [49, 49, 60, 60]])
     assert examples["one"].size == (60, 80)
-    assert "split train: left out 1 images without a box" in caplog.text
+    assert "split train: left out 1 image without a box" in caplog.text
 
 
 def test_crowds_are_no_objects(tmp_path):
