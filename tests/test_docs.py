@@ -89,6 +89,10 @@ NOT_EXECUTED = [
     (r"keras-resnet train --preset=\S+ (--download|--steps=)", "similar to docs/training.md; its flags are parsed"),
     (r"keras-resnet train --preset=fashion_mnist_resnet20 .* --precision=", "the same"),
     (r"keras-resnet train .*bccd.*--backbone_weights=resnet50_w", "similar to docs/detection.md; its flags are parsed"),
+    (
+        r"keras-resnet (train|evaluate) .*runs/masks",
+        "detection/test_task.py trains and evaluates masks; its flags are parsed",
+    ),
     (r"keras-resnet reproduce ", "paper/test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",
@@ -121,7 +125,7 @@ NOT_EXECUTED = [
 ]
 """Patterns of commands and blocks that are not executed, and the reason."""
 
-TASK_OF = {"runs/loc": "localization", "runs/animals": "detection"}
+TASK_OF = {"runs/loc": "localization", "runs/animals": "detection", "runs/masks": "detection"}
 """Beginnings of the folders of runs whose training is not executed, and their tasks."""
 
 

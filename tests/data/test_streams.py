@@ -141,7 +141,6 @@ def test_blocks_shorter_than_counted():
 def test_a_stopped_run_ends_as_an_uninterrupted_one(tmp_path):
     config = dataclasses.replace(soak_sources.config_of("stream", tmp_path), steps=20, decay_steps=(9,), eval_steps=20)
     whole = train.train(config, tmp_path / "whole")
-    for step in (5, 17):  # before and after the end of an epoch
-        with signal_at(step), pytest.raises(errors.Stopped):
-            train.train(config, tmp_path / "parts")
+    with signal_at(17), pytest.raises(errors.Stopped):  # in the second epoch
+        train.train(config, tmp_path / "parts")
     assert_equal(variables_of(train.train(config, tmp_path / "parts")), variables_of(whole))
