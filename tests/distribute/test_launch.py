@@ -91,7 +91,7 @@ else:
 @pytest.mark.parametrize("pause", [0, 0.5], ids=["after the others", "before the others"])
 def test_those_left_start_again(end, pause, fewer, code, lines, capfd):
     command = OF_THREE.format(end=end if pause else f"time.sleep(0.5); {end}", pause=pause)
-    assert launch.run([sys.executable, "-c", command], 3, grace=1.5, fewer=fewer) == code
+    assert launch.run([sys.executable, "-c", command], 3, grace=3, fewer=fewer) == code
     printed = capfd.readouterr().out
     assert sorted(line for line in printed.splitlines() if "count" in line) == [
         f"[worker {number}] count {lines}" for number in range(lines)
