@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from keras_resnet.data import class_folders, folders
 from keras_resnet.data.dataset import Files
 from keras_resnet.data.finder import image_size
-from keras_resnet.errors import counted, listed
+from keras_resnet.errors import counted
 from keras_resnet.evaluation import inspection
 from keras_resnet.evaluation.inspection import Inspection
 from keras_resnet.ops import codecs
@@ -46,10 +44,7 @@ def inspect(root: str, pictures: int = 12, seed: int = 0, exif: bool = False) ->
         for split, examples in splits.items()
         for path, label in zip(examples.paths, examples.labels, strict=True)
     ]
-    broken = set(inspection.undecodable([path for _, path, _ in labeled]))
-    if broken:
-        shown = listed(repr(os.path.relpath(path, root)) for path in sorted(broken))
-        faults.append(f"{counted(len(broken), 'image')} cannot be decoded: {shown}")
+    broken = set(inspection.undecodable(sorted(path for _, path, _ in labeled), root, faults))
     usable = [each for each in labeled if each[1] not in broken]
     counts = {
         name: [int(np.sum(examples.labels == label)) for examples in splits.values()]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_resnet.data.dataset import split_order
 from keras_resnet.data.finder import image_size
 from keras_resnet.detection.data import sources
 from keras_resnet.detection.data.annotations import Annotation
-from keras_resnet.errors import InputError, counted, listed
+from keras_resnet.errors import counted, listed
 from keras_resnet.evaluation import inspection
 from keras_resnet.evaluation.inspection import COLORS, Inspection
 from keras_resnet.experiment import plots
@@ -43,19 +42,11 @@ def inspect(root: str, pictures: int = 12, seed: int = 0, exif: bool = False) ->
     faults: list[str] = []
     with inspection.warnings() as messages:
         dataset = sources.load(f"folder:{root}", exif=exif, seed=seed)
-        splits = {}
-        for split in sorted(dataset.info.splits, key=split_order):
-            try:
-                splits[split] = dataset.read(split)
-            except InputError as error:
-                faults.append(f"split {split}: {error}")
-                splits[split] = []
+        splits = inspection.read_splits(dataset.info.splits, dataset.read, faults)
         faults += [message for message in messages if not any(note in message for note in dataset.notes)]
     names = dataset.info.class_names
     found = {annotation.path: annotation for annotations in splits.values() for annotation in annotations}
-    if broken := inspection.undecodable(list(found)):
-        shown = listed(repr(os.path.relpath(path, root)) for path in broken)
-        faults.append(f"{counted(len(broken), 'image')} cannot be decoded: {shown}")
+    broken = inspection.undecodable(list(found), root, faults)
     faults += _doubtful(list(found.values()), broken, exif)
     usable = [(split, each) for split in splits for each in splits[split] if each.path not in broken]
     counts = {
@@ -91,7 +82,7 @@ def _doubtful(annotations: Sequence[Annotation], broken: Sequence[str], exif: bo
     return faults
 
 
-def _facts(splits: dict[str, list[Annotation]], annotations: Sequence[Annotation]) -> dict[str, str]:
+def _facts(splits: Mapping[str, Sequence[Annotation]], annotations: Sequence[Annotation]) -> dict[str, str]:
     """Numbers of images, boxes and masks, and their sizes."""
     parts = [
         f"{split} {counted(len(each), 'image')} with {counted(sum(len(a.labels) for a in each), 'box', 'boxes')}"

@@ -8,15 +8,20 @@ import dataclasses
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from keras_resnet.data.dataset import split_order
+from keras_resnet.errors import InputError, counted, listed
 from keras_resnet.experiment import plots
 from keras_resnet.ops import codecs
+
+ExampleT = TypeVar("ExampleT")
 
 CELL = (240, 320)
 """Height and width of a picture in a contact sheet."""
@@ -83,8 +88,34 @@ def warnings() -> Iterator[list[str]]:
         package.handlers, package.propagate = handlers, propagate
 
 
-def undecodable(paths: Sequence[str]) -> list[str]:
-    """Return the image files that cannot be decoded, such as truncated ones."""
+def read_splits(
+    splits: Iterable[str], read: Callable[[str], Sequence[ExampleT]], faults: list[str]
+) -> dict[str, Sequence[ExampleT]]:
+    """Read splits in the usual order; one that cannot be read is empty, and a fault is added.
+
+    Args:
+        splits: names of the splits.
+        read: function from the name of a split to its examples.
+        faults: list of what is wrong with the data.
+    """
+    found: dict[str, Sequence[ExampleT]] = {}
+    for split in sorted(splits, key=split_order):
+        try:
+            found[split] = read(split)
+        except InputError as error:
+            faults.append(f"split {split}: {error}")
+            found[split] = []
+    return found
+
+
+def undecodable(paths: Sequence[str], root: str, faults: list[str]) -> list[str]:
+    """Return the image files that cannot be decoded, such as truncated ones, and add a fault that names them.
+
+    Args:
+        paths: the image files.
+        root: the folder to which the names are relative.
+        faults: list of what is wrong with the data.
+    """
 
     def check(path: str) -> str:
         try:
@@ -94,7 +125,11 @@ def undecodable(paths: Sequence[str]) -> list[str]:
         return ""
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(filter(None, tqdm(pool.map(check, paths), "images", len(paths), disable=None, leave=False)))
+        broken = list(filter(None, tqdm(pool.map(check, paths), "images", len(paths), disable=None, leave=False)))
+    if broken:
+        shown = listed(repr(os.path.relpath(path, root)) for path in broken)
+        faults.append(f"{counted(len(broken), 'image')} cannot be decoded: {shown}")
+    return broken
 
 
 def sizes(found: Sequence[tuple[int, int]]) -> str:

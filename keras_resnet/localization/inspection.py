@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from keras_resnet.data.dataset import split_order
 from keras_resnet.detection.data import sources as detection
 from keras_resnet.detection.data.annotations import clip
-from keras_resnet.errors import InputError, counted, listed
+from keras_resnet.errors import counted, listed
 from keras_resnet.evaluation import inspection
 from keras_resnet.evaluation.inspection import Inspection
 from keras_resnet.localization import pictures as drawing
@@ -41,20 +39,12 @@ def inspect(root: str, pictures: int = 12, seed: int = 0, exif: bool = False) ->
     faults: list[str] = []
     with inspection.warnings() as messages:
         dataset = sources.load(f"folder:{root}", exif=exif, seed=seed)
-        found: dict[str, list[Example]] = {}
-        left_out = 0
-        for split in sorted(dataset.info.splits, key=split_order):
-            try:
-                read = dataset.read(split)
-            except InputError as error:
-                faults.append(f"split {split}: {error}")
-                read = []
-            found[split] = [example for example in read if example is not None]
-            left_out += len(read) - len(found[split])
+        read = inspection.read_splits(dataset.info.splits, dataset.read, faults)
+    found = {split: [example for example in examples if example is not None] for split, examples in read.items()}
+    left_out = sum(len(read[split]) - len(found[split]) for split in found)
     names = dataset.info.class_names
-    if broken := inspection.undecodable([example.path for examples in found.values() for example in examples]):
-        shown = listed(repr(os.path.relpath(path, root)) for path in broken)
-        faults.append(f"{counted(len(broken), 'image')} cannot be decoded: {shown}")
+    paths = [example.path for examples in found.values() for example in examples]
+    broken = inspection.undecodable(paths, root, faults)
     usable = [(split, each) for split, examples in found.items() for each in examples if each.path not in broken]
     counts = {
         name: [sum(each.label == label for each in examples) for examples in found.values()]

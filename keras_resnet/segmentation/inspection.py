@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 import numpy as np
 
 from keras_resnet.data.finder import image_size
-from keras_resnet.errors import InputError, counted, listed
+from keras_resnet.errors import InputError, counted
 from keras_resnet.evaluation import inspection
 from keras_resnet.evaluation.inspection import Inspection
 from keras_resnet.ops import codecs
@@ -61,10 +60,8 @@ def inspect(root: str, pictures: int = 12, seed: int = 0, exif: bool = False) ->
     faults += wrong[:SHOWN]
     if len(wrong) > SHOWN:
         faults.append(f"{counted(len(wrong) - SHOWN, 'more mask')} like these")
-    if broken := inspection.undecodable([example.path for _, example, _ in usable]):
-        shown = listed(repr(os.path.relpath(path, root)) for path in broken)
-        faults.append(f"{counted(len(broken), 'image')} cannot be decoded: {shown}")
-        usable = [each for each in usable if each[1].path not in broken]
+    broken = inspection.undecodable([example.path for _, example, _ in usable], root, faults)
+    usable = [each for each in usable if each[1].path not in broken]
     counts = {name: [int(total[label]) for total in totals.values()] for label, name in enumerate(names)}
     faults += [f"class {name!r} has no pixel" for name, numbers in counts.items() if not any(numbers)]
     ignored = sum(int(total[IGNORE_LABEL]) for total in totals.values())
