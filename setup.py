@@ -75,6 +75,9 @@ setup(
         ],
         "detection": ["pycocotools"],
         "hub": ["huggingface_hub"],
+        # The clients' tested versions; MLflow's own store is a database.
+        "mlflow": ["alembic", "mlflow-skinny==3.17.*", "sqlalchemy"],
+        "wandb": ["wandb==0.31.*"],
         "onnx": ["onnxruntime", "tf2onnx"],
         "openvino": ["openvino"],
         "docs": ["mkdocs-material", "mkdocstrings[python]"],

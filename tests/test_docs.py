@@ -93,6 +93,10 @@ NOT_EXECUTED = [
         r"keras-resnet (train|evaluate) .*runs/masks",
         "detection/test_task.py trains and evaluates masks; its flags are parsed",
     ),
+    (
+        r"WANDB_MODE=offline keras-resnet train .* --log=wandb,mlflow",
+        "training/test_trackers.py has stand-ins for the clients, which are not installed",
+    ),
     (r"keras-resnet reproduce ", "paper/test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",

@@ -132,7 +132,7 @@ def _trained(run: ClassifierRun, last: bool) -> tuple[pathlib.Path, keras.Model]
     """Return the file of a finished run's weights and the network with them, which computes in float32."""
     newest = checkpoints.newest(run.checkpoints)
     step = int(newest.rsplit("-", 1)[1]) if newest else 0
-    if step < run.config.steps:
+    if step < run.config.steps and not run.early_stop.exists():
         raise InputError(
             f"workdir must be of a finished run; {str(run.path)!r} is at step {step} of {run.config.steps}."
         )

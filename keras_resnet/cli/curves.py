@@ -38,6 +38,8 @@ class Curves(Verb):
         for name, run in zip(unique_names(runs), runs, strict=True):
             if not run.metrics.is_file():
                 raise InputError(f"workdir {str(run.path)!r} has no metrics.jsonl: it was not evaluated in training.")
+            if run.early_stop.exists():
+                name += ", stopped early"
             records[name] = curves.read_metrics(run.metrics)
         files.make_parent(path)
         curves.plot(records, path, highest=self.highest)

@@ -26,6 +26,9 @@ GROUPS = ("data", "augmentation", "network", "optimization", "evaluation", "run"
 OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb", "novograd")
 """Optimizers by name; the last one, `lookahead_NAME` and `tfa:CLASS` require tensorflow-addons."""
 
+LOGS = ("tensorboard", "csv", "wandb", "mlflow")
+"""Where evaluations can be logged; `training.trackers` writes them."""
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 ConfigT = TypeVar("ConfigT", bound="Options")
@@ -372,6 +375,16 @@ class BaseConfig(Options):
     seed: int = option(0, "Seed of initialization, shuffling and augmentation.", "run", minimum=0, maximum=2**32 - 1)
     eval_steps: int = option(1_000, "Steps between evaluations on eval_split.", "run", minimum=1)
     checkpoint_steps: int = option(500, "Steps between checkpoints; each evaluation saves one too.", "run", minimum=1)
+    early_stopping: int = option(
+        0, "End the run after this many evaluations in a row without a lower error; 0 for never.", "run", minimum=0
+    )
+    log: tuple[str, ...] = option(
+        ("tensorboard",),
+        "Where each evaluation is logged besides metrics.jsonl: tensorboard, csv, wandb, mlflow; empty for nowhere.",
+        "run",
+        choices=LOGS,
+        affects_result=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -395,6 +408,7 @@ class BaseConfig(Options):
             ValueError: one of them does not exist.
         """
         names.check_dataset(self.dataset, self.data_dir)
+        names.check_log(self.log)
 
     def check_weights(self, *fields: str) -> None:
         """Check the fields that name weights; those that are empty pass.

@@ -41,6 +41,7 @@ class State:
         rate: steps per second between the newest two checkpoints or evaluations; None if there are fewer.
         age: seconds since the folder changed.
         records: the records of `metrics.jsonl`.
+        stopped_early: whether the run ended before its last step.
     """
 
     name: str
@@ -50,6 +51,7 @@ class State:
     rate: float | None
     age: float
     records: Records
+    stopped_early: bool = False
 
     @classmethod
     def read(cls, path: str, now: float | None = None) -> State:
@@ -82,19 +84,20 @@ class State:
         changed = max([*times.values(), (folder / "config.json").stat().st_mtime])
         now = time.time() if now is None else now
         task = str(content.get("task", "classification"))
-        return cls(path, task, config["steps"], newest or last, rate, max(now - changed, 0.0), records)
+        stopped_early = (folder / "early_stop.json").is_file()
+        return cls(path, task, config["steps"], newest or last, rate, max(now - changed, 0.0), records, stopped_early)
 
     @property
     def is_finished(self) -> bool:
-        """Whether all steps were taken."""
-        return self.step >= self.steps
+        """Whether all steps were taken, or the run stopped early."""
+        return self.stopped_early or self.step >= self.steps
 
     def headline(self) -> str:
         """Return the progress in a line."""
         share = f"step {self.step:,} of {self.steps:,} ({100 * self.step / max(self.steps, 1):.1f} %)"
         parts = [f"{self.name} ({self.task}): {share}"]
         if self.is_finished:
-            return f"{parts[0]}, finished {duration(self.age)} ago"
+            return f"{parts[0]}, {'stopped early' if self.stopped_early else 'finished'} {duration(self.age)} ago"
         if self.rate:
             speed = f"{self.rate:.2f} steps/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s a step"
             parts += [speed, f"about {duration((self.steps - self.step) / self.rate)} left"]

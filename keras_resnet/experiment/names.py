@@ -10,7 +10,7 @@ import importlib.util
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from keras_resnet import files
 from keras_resnet.errors import InputError, did_you_mean, listed, nearest, nearest_first
@@ -22,8 +22,25 @@ WEIGHTS = ("imagenet", "imagenet_torchvision_v1", "imagenet_torchvision_v2", "ci
 OWN_DATASETS = ("digits", "synthetic")
 """Data sets that are not of tensorflow-datasets and are no path."""
 
+CLIENTS = ("wandb", "mlflow")
+"""Logs whose clients are packages of the same name, which the extras of the same name install."""
+
 MOST_RUNS = 5
 """Number of runs that an error message names."""
+
+
+def check_log(log: Iterable[str]) -> None:
+    """Check that the clients of the logs are installed.
+
+    Args:
+        log: names of `experiment.config.LOGS`.
+
+    Raises:
+        ValueError: one of them is not installed.
+    """
+    for name in log:
+        if name in CLIENTS and importlib.util.find_spec(name) is None:
+            raise InputError(f"log={name} requires the package {name}: pip install 'keras-resnet-zoo[{name}]'.")
 
 
 def check_dataset(name: str, data_dir: str | None = None, argument: str = "dataset") -> None:

@@ -57,6 +57,21 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
+    def csv(self) -> pathlib.Path:
+        """The same records as a table, if `log` has csv."""
+        return self.path / "metrics.csv"
+
+    @property
+    def trackers(self) -> pathlib.Path:
+        """A JSON file with the identifiers of this run at wandb and mlflow."""
+        return self.path / "trackers.json"
+
+    @property
+    def early_stop(self) -> pathlib.Path:
+        """A JSON file that says when and why the run ended before its last step; missing if it did not."""
+        return self.path / "early_stop.json"
+
+    @property
     def tensorboard(self) -> pathlib.Path:
         """Folder of TensorBoard event files."""
         return self.path / "tensorboard"

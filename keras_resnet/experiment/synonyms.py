@@ -55,6 +55,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "train_split": ("split",),
     "eval_steps": ("eval_interval", "eval_every", "val_interval", "eval_freq", "validation_steps"),
     "checkpoint_steps": ("save_every", "save_freq", "save_steps", "checkpoint_interval", "save_interval"),
+    "early_stopping": ("early_stop", "early_stopping_patience", "patience", "max_evals_without_improvement"),
+    "log": ("logger", "loggers", "report_to", "log_with", "tracker", "trackers", "track"),
     "seed": ("random_seed", "random_state", "manual_seed", "rng_seed"),
     "seeds": ("seed", "random_seed"),
     "freeze_stages": ("freeze", "freeze_layers", "freeze_backbone", "freeze_at"),

@@ -202,7 +202,7 @@ def _trained(config: ClassifierConfig, path: pathlib.Path) -> ClassifierRun:
         run = ClassifierRun.open(path)
         if run.config == config and run.metrics.is_file() and run.weights.is_file():
             records = curves.read_metrics(run.metrics)
-            if records and records[-1]["step"] == config.steps:
+            if records and (records[-1]["step"] == config.steps or run.early_stop.exists()):
                 return run
     return train.train(config, path)
 

@@ -1,14 +1,19 @@
-"""Learning rates that depend on the errors of a run: callbacks that set the variable of a `Scaled` schedule."""
+"""Callbacks that follow the errors of a run: they change the learning rate or end the run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 import keras
+import numpy as np
 
 from keras_resnet import compat
+from keras_resnet.errors import counted
 from keras_resnet.training.losses import Top1Error
 from keras_resnet.training.schedules import Scaled
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The error before the first evaluation."""
 
 
 class Plateau(keras.callbacks.Callback):
@@ -40,6 +45,47 @@ class Plateau(keras.callbacks.Callback):
         else:
             self.rate.scale.assign(self.rate.scale * self.factor)
             self.waited.assign(0)
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """End a run that has not improved for some evaluations.
+
+    Unlike `keras.callbacks.EarlyStopping` it has variables for its state, which checkpoints keep, and leaves the
+    weights as they are: `BestWeights` has saved the best ones.
+
+    Args:
+        patience: evaluations in a row without a lower error before the run ends.
+        monitor: name of the error in the logs.
+    """
+
+    def __init__(self, patience: int, monitor: str = "val_top1_error"):
+        super().__init__()
+        self.patience, self.monitor = patience, monitor
+        # Checkpoints hold finite numbers only.
+        self.lowest = compat.Variable(LARGEST, trainable=False, dtype="float32", name="lowest_error")
+        self.waited = compat.Variable(0, trainable=False, dtype="int32", name="waited")
+        self.variables = [self.lowest, self.waited]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, in this process or before it."""
+        return int(self.waited.numpy()) >= self.patience
+
+    def reason(self) -> str:
+        """Say why the run ended."""
+        lowest = float(self.lowest.numpy())
+        best = "was never finite" if lowest == LARGEST else f"was not below {lowest:.4f}"
+        return f"{self.monitor} {best} in {counted(self.patience, 'evaluation')}"
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        error = (logs or {})[self.monitor]
+        if error < float(self.lowest.numpy()):
+            self.lowest.assign(error)
+            self.waited.assign(0)
+        else:
+            self.waited.assign_add(1)
+        if self.is_over:
+            self.model.stop_training = True
 
 
 class WarmUp(keras.callbacks.Callback):

@@ -23,6 +23,7 @@ from keras_resnet.models import weights
 from keras_resnet.models.weights.info import ModelInfo
 
 if TYPE_CHECKING:
+    from keras_resnet.training.adaptive import EarlyStopping
     from keras_resnet.training.averaging import WeightAverage
 
 Logs = dict[str, Any] | None
@@ -101,6 +102,7 @@ class Curves(keras.callbacks.Callback):
         path: the image file, redrawn at each evaluation.
         lines: name in the records -> label of its line.
         label: label of the vertical axis.
+        stopping: an `EarlyStopping`; the title says if it has ended the run.
     """
 
     def __init__(
@@ -109,16 +111,19 @@ class Curves(keras.callbacks.Callback):
         path: str | os.PathLike,
         lines: Mapping[str, str] = curves.ERRORS,
         label: str = "top-1 error (%)",
+        stopping: EarlyStopping | None = None,
     ):
         super().__init__()
         self.metrics = pathlib.Path(metrics)
         self.path = pathlib.Path(path)
         self.lines = lines
         self.label = label
+        self.stopping = stopping
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         records = {self.model.name: curves.read_metrics(self.metrics)}
-        curves.plot(records, self.path, self.model.name, lines=self.lines, label=self.label)
+        title = self.model.name + (", stopped early" if self.stopping and self.stopping.is_over else "")
+        curves.plot(records, self.path, title, lines=self.lines, label=self.label)
 
 
 class BestWeights(keras.callbacks.Callback):

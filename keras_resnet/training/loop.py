@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import math
 import os
 import pathlib
@@ -38,11 +39,13 @@ from keras_resnet.distribute import collectives
 from keras_resnet.distribute.environment import versions
 from keras_resnet.distribute.strategy import describe, distributed, per_replica
 from keras_resnet.errors import InputError, counted
+from keras_resnet.experiment import names
 from keras_resnet.experiment.config import BaseConfig
 from keras_resnet.experiment.run import Run
 from keras_resnet.models import weights
 from keras_resnet.models.weights.info import ModelInfo
-from keras_resnet.training import finetuning, optimizers, schedules
+from keras_resnet.training import finetuning, optimizers, schedules, trackers
+from keras_resnet.training.adaptive import EarlyStopping
 from keras_resnet.training.averaging import WeightAverage
 from keras_resnet.training.callbacks import (
     BestWeights,
@@ -51,7 +54,6 @@ from keras_resnet.training.callbacks import (
     LossWithoutPadding,
     MetricsLog,
     Progress,
-    TensorBoardLog,
 )
 from keras_resnet.training.checkpoints import Checkpoints, StopOnSignal
 
@@ -90,8 +92,8 @@ def scope(
         accumulate: micro-batches in a step.
 
     Raises:
-        ValueError: Keras does not use TensorFlow, another process trains in the folder, workers have different
-            configurations or versions, or the batch cannot be divided among replicas.
+        ValueError: Keras does not use TensorFlow, the client of a log is not installed, another process trains in the
+            folder, workers have different configurations or versions, or the batch cannot be divided among replicas.
         errors.PeerLost: another worker ended or does not answer.
     """
     if keras.backend.backend() != "tensorflow":
@@ -101,8 +103,12 @@ def scope(
         per_replica(strategy, config.batch_size, accumulate)
         with contextlib.ExitStack() as stack:
             if collectives.is_chief(strategy):
-                lock = files.in_use(workdir)
-                collectives.chief_first(strategy, lambda: stack.enter_context(lock))
+
+                def prepare() -> None:
+                    names.check_log(config.log)
+                    stack.enter_context(files.in_use(workdir))
+
+                collectives.chief_first(strategy, prepare)
             else:
                 collectives.chief_first(strategy, lambda: None)
             keras.utils.set_random_seed(config.seed)
@@ -280,6 +286,9 @@ def headline(
         epochs = config.steps * config.batch_size / images
         length += f": {epochs:.1f} epochs of {run.dataset_info.name} ({counted(images, 'image')})"
     rate = describe_rate(config, warmup_error, patience)
+    if config.early_stopping:
+        evaluations = counted(config.early_stopping, "evaluation")
+        length += f"; early stopping after {evaluations} without a lower error"
     hardware = describe(model.distribute_strategy, config.batch_size // accumulate)
     return (
         f"{network or f'{model.name}: {model.count_params():,} parameters'}\n"
@@ -312,7 +321,9 @@ def fit(
 ) -> None:
     """Train a compiled model from the newest checkpoint in the run's folder, if there is one, to the last step.
 
-    The folder gets `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `tensorboard/` and `curves.png`.
+    The folder gets `config.json`, `checkpoints/`, `best.weights.h5`, `metrics.jsonl`, `curves.png` and what
+    `config.log` names. With `config.early_stopping` the run ends before its last step if the monitored number has not
+    fallen for that many evaluations; the folder then has `early_stop.json`.
 
     Args:
         model: the model. It trains in the strategy in whose scope it was built.
@@ -349,12 +360,16 @@ def fit(
     collectives.chief_first(strategy, run.create)
     error, text = shown if shown and monitor else ((monitor or "loss").removeprefix("val_"), "")
     rules: dict[str, Any] = {**(stateful or {}), **({"average": average} if average else {})}
-    with _worker_folder(strategy, run) as written:
+    stopping = None
+    if monitor and run.config.early_stopping:
+        rules["early_stopping"] = stopping = EarlyStopping(run.config.early_stopping, monitor)
+    logs = trackers.make(run.config.log, run) if collectives.is_chief(strategy) else []
+    with _worker_folder(strategy, run) as written, trackers.closing(logs):
         saver = Checkpoints(model, written.checkpoints, run.config.checkpoint_steps, accumulate=accumulate, **rules)
-        recorders: list[keras.callbacks.Callback] = [MetricsLog(written.metrics), TensorBoardLog(written.tensorboard)]
+        recorders: list[keras.callbacks.Callback] = [MetricsLog(written.metrics), *logs]
         if monitor:
             lines = lines or {monitor.removeprefix("val_"): "training", monitor: "test"}
-            recorders.append(Curves(written.metrics, written.curves, lines, label))
+            recorders.append(Curves(written.metrics, written.curves, lines, label, stopping))
             recorders.append(BestWeights(written.weights, saver.best, average, info, monitor))
         _fit(
             model,
@@ -373,6 +388,7 @@ def fit(
             average,
             Progress(run.config.steps, run.config.batch_size // accumulate, error, text, run.config.eval_split),
             log,
+            stopping,
         )
         if not monitor:
             weights.save(model, written.weights, info)
@@ -412,12 +428,14 @@ def _fit(
     average: WeightAverage | None,
     progress: Progress,
     log: str,
+    stopping: EarlyStopping | None,
 ) -> None:
     """Restore the newest checkpoint and train to the last step, in calls of `model.fit` between evaluations.
 
     Args:
         saver: saves and restores; called last, so that a checkpoint contains what the other callbacks did.
         callbacks: called at each evaluation, in this order.
+        stopping: one of the callbacks, which may end the run before its last step.
     """
     config, strategy = run.config, model.distribute_strategy
     batch_size = config.batch_size // saver.accumulate
@@ -426,9 +444,12 @@ def _fit(
     if is_chief:
         for leftover in run.path.glob(f"{weights.PARTIAL}*"):  # of a run that was killed while it wrote weights
             shutil.rmtree(leftover)
-    if start >= config.steps and not _missed_evaluation(saver, config):
+    has_ended = start >= config.steps or _is_over(stopping)
+    if has_ended and not _missed_evaluation(saver, config):
         if is_chief:
-            print(f"{run.path}: finished at step {start}; nothing to do", flush=True)
+            _note_early_stop(run, stopping, start)
+            early = " by early stopping" if _is_over(stopping) else ""
+            print(f"{run.path}: finished at step {start}{early}; nothing to do", flush=True)
         return
     if is_chief:
         print(log, flush=True)
@@ -440,6 +461,8 @@ def _fit(
             if _missed_evaluation(saver, config):
                 _evaluate(model, tests, [*callbacks, stop])
             for first, last, evaluations in segments(start, config.steps, config.eval_steps):
+                if _is_over(stopping):
+                    break
                 part = functools.partial(batches, start_step=first * saver.accumulate)
                 model.fit(
                     distributed(strategy, part, batch_size),
@@ -458,7 +481,21 @@ def _fit(
     finally:
         saver.close()
     if is_chief:
+        _note_early_stop(run, stopping, saver.step)
         print(f"wrote {run.path}", flush=True)
+
+
+def _is_over(stopping: EarlyStopping | None) -> bool:
+    return stopping is not None and stopping.is_over
+
+
+def _note_early_stop(run: Run, stopping: EarlyStopping | None, step: int) -> None:
+    """Write and print that a run has stopped early, if it has and its folder does not say so yet."""
+    if stopping is None or not stopping.is_over or run.early_stop.exists():
+        return
+    values = {"step": step, "monitor": stopping.monitor, "lowest": float(stopping.lowest.numpy())}
+    files.write(run.early_stop, json.dumps(values | {"evaluations": stopping.patience}) + "\n")
+    print(f"stopped early at step {step} of {run.config.steps}: {stopping.reason()}", flush=True)
 
 
 def segments(start: int, steps: int, eval_steps: int) -> Iterator[tuple[int, int, int]]:

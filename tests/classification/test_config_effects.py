@@ -235,6 +235,8 @@ FLIPS = {
     "seed": (batches, {"seed": 1}),
     "eval_steps": (training, {"eval_steps": 4}),
     "checkpoint_steps": (training, {"checkpoint_steps": 1}),
+    "early_stopping": (training, {"early_stopping": 1}),
+    "log": (training, {"log": ("csv",)}),
 }
 """Field -> (what to observe, the flip, what else must be set for the field to matter)."""
 

@@ -33,6 +33,7 @@ CHOICES = {
     "freeze_stages": 1,
     "roi_pooling": "align",
     "training": "alternating",
+    "log": ("csv", "mlflow"),
 }
 TOGETHER = {"accumulate": ["--batch_size=2"], "mean": ["--std=7,9,11"], "std": ["--mean=7,9,11"], "min_size": []}
 
@@ -49,7 +50,7 @@ def test_every_field_has_a_flag_that_sets_it(config):
     for field in dataclasses.fields(config):
         if field.name in CHOICES:
             expected = CHOICES[field.name]
-            text = str(expected)
+            text = ",".join(expected) if isinstance(expected, tuple) else str(expected)
         elif isinstance(field.default, tuple):
             text = "7,9,11" if field.name in ("mean", "std") else "7,9"
             kind = int if "int" in str(field.type) else str if "str" in str(field.type) else float

@@ -32,6 +32,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
     assert {"val_map50", "val_error", "val_ap50_red", "val_ap50_blue", "rpn_box_loss", "loss"} <= set(records[0])
     assert whole.curves.exists()
 
+    options = dataclasses.replace(options, log=("csv",))
     with signal_at(3), pytest.raises(errors.Stopped, match="SIGTERM at step 3"):
         detection.train(options, tmp_path / "parts")
     assert "starts from random weights" in caplog.text
@@ -42,6 +43,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
     assert re.search(r"step 4/4: training loss \d+\.\d+; val mAP \d+\.\d\d %; ", output)
     records_of_parts = read_metrics(parts.metrics)
     assert [record["step"] for record in records_of_parts] == [2, 4]
+    assert [line.split(",")[0] for line in parts.csv.read_text().splitlines()] == ["step", "2", "4"]
     assert records_of_parts[1]["val_map50"] == records[1]["val_map50"]
     for first, second in zip(whole.load().get_weights(), parts.load().get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)

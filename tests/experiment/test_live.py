@@ -54,6 +54,14 @@ def test_a_run_without_checkpoints_and_a_finished_one(tmp_path):
     assert done.headline().endswith("step 1,000 of 1,000 (100.0 %), finished 1 min ago")
 
 
+def test_a_run_that_stopped_early(tmp_path):
+    path = run_folder(tmp_path / "a")
+    (tmp_path / "a/early_stop.json").write_text("{}")
+    state = live.State.read(path, START + 110)
+    assert state.is_finished
+    assert state.headline().endswith("step 500 of 1,000 (50.0 %), stopped early 1 min ago")
+
+
 def test_values_and_chart(tmp_path):
     records = [
         {"step": step, "loss": loss, "val_error": error, "val_ap50_cat": 1.0, "learning_rate": rate}

@@ -1,5 +1,7 @@
 """Training of localizers: resume in both stages, replicas, and what options change."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsy
     records = read_metrics(whole.metrics)
     assert [record["step"] for record in records] == [2, 4]
     assert {"val_error", "class_loss", "box_loss", "loss"} <= set(records[0])
+    config = dataclasses.replace(config, log=("csv",))
     with signal_at(3), pytest.raises(errors.Stopped, match="SIGTERM at step 3"):
         train.train(config, tmp_path / "parts")
     assert "starts from random weights" in caplog.text
@@ -39,6 +42,7 @@ def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsy
     assert "resuming from step 3" in output
     assert f"stage {stage + 1}, {('per-class RPN', 'R-CNN')[stage]} on tiny" in output
     assert_equal(variables_of(whole), variables_of(parts))
+    assert [line.split(",")[0] for line in parts.csv.read_text().splitlines()] == ["step", "2", "4"]
     assert [record["val_error"] for record in read_metrics(parts.metrics)] == [
         record["val_error"] for record in records
     ]

@@ -34,6 +34,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
     assert {"val_miou", "val_error", "val_pixel_accuracy", "val_iou_red", "loss"} <= set(records[0])
     assert whole.curves.exists()
 
+    options = dataclasses.replace(options, log=("csv",))
     with signal_at(3), pytest.raises(errors.Stopped, match="SIGTERM at step 3"):
         segmentation.train(options, tmp_path / "parts")
     assert "starts from random weights" in caplog.text
@@ -43,6 +44,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
     assert "3 classes: red, green, blue; 4.2 % of the pixels are ignored" in output
     assert re.search(r"step 4/4: training loss \d+\.\d+; val mIoU \d+\.\d\d %; ", output)
     assert_equal(variables_of(whole), variables_of(parts))
+    assert [line.split(",")[0] for line in parts.csv.read_text().splitlines()] == ["step", "2", "4"]
     assert [record["val_miou"] for record in read_metrics(parts.metrics)] == [record["val_miou"] for record in records]
     with pytest.raises(InputError, match="holds a run with a different configuration: steps 4 there, 6 here"):
         segmentation.train(dataclasses.replace(options, steps=6), tmp_path / "parts")

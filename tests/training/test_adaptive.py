@@ -4,10 +4,11 @@ import types
 
 import keras
 import numpy as np
+import pytest
 
 from keras_resnet import compat
 from keras_resnet.training import schedules
-from keras_resnet.training.adaptive import Plateau, WarmUp
+from keras_resnet.training.adaptive import EarlyStopping, Plateau, WarmUp
 from keras_resnet.training.losses import CrossEntropy, Top1Error
 from keras_resnet.training.schedules import Scaled
 
@@ -21,6 +22,36 @@ def test_plateau_by_hand():
         plateau.on_epoch_end(0, {"val_top1_error": error})
         seen.append(float(rate(0)))
     np.testing.assert_allclose(seen, [0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("errors", "ends"),
+    [
+        ((50, 40, 40, 41, 39), 4),
+        ((5, 6, 4, 5, 4.5, 3), 5),
+        ((float("nan"), float("nan"), 1), 2),
+        ((3, 2, 1), None),
+    ],
+)
+def test_early_stopping_by_hand(errors, ends):
+    """With a patience of 2, the run ends at the second evaluation in a row that is not below the lowest."""
+    stopping, model = EarlyStopping(2, "val_loss"), types.SimpleNamespace(stop_training=False)
+    stopping.set_model(model)
+    for number, error in enumerate(errors, 1):
+        stopping.on_epoch_end(0, {"val_loss": error})
+        assert model.stop_training == stopping.is_over == (number == ends)
+        if stopping.is_over:
+            break
+    assert number == (ends or len(errors))
+
+
+def test_early_stopping_says_why():
+    stopping = EarlyStopping(1, "val_loss")
+    stopping.set_model(types.SimpleNamespace())
+    stopping.on_epoch_end(0, {"val_loss": float("nan")})
+    assert stopping.reason() == "val_loss was never finite in 1 evaluation"
+    stopping.on_epoch_end(0, {"val_loss": 0.25})
+    assert stopping.reason() == "val_loss was not below 0.2500 in 1 evaluation"
 
 
 def test_warm_up_ends_when_the_average_error_is_low(random):
