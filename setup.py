@@ -46,6 +46,7 @@ setup(
         "keras_resnet": ["py.typed"],
         "keras_resnet.evaluation": ["page.html"],
         "keras_resnet.models": ["imagenet_classes.csv"],
+        "keras_resnet.serving": ["web.html", "web.js"],
         "keras_resnet.models.weights": ["zoo/*/*.json", "zoo/*/*.md", "zoo/*/*.safetensors", "zoo/*.csv"],
     },
     entry_points={"console_scripts": ["keras-resnet=keras_resnet.cli.__main__:main"]},

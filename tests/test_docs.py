@@ -106,6 +106,8 @@ NOT_EXECUTED = [
         r"keras-resnet (export|evaluate) .*(onnx|openvino)",
         "serving/test_interchange.py writes and evaluates such files; its flags are parsed",
     ),
+    (r"keras-resnet export .*--format=web", "serving/test_web.py writes and opens such pages; its flags are parsed"),
+    (r"python -m http.server ", "serves until it is stopped"),
     (
         r"keras-resnet export --workdir=runs/bccd --format=tflite",
         "detection/test_export.py writes one; its flags are parsed",

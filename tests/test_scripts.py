@@ -160,8 +160,11 @@ def test_train_evaluate_predict_export(installed, command, script, tmp_path):
             ["export", "--workdir=/no/such", "--out=unused"],
             "workdir must be the folder of a run; '/no/such' has no config.json",
         ),
-        (["export", "--format=onx"], "format must be one of 'saved_model', 'tflite', 'onnx', 'openvino'; got 'onx'"),
-        (["export", "--variants=int8"], "variants is a flag of --format=tflite, not of --format=saved_model."),
+        (
+            ["export", "--format=onx"],
+            "format must be one of 'saved_model', 'tflite', 'onnx', 'openvino', 'web'; got 'onx'",
+        ),
+        (["export", "--variants=int8"], "variants is a flag of --format=tflite or web, not of --format=saved_model."),
         (["export"], "out must be given: --out=..."),
         (["train", "--dataset=nothing", "--workdir=unused"], "dataset must be 'digits', 'folder:PATH'"),
         (["train", "--dataset=folder:/no/such", "--workdir=unused"], "dataset must name an existing folder"),

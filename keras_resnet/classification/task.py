@@ -233,6 +233,8 @@ class Predict(SourceFlags):
                 print(f"wrote {target}")
 
 
+FORMATS = ("saved_model", "tflite", "onnx", "openvino", "web")
+
 FILE_FORMATS = "tflite/onnx/openvino"
 """Group of the flags that these formats share."""
 
@@ -242,11 +244,9 @@ EXPORTED = (".tflite", ".onnx", ".xml")
 
 @dataclasses.dataclass(frozen=True)
 class Export(SourceFlags):
-    """Publish a network as a SavedModel for TensorFlow Serving, or write TFLite, ONNX or OpenVINO files."""
+    """Publish a SavedModel for TensorFlow Serving, or write TFLite, ONNX or OpenVINO files, or a page for browsers."""
 
-    format: str = option(
-        "saved_model", "saved_model, tflite, onnx or openvino.", choices=("saved_model", "tflite", "onnx", "openvino")
-    )
+    format: str = option("saved_model", f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", choices=FORMATS)
     out: str | None = option(None, "saved_model: folder of all versions; else folder to create.", path="file")
     version: int | None = option(None, "Number of the version; by default the next one.", "saved_model", minimum=1)
     top: int | None = option(None, "Length of the outputs classes and scores; 5 by default.", "saved_model", minimum=1)
@@ -261,17 +261,23 @@ class Export(SourceFlags):
         choices=("float32", "float16", "bfloat16"),
     )
     variants: tuple[str, ...] = option(
-        (), "Some of float32,float16,dynamic,int8; by default all.", "tflite", choices=VARIANTS
+        (),
+        "Some of float32,float16,dynamic,int8; by default all. Of a web page one; by default float32.",
+        "tflite/web",
+        choices=VARIANTS,
     )
     dataset: str | None = option(
-        None, "Images for calibration and report; by default the run's.", FILE_FORMATS, path="dataset"
+        None, "Images for calibration and report; by default the run's.", f"{FILE_FORMATS}/web", path="dataset"
     )
     data_dir: str | None = option(
-        None, "Folder of prepared tensorflow-datasets; by default the run's.", FILE_FORMATS, path="file"
+        None, "Folder of prepared tensorflow-datasets; by default the run's.", f"{FILE_FORMATS}/web", path="file"
     )
-    calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite")
+    calibration_split: str | None = option(None, "Images to calibrate int8 on; by default train_split.", "tflite/web")
     calibration_images: int | None = option(
-        None, "Number of calibration images; 256 by default, or as many as there are.", "tflite", minimum=1
+        None, "Number of calibration images; 256 by default, or as many as there are.", "tflite/web", minimum=1
+    )
+    litert: str | None = option(
+        None, "Folder in which npm has installed LiteRT.js; by default, npm downloads it.", "web", path="file"
     )
     report: bool | None = option(None, "Compare the files with the network on images; on by default.", FILE_FORMATS)
     report_split: str | None = option(None, "Images of the report; by default eval_split.", FILE_FORMATS)
@@ -290,13 +296,15 @@ class Export(SourceFlags):
             names.check_dataset(self.dataset, self.data_dir)
         if self.format != "saved_model":
             files.check_new(out)
-        write = {"saved_model": self._saved_model, "tflite": self._tflite}.get(self.format, self._interchange)
-        path = write(out, options)
+        writers = {"saved_model": self._saved_model, "tflite": self._tflite, "web": self._web}
+        path = writers.get(self.format, self._interchange)(out, options)
         print(f"wrote {path}")
         source = [f"--workdir={self.workdir}"] if self.workdir else ["--dataset=DATASET"]
         evaluate = ["keras-resnet", "evaluate", *source]
         if self.format == "saved_model":
             commands = [["docker", "compose", f"--file={out}/compose.yaml", "up"], [*evaluate, f"--saved_model={path}"]]
+        elif self.format == "web":
+            commands = [["python", "-m", "http.server", "--bind=localhost", f"--directory={out}"]]
         else:
             file = next(f for f in sorted(pathlib.Path(out).iterdir(), reverse=True) if f.suffix in EXPORTED)
             commands = [[*evaluate, f"--{self.format}={file}"]]
@@ -326,6 +334,19 @@ class Export(SourceFlags):
         from keras_resnet.serving import interchange  # imports TensorFlow
 
         return self._reported(interchange.export, source, out, {**options, "format": self.format})
+
+    def _web(self, out: str, options: dict[str, Any]) -> pathlib.Path:
+        variants = options.pop("variants", ("float32",))
+        if len(variants) != 1:
+            raise InputError(f"variants must be one of {', '.join(VARIANTS)} for a web page; got {','.join(variants)}.")
+        source = self.open()
+
+        from keras_resnet.serving import web  # imports TensorFlow
+
+        options.setdefault("calibration_split", source.config.train_split)
+        return self._reported(
+            web.export, source, out, {**options, "variant": variants[0], "report": False}, variants[0] == "int8"
+        )
 
     def _reported(
         self, write: Callable[..., pathlib.Path], source: Any, out: str, options: dict[str, Any], needed: bool = False

@@ -101,25 +101,47 @@ def export(
     transform = EvalTransform.unnormalized(source.photo_transform())
     calibration = None
     if dataset is not None and "int8" in variants:
-        calibration = _calibration(dataset, calibration_split, calibration_images, transform)
+        calibration = calibrate(dataset, calibration_split, calibration_images, transform)
     images, outputs = report.choose_images(source, dataset, report_split, report_images)
 
-    name, info, model = source.config.model, source.dataset_info, source.load()
-    folded = folding.fold(model)
+    name, model = source.config.model, source.load()
     with files.new_folder(out) as folder:
-        paths = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
-        for variant, path in paths.items():
-            content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
-            description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
-            preprocessing = metadata.preprocessing(transform)
-            described = metadata.add(content, name, description, info.class_names, transform.size, preprocessing)
-            path.write_bytes(described)
+        paths = write(source, model, folder, variants, calibration, batch_size)
         if images:
             rows = report.measure(
                 model, source.mean, source.std, paths, images, transform, threads, outputs, batch_size or 1
             )
             report.write(rows, folder, f"{name} on {images.info.name} {report_split}", threads)
     return out
+
+
+def write(
+    source: ServableClassifier,
+    model: keras.Model,
+    folder: pathlib.Path,
+    variants: Sequence[str],
+    calibration: Sequence[np.ndarray] | None = None,
+    batch_size: int | None = 1,
+) -> dict[str, pathlib.Path]:
+    """Write TFLite files with their metadata to a folder: variant -> file.
+
+    Args:
+        source: the trained network.
+        model: its model.
+        folder: the folder.
+        variants: some of `VARIANTS`.
+        calibration: the images of `calibrate`, for int8.
+        batch_size: images in a call; None for any number.
+    """
+    name, info, transform = source.config.model, source.dataset_info, source.photo_transform()
+    folded = folding.fold(model)
+    paths = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
+    for variant, path in paths.items():
+        content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
+        description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
+        preprocessing = metadata.preprocessing(transform)
+        path.write_bytes(metadata.add(content, name, description, info.class_names, transform.size, preprocessing))
+    return paths
 
 
 def convert(
@@ -188,8 +210,18 @@ def convert_endpoint(model: keras.Model, endpoint: Endpoint) -> bytes:
         return tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model"))).convert()
 
 
-def _calibration(dataset: Dataset, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
-    """Images f32[1,H,W,3] in [0, 255] of the evaluation pipeline."""
+def calibrate(dataset: Dataset, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
+    """Return the images that int8 is calibrated on, each f32[1,H,W,3] in [0, 255], from the evaluation pipeline.
+
+    Args:
+        dataset: the data set.
+        split: its split.
+        count: number of images, spread evenly over the split; None for `CALIBRATION_IMAGES`, or as many as there are.
+        transform: the test transform without normalization.
+
+    Raises:
+        ValueError: there is no such split, or it has fewer images.
+    """
     available = dataset.count(split, "calibration_split")
     count = min(CALIBRATION_IMAGES, available) if count is None else count
     if not 1 <= count <= available:

@@ -673,7 +673,7 @@ def test_a_constant_rate_is_called_constant():
 def test_int8_is_calibrated_on_as_many_images_as_there_are(available, given, expected):
     dataset = from_arrays(np.zeros((available, 4, 4, 3), "uint8"), np.zeros(available, "int32"), ("a",))
     transform = EvalTransform((4, 4), (0.0,) * 3, (1.0,) * 3)
-    assert sum(len(batch) for batch in tflite._calibration(dataset, "train", given, transform)) == expected
+    assert sum(len(batch) for batch in tflite.calibrate(dataset, "train", given, transform)) == expected
 
 
 def test_a_run_of_a_folder_is_evaluated_on_its_own_split():
