@@ -1,14 +1,18 @@
 """The examples, run in this process on networks of one block per stage; test_scripts.py runs one as users do."""
 
 import pathlib
+import re
 import runpy
 
 import numpy as np
+import optuna
 import pytest
 from PIL import Image
 
 import keras_resnet
+from keras_resnet.classification.run import ClassifierRun
 from keras_resnet.detection.data import sources
+from keras_resnet.experiment.curves import read_metrics
 from keras_resnet.models import weights
 from tests.detection.data.folders import voc_folder
 
@@ -115,6 +119,27 @@ def test_degradation(tmp_path, script):
     assert "plainnet20: 7 3x3 layers" in output  # one block of two layers in each stage
     files = {path.name for path in (tmp_path / "runs").iterdir()}
     assert files == {"plainnet20", "resnet20", "curves.png", "responses.png", "responses.csv"}
+
+
+@pytest.mark.slow
+def test_search_optuna(tmp_path, script, without_curves):
+    """Two trials, of which the first has the settings of the preset; the same command again repeats none."""
+    arguments = ["--trials=2", "--steps=2", "--batch_size=8", f"--workdir={tmp_path}/search"]
+    for message in ("wrote", "nothing to do"):
+        output = script("examples/search_optuna.py", *arguments)
+        assert re.search(r"^trial 0: error \d+\.\d\d %, learning_rate=0\.1, weight_decay=0\.0001, ", output, re.M)
+        assert len(re.findall(r"^trial \d: error ", output, re.M)) == 2
+        assert re.search(r"^best: test error \d+\.\d\d % after the last step$", output, re.M)
+        assert message in output
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path}/search/study.db")
+    assert [trial.number for trial in study.trials] == [0, 1]
+    for trial in study.trials:
+        run = ClassifierRun.open(tmp_path / f"search/trial{trial.number}")
+        assert {name: getattr(run.config, name) for name in trial.params} == trial.params
+        assert min(record["val_top1_error"] for record in read_metrics(run.metrics)) == trial.value
+        assert run.config.eval_split == "train[75%:]"
+    files = {path.name for path in (tmp_path / "search").iterdir()}
+    assert files == {f"best{study.best_trial.number}", "preset", "search.png", "study.db", "trial0", "trial1"}
 
 
 def test_objects_of_a_segmentation_data_set(tmp_path):
