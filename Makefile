@@ -11,7 +11,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 PIP_INSTALL := install --no-compile
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: help demo test ci others soak test-tensorflow test-backends test-addons lint format docs dist environments clean-install clean
+.PHONY: help demo test ci others soak test-tensorflow test-backends test-addons lint format docs notebooks dist environments clean-install clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,10 @@ format: $(VENV)/.installed ## fix style and format
 
 docs: $(VENV)/.installed ## build the guides and the reference of the code into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict  # --quiet would hide warnings from --strict
+
+notebooks: $(VENV)/.installed ## execute the notebooks and keep their outputs, for minutes
+	$(VENV)/bin/pip $(PIP_INSTALL) $(PIP_FLAGS) ipykernel nbclient
+	cd examples/notebooks && $(abspath $(VENV)/bin/python) execute.py
 
 dist: $(VENV)/.installed ## build the wheel into dist/
 	rm -rf build dist
