@@ -10,6 +10,10 @@ import sys
 import matplotlib
 import pytest
 
+import keras_resnet
+from keras_resnet.models import weights
+from keras_resnet.models.weights import published
+from keras_resnet.training import finetuning
 from tests.test_language import BANNED
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -54,6 +58,17 @@ def test_cells_run_from_top_to_bottom(name, short, small_networks, short_timing,
     assert "1 step of 64 images" in printed
     if name == "serve_and_quantize":
         assert "| int8 |" in printed
+
+
+def test_fine_tuning_starts_from_weights(short, small_networks, monkeypatch, capsys):
+    """From a small network's weights instead of those in the package, which are a whole ResNet-20's."""
+    info = published.model_info("resnet20", "cifar10")
+    weights.save(keras_resnet.ResNet20(), short / "small.weights.h5", info)
+    started = []
+    monkeypatch.setattr(finetuning, "find", lambda *names: started.append(names) or (short / "small.weights.h5", info))
+    execute(ROOT / "examples/notebooks/fine_tune_a_folder.ipynb")
+    assert started == [("cifar10", "resnet20")]
+    assert "2 classes; train 216 images, val 216 images" in capsys.readouterr().out
 
 
 @by_name
