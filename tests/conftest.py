@@ -10,6 +10,7 @@ import os
 import pathlib
 import pickle
 import runpy
+import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -260,6 +261,46 @@ def script(monkeypatch, capfd):
         return output
 
     return call
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium under Playwright, with a camera that shows a test picture."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="extra [test]")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=options)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Return a function that opens a page, which must write nothing to the console and request nothing from elsewhere.
+
+    Its arguments are the address, those of Playwright's `new_page`, and of how the addresses begin that the page may
+    request. The page must fit its width.
+    """
+    opened = []
+
+    def call(address, own=("data:", "file:"), **options):
+        tab, events = browser.new_page(**options), []
+        tab.on("console", lambda message: events.append(message.text) if message.type != "debug" else None)
+        tab.on("pageerror", lambda error: events.append(str(error)))
+        tab.on("request", lambda sent: events.append(sent.url) if not sent.url.startswith(own) else None)
+        opened.append((tab, events))
+        tab.goto(address)
+        return tab
+
+    yield call
+    for tab, events in opened:
+        width = tab.viewport_size["width"]
+        assert tab.evaluate("document.documentElement.scrollWidth") == width, "nothing is cut off at the right"
+        assert events == [], "no messages but those for debugging, and no request to another address"
+        tab.close()
 
 
 @pytest.fixture

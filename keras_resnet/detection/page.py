@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from keras_resnet.detection import evaluate
 from keras_resnet.detection.average_precision import Detections, pairwise_iou
@@ -106,16 +105,12 @@ def write(
 
 def _averages(title: str, result: VocResult) -> Table:
     columns = zip(result.class_names, result.curves, result.averages(), result.averages(11), strict=True)
-    rows = [(name, curve.expected, *map(_number, values)) for name, curve, *values in columns]
+    rows = [(name, curve.expected, *map(page.number, values)) for name, curve, *values in columns]
     rows.append(
-        ("mean", sum(curve.expected for curve in result.curves), _number(result.mean()), _number(result.mean(11)))
+        ("mean", sum(curve.expected for curve in result.curves), *map(page.number, (result.mean(), result.mean(11))))
     )
     note = "At an IoU of 0.5: the area under the interpolated curve (VOC 2010), and the mean of 11 points (VOC 2007)."
     return Table(title, ("class", "objects", "AP, area (%)", "AP, 11 points (%)"), rows, (0, 0, 2, 2), note)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _picture(
@@ -134,8 +129,7 @@ def _picture(
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))
         canvas.rectangle(corners, outline="black", width=width + 1)
         canvas.rectangle(corners, outline="white", width=width)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     caption = f"{pathlib.Path(annotation.path).name}: {counted(len(annotation.labels), 'object')}"
     lines = [f"missed: {class_names[annotation.labels[n]]}" for n in found.missed]
     lines += [f"wrong: {class_names[detections.labels[n]]} {detections.scores[n]:.2f}" for n in found.false]
-    return Picture(np.asarray(image), f"{caption} (image {number})", lines)
+    return Picture.of(image, SIDE, f"{caption} (image {number})", lines)

@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import io
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,13 @@ class Picture:
     caption: str
     lines: Sequence[str] = ()
     heat_map: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, image: Image.Image, side: int, caption: str, lines: Sequence[str] = ()) -> Picture:
+        """Shrink an image until its longer side has at most `side` pixels."""
+        shrunk = image.copy()
+        shrunk.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return cls(np.asarray(shrunk), caption, lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON's types."""
@@ -169,6 +177,11 @@ def write(
     # "</script>" and "<!--" in a name would end the element, or change how it is read.
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain).replace("<", "\\u003c")
     pathlib.Path(path).write_text(TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", text), encoding="utf-8")
+
+
+def number(value: float) -> float | None:
+    """Return a number as a cell: NaN is empty."""
+    return None if math.isnan(value) else float(value)
 
 
 def _plain(value: Any) -> Any:

@@ -33,6 +33,20 @@ def draw(
         captions: a text for each of them, such as "kangaroo 0.93, IoU 0.81".
         title: a line above the captions, such as "miss: true class raccoon".
     """
+    image = draw_boxes(pixels, gt_boxes, boxes)
+    colors = [COLORS[number % len(COLORS)] for number in range(len(captions))]
+    lines = [(title, "black")] if title else []
+    return _with_lines(image, [*lines, *zip(captions, colors, strict=True)])
+
+
+def draw_boxes(pixels: np.ndarray, gt_boxes: np.ndarray, boxes: np.ndarray) -> Image.Image:
+    """Draw true boxes in white and predicted ones in colors.
+
+    Args:
+        pixels: u8[H,W,3]; small images are enlarged.
+        gt_boxes: f64[n,4], the true boxes in pixels of the image; n may be 0.
+        boxes: f64[T,4], the predicted boxes, the best first: it is drawn last, over the others.
+    """
     scale = max(MIN_SIDE // max(pixels.shape[:2]), 1)
     image = Image.fromarray(pixels)
     image = image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST)
@@ -41,12 +55,10 @@ def draw(
     for box in scale * np.reshape(np.asarray(gt_boxes, "float64"), (-1, 4)):
         _rectangle(canvas, box, "black", width + 2)
         _rectangle(canvas, box, TRUE_COLOR, width)
-    colors = [COLORS[number % len(COLORS)] for number in range(len(captions))]
     predicted = scale * np.reshape(np.asarray(boxes, "float64"), (-1, 4))
-    for box, color in reversed(list(zip(predicted, colors, strict=True))):
-        _rectangle(canvas, box, color, width)
-    lines = [(title, "black")] if title else []
-    return _with_lines(image, [*lines, *zip(captions, colors, strict=True)])
+    for number, box in reversed(list(enumerate(predicted))):
+        _rectangle(canvas, box, COLORS[number % len(COLORS)], width)
+    return image
 
 
 def draw_outcome(

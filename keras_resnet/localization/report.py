@@ -15,7 +15,7 @@ from keras_resnet import files
 from keras_resnet.data.transforms import WholeImageTransform
 from keras_resnet.errors import counted
 from keras_resnet.evaluation.report import markdown_table
-from keras_resnet.localization import pictures
+from keras_resnet.localization import page, pictures
 from keras_resnet.localization.data.examples import Example
 from keras_resnet.localization.evaluate import Evaluation
 from keras_resnet.ops import codecs
@@ -46,7 +46,7 @@ def write(
     *,
     pictures: int = 8,
 ) -> None:
-    """Write `results.json`, `results.md`, `images.csv` and the folder `pictures`.
+    """Write `index.html`, `results.json`, `results.md`, `images.csv` and the folder `pictures`.
 
     Args:
         out: folder to create; it must not exist, and appears when it is complete.
@@ -95,6 +95,8 @@ def write(
             *sections,
         ]
         (folder / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        title = f"Localization: {details.get('dataset', '')} {details.get('split', '')}".rstrip(": ")
+        page.write(folder, title, evaluation, examples, class_names, transform, details)
 
 
 def _draw(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from keras_resnet.evaluation import page
 from keras_resnet.evaluation.page import Cell, Gallery, Picture, Plot, Table
@@ -42,8 +41,7 @@ def write(
     worst = []
     for sample in evaluation.worst:
         image = pictures.side_by_side(sample.pixels, sample.labels, sample.predictions, palette)
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        worst.append(Picture(np.asarray(image), f"{names[sample.index]}: mean IoU {sample.mean_iou:.2f} %"))
+        worst.append(Picture.of(image, SIDE, f"{names[sample.index]}: mean IoU {sample.mean_iou:.2f} %"))
     legend = Picture(np.asarray(pictures.legend(evaluation.result.class_names, palette)), "Colors of the classes")
     note = "Image, truth, prediction and errors; the colors of the classes are in the last picture."
     sections: list[page.Section] = [
@@ -58,7 +56,7 @@ def _classes(evaluation: Evaluation) -> Table:
     result = evaluation.result
     shares = 100 * result.confusion.sum(1) / max(int(result.confusion.sum()), 1)
     rows: list[tuple[Cell, ...]] = [
-        (name, *(None if np.isnan(value) else float(value) for value in values))
+        (name, *map(page.number, values))
         for name, *values in zip(result.class_names, shares, result.iou, result.class_accuracy, strict=True)
     ]
     note = f"Mean IoU {result.mean_iou:.2f} %, pixel accuracy {result.pixel_accuracy:.2f} %, "

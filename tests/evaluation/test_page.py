@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -60,30 +59,10 @@ def test_values_that_json_does_not_have_are_refused(tmp_path):
         page.write(tmp_path / "a.html", "a", {}, [Table("t", ("x",), [(float("nan"),)], (2,))])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="extra [test]")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "dark phone"])
-def opened(browser, path, request):
+def opened(open_page, path, request):
     width, scheme = request.param
-    tab, events = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme), []
-    tab.on("console", lambda message: events.append(message.text))
-    tab.on("pageerror", lambda error: events.append(str(error)))
-    tab.on("request", lambda sent: events.append(sent.url) if not sent.url.startswith(("data:", "file:")) else None)
-    tab.goto(path.as_uri())
-    yield tab
-    assert tab.evaluate("document.documentElement.scrollWidth") == width, "nothing is cut off at the right"
-    assert events == [], "no errors, and no request"
-    tab.close()
+    return open_page(path.as_uri(), viewport={"width": width, "height": 900}, color_scheme=scheme)
 
 
 def column(tab, number):
