@@ -170,7 +170,9 @@ def write(
     """
     content = {
         "title": title,
-        "details": [[name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)] for name, v in details.items()],
+        "details": [
+            [name, ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)] for name, v in details.items()
+        ],
         "pictures": [picture.to_dict() for picture in pictures],
         "sections": [dataclasses.asdict(section) for section in sections],
     }

@@ -56,6 +56,8 @@ def write(
         for n in (*mistakes, *hits)
     ]
     note = "True boxes are white; the box that is predicted for the true class is colored. "
+    if any(outcome.predicted for outcome in result.outcomes):
+        note += "The classifier's classes are listed, the most probable first. "
     sections: list[page.Section] = [
         _errors(result, evaluation.baseline.result()),
         _classes(result, examples, class_names),
@@ -105,7 +107,7 @@ def _errors(result: Result, baseline: Result) -> Table:
     note = (
         f"A box is right if its IoU with a true box is at least {result.iou_thresh}. From and to are the bounds of the "
     )
-    note += "95 % confidence interval (Wilson); the last error is that of a box of half the area at the center."
+    note += "95 % confidence interval (Wilson). The center box has half the area of the image."
     return Table("Errors", ("error", "%", "from", "to", "center box (%)", "images"), rows, (0, 2, 2, 2, 2, 0), note)
 
 
@@ -142,7 +144,8 @@ def _picture(
     overlap = "no box" if outcome.iou is None else f"IoU {outcome.iou:.2f}, score {prediction.scores[0]:.2f}"
     lines = []
     for label, is_right in predicted(example, outcome, prediction):
-        lines.append(f"{'hit' if is_right else 'miss'}: {class_names[label]}")
+        reason = "hit" if is_right else "miss, wrong box" if label == example.label else "miss, wrong class"
+        lines.append(f"{class_names[label]}: {reason}")
     return Picture.of(image, SIDE, f"{example.id}, {class_names[example.label]}: {overlap}", lines)
 
 

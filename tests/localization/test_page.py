@@ -77,5 +77,10 @@ def test_the_page(width, scheme, written, open_page):
     assert ["score 0.90" in captions[0], "score 0.80" in captions[1]] == [True, True]
     hits = tab.get_by_role("region", name="Closest hits").locator("figure")
     assert hits.count() == 2
-    lines = [line.partition(": ")[0] for line in hits.nth(0).locator("li").all_inner_texts()]
-    assert lines == ["miss", "hit"], "the wrong class first, then the true one"
+    for figures, expected in (
+        (hits, ["miss, wrong class", "hit"]),
+        (mistakes, ["miss, wrong class", "miss, wrong box"]),
+    ):
+        lines = figures.nth(0).locator("li").all_inner_texts()
+        assert [line.partition(": ")[2] for line in lines] == expected, "the wrong class first, then the true one"
+    assert tab.get_by_text("64, 96").is_visible()

@@ -28,6 +28,7 @@ def test_evaluate_is_that_of_training(trained_runs, tmp_path, capsys):
     assert record["true_class_error"] == pytest.approx(best["val_error"])
     assert (record["images"], record["proposals"], record["stage"]) == (3, 6, 2)
     assert len(list((out / "pictures").iterdir())) == 2
+    assert "Most confident mistakes" in (out / "index.html").read_text()
     assert len(list(csv.reader((out / "images.csv").open()))) == 4
     assert cli.main(arguments) == 1
     assert "out must be a folder that does not exist yet" in capsys.readouterr().err
