@@ -250,7 +250,7 @@ def execute(command):
     elif command.startswith("keras-resnet "):
         tasks = {task for folder, task in TASK_OF.items() if f"--workdir={folder}" in command}
         parse(*shlex.split(command)[1:], *(f"--task={task}" for task in tasks if " train " not in command))
-    elif command.startswith("python "):
+    elif command.startswith("python ") and not command.startswith("python -m "):
         known = flags_of(ROOT / shlex.split(command)[1])
         assert {part[2:].split("=")[0] for part in shlex.split(command) if part.startswith("--")} <= known, command
     elif command.startswith("make "):
