@@ -58,6 +58,7 @@ if typing.TYPE_CHECKING:
         models,
         ops,
         paper,
+        quantization,
         segmentation,
         serving,
         training,

@@ -16,6 +16,7 @@ LAYERS = (
     ("ops",),
     ("distribute",),
     ("models",),
+    ("quantization",),
     ("data",),
     ("experiment",),
     ("training",),

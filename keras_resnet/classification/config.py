@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from keras_resnet.errors import InputError
 from keras_resnet.experiment.config import BaseConfig, option
@@ -76,6 +76,12 @@ class ClassifierConfig(BaseConfig):
         "", "Weights to start from: a file, a name such as imagenet, or the folder of a run.", "network", path="name"
     )
     new_head: bool = option(True, "With init_weights, start with a new classifier head.", "network")
+    quantize: str = option(
+        "",
+        "Train for int8 inference: int8, or int4 for weights of 4 bits, which are experimental; empty for float.",
+        "network",
+        choices=("", "int8", "int4"),
+    )
     synchronized_norm: bool = option(False, "Compute batch norm over the whole batch of all replicas.", "network")
     freeze_stages: int = option(
         0,
@@ -103,6 +109,15 @@ class ClassifierConfig(BaseConfig):
         "optimization",
         minimum=0,
         below=1,
+    )
+    teacher: str = option(
+        "", "Folder of a run of the same classes whose scores the network learns too.", "optimization", path="name"
+    )
+    teacher_weight: float = option(
+        0.5, "With teacher, its share of the loss; the labels have the rest.", "optimization", minimum=0, maximum=1
+    )
+    teacher_temperature: float = option(
+        4.0, "With teacher, the temperature that softens both scores.", "optimization", minimum=0.1
     )
     schedule: str = option(
         "piecewise",
@@ -192,6 +207,10 @@ class ClassifierConfig(BaseConfig):
             raise InputError("warmup_error excludes warmup_steps and schedule=cosine or poly; set only one of them.")
         if self.ema and self.swa_start:
             raise InputError("ema excludes swa_start; set only one of them.")
+        if self.quantize:
+            self._check_quantize()
+        if self.recompute and self.teacher:
+            raise InputError("recompute must be off with teacher.")
         if self.batch_size % self.accumulate:
             raise InputError(f"batch_size must be a multiple of accumulate, {self.accumulate}; got {self.batch_size}.")
         if self.steps_per_execution > 1:
@@ -202,6 +221,19 @@ class ClassifierConfig(BaseConfig):
                         f"{name} must be a multiple of steps_per_execution, {self.steps_per_execution}; "
                         f"got {getattr(self, name)}."
                     )
+
+    def _check_quantize(self) -> None:
+        """Raise `InputError` for options that quantization-aware training excludes."""
+        if self.precision != "float32":
+            raise InputError(f"precision must be float32 with quantize; got {self.precision}.")
+        for name in ("pixel_mean", "recompute", "drop_path_rate"):
+            if getattr(self, name):
+                raise InputError(f"{name} must be off with quantize.")
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the weights of a network that is trained for an int8 file."""
+        return 4 if self.quantize == "int4" else 8
 
     def check_names(self) -> None:
         super().check_names()
@@ -294,6 +326,13 @@ def _imagenet_today() -> dict[str, ClassifierConfig]:
     }
 
 
+def _int8(preset: ClassifierConfig, **options: Any) -> ClassifierConfig:
+    """Return the preset that trains the network of another for int8, from `init_weights`: few steps at a low rate."""
+    return dataclasses.replace(
+        preset, quantize="int8", new_head=False, schedule="cosine", decay_steps=(), warmup_error=0.0, **options
+    )
+
+
 PRESETS = {
     "digits_resnet20": ClassifierConfig(
         dataset="digits", steps=300, decay_steps=(200, 260), mirror=False, pad=3, eval_steps=50
@@ -302,5 +341,14 @@ PRESETS = {
     "fashion_mnist_resnet20": ClassifierConfig(dataset="fashion_mnist"),
     **_imagenet(),
     **_imagenet_today(),
+    **{
+        f"cifar10_{name}_int8": _int8(
+            ClassifierConfig(model=name), learning_rate=0.005, steps=800, eval_steps=200, checkpoint_steps=200
+        )
+        for name in ("resnet20", "resnet56", "plainnet20")
+    },
+    "imagenet_resnet50_int8": _int8(
+        dataclasses.replace(_IMAGENET, model="resnet50"), learning_rate=0.001, steps=5_000, eval_steps=1_000
+    ),
 }
 """Name -> configuration, `dataset_model`."""

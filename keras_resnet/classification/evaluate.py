@@ -222,6 +222,8 @@ def _loader(classifier: TrainedClassifier, dataset: Dataset, recalibrate: int) -
     run = classifier if isinstance(classifier, ClassifierRun) else None
     if recalibrate and run is None:
         raise InputError("recalibrate requires a run, whose config.json names the training images; got weights.")
+    if recalibrate and classifier.config.quantize:
+        raise InputError("recalibrate must be 0 for a run with quantize, whose batch norm is part of its integers.")
 
     def load() -> keras.Model:
         model = classifier.load(classifier_activation=None)

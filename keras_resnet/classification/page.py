@@ -18,6 +18,7 @@ from keras_resnet.evaluation.metrics import Outcomes
 from keras_resnet.evaluation.page import Confusion, Gallery, Picture, Plot, Section, Table
 from keras_resnet.evaluation.report import Row, folder_name
 from keras_resnet.models.grad_cam import GradCAM
+from keras_resnet.quantization.integer import is_integer
 
 MISTAKES = 24
 """Most confident mistakes of each network that are shown."""
@@ -189,8 +190,11 @@ def _pictures(
         for number, values in enumerate(probabilities):
             best = np.argsort(-values, kind="stable")[:5]
             lines[number] = [f"{class_names[label]} {100 * values[label]:.1f} %" for label in best]
-        explained = inputs[:EXPLAINED]
-        maps[: len(explained)] = list(GradCAM(model).coarse(explained, outcomes.predicted[chosen[:EXPLAINED]]))
+        # A network of integers has no gradient.
+        explained = inputs[: 0 if is_integer(model) else EXPLAINED]
+        maps[: len(explained)] = (
+            list(GradCAM(model).coarse(explained, outcomes.predicted[chosen[:EXPLAINED]])) if len(explained) else []
+        )
     result = []
     for number, index in enumerate(chosen):
         label, predicted = (class_names[values[index]] for values in (outcomes.label, outcomes.predicted))

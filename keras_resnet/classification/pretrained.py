@@ -109,6 +109,10 @@ class Pretrained:
         """Return the test transform of photos of any size."""
         return transforms.for_photos(self.eval_transform())
 
+    def load_float(self, classifier_activation: str | None = "softmax") -> keras.Model:
+        """Do as `load`."""
+        return self.load(classifier_activation)
+
     def load(self, classifier_activation: str | None = "softmax") -> keras.Model:
         """Build the network and load the weights: f32[B,H,W,3], RGB, normalized -> f32[B,K].
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import keras
 import numpy as np
 
+from keras_resnet import quantization
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.data import transforms
 from keras_resnet.data.dataset import DatasetInfo
@@ -54,6 +55,9 @@ class TrainedClassifier(Protocol):
 
     def load(self, classifier_activation: str | None = "softmax") -> keras.Model:
         """Build the network and load its weights: f32[B,H,W,3] normalized -> f32[B,K]."""
+
+    def load_float(self, classifier_activation: str | None = "softmax") -> keras.Model:
+        """Build the network and load its weights before their rounding, if it was trained for int8; else as `load`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +157,38 @@ class ClassifierRun(Run):
         )
 
     def load(self, classifier_activation: str | None = "softmax") -> keras.Model:
-        """Build the network and load the run's best weights.
+        """Build the network and load the run's best weights; of a run with `quantize`, the network of integers.
 
         Raises:
             ValueError: the run has no weights yet, or they do not fit.
         """
-        model = self.build(classifier_activation)
+        if not self.config.quantize:
+            return self.load_float(classifier_activation)
+        return quantization.integer_network(self._prepared(classifier_activation))
+
+    def load_float(
+        self, classifier_activation: str | None = "softmax", image_size: tuple[int | None, int | None] | None = None
+    ) -> keras.Model:
+        """Build the network and load the run's best weights; of a run with `quantize`, those before their rounding.
+
+        The arguments are those of `build`.
+
+        Raises:
+            ValueError: as for `load`.
+        """
+        model = self.build(classifier_activation, image_size)
+        if self.config.quantize:
+            quantization.restore(model, self._prepared(classifier_activation))
+        else:
+            weights.load(model, self.weights)
+        return model
+
+    def prepare(self, model: keras.Model) -> keras.Model:
+        """Return the network that is trained for an int8 file, built from the float network."""
+        return quantization.prepare(model, self.mean, self.std, weight_bits=self.config.weight_bits)
+
+    def _prepared(self, classifier_activation: str | None) -> keras.Model:
+        model = self.prepare(self.build(classifier_activation))
         weights.load(model, self.weights)
         return model
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keras_resnet.classification.run import TrainedClassifier
 
 
-VARIANTS = ("float32", "float16", "dynamic", "int8")
+VARIANTS = ("float32", "float16", "dynamic", "int8", "post_training_int8")
 """The TFLite files that `serving.tflite` writes."""
 
 
@@ -221,7 +221,7 @@ class Predict(SourceFlags):
             files.check_absent(pathlib.Path(self.explain), targets, "explain")
         model, transform = source.load(), source.photo_transform()
         class_names = source.dataset_info.class_names
-        explainer = Explainer(model, transform, class_names) if self.explain else None
+        explainer = Explainer(source.load_float(), transform, class_names) if self.explain else None
         for index, pixels in codecs.read_each(photos, transform.decode):
             scores = model.predict_on_batch(transform.batch(pixels[None]))
             best = decode_predictions(scores, min(self.top, len(class_names)), class_names)[0]
@@ -262,7 +262,8 @@ class Export(SourceFlags):
     )
     variants: tuple[str, ...] = option(
         (),
-        "Some of float32,float16,dynamic,int8; by default all. Of a web page one; by default float32.",
+        "Some of float32,float16,dynamic,int8; by default all, and post_training_int8 with quantize. Of a web "
+        "page one; by default float32.",
         "tflite/web",
         choices=VARIANTS,
     )
@@ -325,7 +326,8 @@ class Export(SourceFlags):
         if options.get("batch_size") == 0:
             options["batch_size"] = None
         options.setdefault("calibration_split", source.config.train_split)
-        needed = "int8" in options.get("variants", tflite.VARIANTS)
+        options.setdefault("variants", tflite.ALL_VARIANTS if source.config.quantize else tflite.VARIANTS)
+        needed = tflite.needs_calibration(options["variants"], bool(source.config.quantize))
         return self._reported(tflite.export, source, out, options, needed)
 
     def _interchange(self, out: str, options: dict[str, Any]) -> pathlib.Path:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat, files
+from keras_resnet import compat, files, quantization
 from keras_resnet.classification.config import PRESETS, ClassifierConfig
 from keras_resnet.classification.pretrained import is_portable, run_info
 from keras_resnet.classification.run import ClassifierRun
@@ -23,14 +23,19 @@ from keras_resnet.data import pipeline, sources, statistics
 from keras_resnet.data.dataset import Dataset, Files
 from keras_resnet.data.transforms import NO_NORMALIZATION
 from keras_resnet.distribute import collectives
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, counted
 from keras_resnet.experiment.config import resolved
 from keras_resnet.models.architectures import find
-from keras_resnet.training import averaging, finetuning, loop
+from keras_resnet.ops import image
+from keras_resnet.training import averaging, checkpoints, finetuning, loop
 from keras_resnet.training.adaptive import Plateau, WarmUp
 from keras_resnet.training.averaging import WeightAverage
+from keras_resnet.training.distillation import distilled
 from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1Error
 from keras_resnet.training.schedules import Rate
+
+CALIBRATION_IMAGES, CALIBRATION_BATCH = 256, 32
+"""Training images from which the first steps of `quantize` are set, and how many the network gets at a time."""
 
 
 def train(
@@ -75,6 +80,8 @@ def train(
         model = draft.build(classifier_activation=None, image_size=draft.image_size if same_size else (None, None))
         if path:
             finetuning.initialize(model, path, info, config.new_head)
+        elif config.quantize:
+            raise InputError("quantize requires init_weights, such as the folder of the float network's run.")
         elif config.freeze_stages or config.freeze_norm:
             raise InputError(
                 "freeze_stages and freeze_norm require init_weights, because random weights are not worth keeping."
@@ -209,6 +216,10 @@ def _with_statistics(run: ClassifierRun, dataset: Dataset) -> ClassifierRun:
 def _fit(model: keras.Model, dataset: Dataset, run: ClassifierRun) -> ClassifierRun:
     """Train a model in a run's folder."""
     config = run.config
+    if config.quantize:
+        model = _quantized(model, dataset, run)
+    if config.teacher:
+        model = distilled(model, _teacher(run), config.teacher_weight, config.teacher_temperature)
     rate = _compile(model, config)
     train_batches = functools.partial(
         pipeline.train,
@@ -257,6 +268,41 @@ def _fit(model: keras.Model, dataset: Dataset, run: ClassifierRun) -> Classifier
         ),
     )
     return run
+
+
+def _quantized(model: keras.Model, dataset: Dataset, run: ClassifierRun) -> keras.Model:
+    """Return the network that is trained for an int8 file; a run that is resumed has its steps in the checkpoint."""
+    model = run.prepare(model)
+    if checkpoints.newest(run.checkpoints) is None:
+        config = run.config
+        count = min(CALIBRATION_IMAGES, dataset.count(config.train_split))
+        batches = pipeline.evaluate(
+            dataset.sample(config.train_split, count),
+            CALIBRATION_BATCH,
+            run.eval_transform(),
+            split="picked",
+            threads=config.threads,
+            max_pixels=config.max_pixels,
+        )
+        quantization.calibrate(model, (images for images, *_ in batches))
+    return model
+
+
+def _teacher(run: ClassifierRun) -> Callable[[Any], Any]:
+    """Return the function of the run's images that computes the teacher's logits, f32[B,H,W,3] -> f32[B,K]."""
+    teacher = ClassifierRun.open(run.config.teacher, "teacher")
+    if teacher.dataset_info.class_names != run.dataset_info.class_names:
+        raise InputError(
+            f"teacher must be a run of the same {counted(len(run.dataset_info.class_names), 'class', 'classes')}; "
+            f"{run.config.teacher!r} has {', '.join(teacher.dataset_info.class_names[:5])}, ..."
+        )
+    network = teacher.load_float(classifier_activation=None, image_size=(None, None))
+
+    def logits(images: Any) -> Any:
+        pixels = images * np.asarray(run.std, "float32") + np.asarray(run.mean, "float32")
+        return network(image.normalize(pixels, teacher.mean, teacher.std), training=False)
+
+    return logits
 
 
 def _compile(model: keras.Model, config: ClassifierConfig) -> Rate:

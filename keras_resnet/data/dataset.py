@@ -265,6 +265,22 @@ class Dataset:
         picked = self.examples(split).pick(np.asarray(indices, "int64"))
         return Dataset(dataclasses.replace(self.info, splits={"picked": picked.count}), {"picked": picked}.__getitem__)
 
+    def sample(self, split: str, count: int) -> Dataset:
+        """Return a data set of one split, "picked", with examples spread evenly over a split; 0 for all.
+
+        Of a stream, they are the first ones.
+
+        Raises:
+            ValueError: there is no such split, or it has fewer examples.
+        """
+        available = self.count(split)
+        if not 0 <= count <= available:
+            raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
+        index = np.arange(count or available)
+        # A stream can only be read from its beginning; tensorflow-datasets has shuffled its examples.
+        ordered = isinstance(self.examples(split), Stream)
+        return self.pick(split, index if ordered else index * available // len(index))
+
     def describe(self) -> str:
         """Return one line with the number of classes and of the images in each split."""
         classes, parts = len(self.info.class_names), []

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import compat
-from keras_resnet.errors import check_choice
+from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models.submodels import rebuild
+from keras_resnet.quantization.integer import is_integer
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -28,13 +29,18 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
         dtype: dtype of weights and computation: "float32", "float16" or "bfloat16"; pooling and classifier are float32.
 
     Returns:
-        A functional network with the same layer names, except the folded batch norms.
+        A functional network with the same layer names, except the folded batch norms; a network of integers, which has
+        them folded already, itself.
 
     Raises:
-        ValueError: unknown dtype.
+        ValueError: unknown dtype, or one that a network of integers does not have.
     """
     check_choice("dtype", dtype, DTYPES)
-    pairs = _pairs(model)
+    if is_integer(model):
+        if dtype != "float32":
+            raise InputError(f"dtype must be float32 for a network that was trained for int8; got {dtype!r}.")
+        return model
+    pairs = foldable(model)
     norms = {norm.name for norm in pairs.values()}
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -57,7 +63,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
     return folded
 
 
-def _pairs(model: keras.Model) -> dict[str, keras.layers.Layer]:
+def foldable(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Name of each convolution whose output only a batch norm reads -> that batch norm."""
     convolutions = {id(layer.output): layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
     readers = collections.Counter(id(tensor) for layer in model.layers for tensor in compat.flatten(layer.input))

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet.data import pipeline
-from keras_resnet.data.dataset import Dataset, Stream
+from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, counted
 from keras_resnet.evaluation import exported
@@ -126,25 +126,8 @@ def choose_images(
     available = dataset.count(split, "report_split")
     if count > available:
         raise InputError(f"report_images must be from 0 to the {available} images of {split!r}; got {count}.")
-    images = sample(dataset, split, count)
+    images = dataset.sample(split, count)
     return images, class_names.label_map(images.info.class_names, source.dataset_info.class_names)
-
-
-def sample(dataset: Dataset, split: str, count: int) -> Dataset:
-    """Return a data set of `count` examples spread evenly over a split, or of the first ones of a stream; 0 for all.
-
-    Its only split is named "picked".
-
-    Raises:
-        ValueError: there is no such split, or it has fewer examples.
-    """
-    available = dataset.count(split)
-    if not 0 <= count <= available:
-        raise InputError(f"the number of images must be from 0 to the {available} of {split!r}; got {count}.")
-    index = np.arange(count or available)
-    # A stream can only be read from its beginning; tensorflow-datasets has shuffled its examples.
-    ordered = isinstance(dataset.examples(split), Stream)
-    return dataset.pick(split, index if ordered else index * available // len(index))
 
 
 def measure(

@@ -37,6 +37,9 @@ class ServableClassifier(Protocol):
     def std(self) -> Any:
         """Standard deviation of each channel f[3]."""
 
+    def load_float(self) -> keras.Model:
+        """Build the network and load its weights before their rounding, if it was trained for int8; else as `load`."""
+
     def photo_transform(self) -> EvalTransform:
         """Return the test transform of photos of any size."""
 

@@ -4,6 +4,7 @@
     out/resnet20_float16.tflite   weights in float16: half the size
     out/resnet20_dynamic.tflite   weights in int8, activations in float32 ("dynamic range")
     out/resnet20_int8.tflite      weights and activations in int8, calibrated on training images; uint8 input and output
+                                  for a network that was trained for int8: as it was trained, without calibration
     out/report.md, report.json, report.png
 
 Each maps `images` u8[B,H,W,3], RGB at the network's size, to `probabilities` [B,K]; B is 1 by default.
@@ -30,11 +31,18 @@ from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, check_choice, counted
 from keras_resnet.ops import image
-from keras_resnet.serving import folding, metadata, report, saved_model
+from keras_resnet.quantization.integer import is_integer
+from keras_resnet.serving import folding, integer, metadata, report, saved_model
 from keras_resnet.serving.signatures import Endpoint
 from keras_resnet.serving.source import ServableClassifier
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
+
+POST_TRAINING = "post_training_int8"
+"""int8 by calibration, of a network that was trained for int8: `int8` then is as it was trained."""
+
+ALL_VARIANTS = (*VARIANTS, POST_TRAINING)
+"""The variants of a network that was trained for int8."""
 
 CALIBRATION_IMAGES = 256
 """Number of images for calibration, if there are as many."""
@@ -51,7 +59,7 @@ def check(out: pathlib.Path, variants: Sequence[str]) -> None:
         raise InputError("TFLite files need the package ai-edge-litert: pip install 'keras-resnet-zoo[tflite]'.")
     files.check_new(out)
     for variant in variants:
-        check_choice("variants", variant, VARIANTS)
+        check_choice("variants", variant, ALL_VARIANTS)
     if not variants:
         raise InputError(f"variants must be some of {', '.join(VARIANTS)}; got none.")
 
@@ -76,7 +84,7 @@ def export(
     Args:
         source: the trained network, such as a `ClassifierRun`.
         out: folder to create; it must not exist.
-        variants: some of `VARIANTS`.
+        variants: some of `VARIANTS`, or of `ALL_VARIANTS` for a network that was trained for int8.
         dataset: images for calibration and report; required for int8 and for a report.
         calibration_split: split on whose images int8 is calibrated.
         calibration_images: number of them, spread evenly over the split; by default 256, or as many as there are.
@@ -96,15 +104,19 @@ def export(
     check(out, variants)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
-    if dataset is None and ("int8" in variants or report_split):
+    name, model = source.config.model, source.load()
+    trained = is_integer(model)
+    if POST_TRAINING in variants and not trained:
+        raise InputError(f"variants must be some of {', '.join(VARIANTS)} for a run without quantize.")
+    needed = needs_calibration(variants, trained)
+    if dataset is None and (needed or report_split):
         raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
     transform = EvalTransform.unnormalized(source.photo_transform())
     calibration = None
-    if dataset is not None and "int8" in variants:
+    if dataset is not None and needed:
         calibration = calibrate(dataset, calibration_split, calibration_images, transform)
     images, outputs = report.choose_images(source, dataset, report_split, report_images)
 
-    name, model = source.config.model, source.load()
     with files.new_folder(out) as folder:
         paths = write(source, model, folder, variants, calibration, batch_size)
         if images:
@@ -129,19 +141,29 @@ def write(
         source: the trained network.
         model: its model.
         folder: the folder.
-        variants: some of `VARIANTS`.
+        variants: some of `VARIANTS`, or of `ALL_VARIANTS` for a network that was trained for int8.
         calibration: the images of `calibrate`, for int8.
         batch_size: images in a call; None for any number.
     """
     name, info, transform = source.config.model, source.dataset_info, source.photo_transform()
-    folded = folding.fold(model)
+    trained = is_integer(model)
+    folded = folding.fold(source.load_float() if trained else model)
     paths = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
     for variant, path in paths.items():
-        content = convert(folded, source.mean, source.std, variant, calibration, batch_size)
+        if trained and variant == "int8":
+            content = integer.convert(model, batch_size)
+        else:
+            method = "int8" if variant == POST_TRAINING else variant
+            content = convert(folded, source.mean, source.std, method, calibration, batch_size)
         description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
         preprocessing = metadata.preprocessing(transform)
         path.write_bytes(metadata.add(content, name, description, info.class_names, transform.size, preprocessing))
     return paths
+
+
+def needs_calibration(variants: Sequence[str], trained: bool) -> bool:
+    """Return whether one of some variants is calibrated on images; `trained` if the network was trained for int8."""
+    return (POST_TRAINING if trained else "int8") in variants
 
 
 def convert(
@@ -233,7 +255,7 @@ def calibrate(dataset: Dataset, split: str, count: int | None, transform: EvalTr
             split,
             FEWEST_CALIBRATION_IMAGES,
         )
-    batches = pipeline.evaluate(report.sample(dataset, split, count), 1, transform, split="picked")
+    batches = pipeline.evaluate(dataset.sample(split, count), 1, transform, split="picked")
     images = [np.array(batch[0]) for batch in batches]
     # Two pixels extend the input's range to [0, 255], so that its uint8 values are the pixels themselves.
     images[0][0, 0, :2] = [[0], [255]]

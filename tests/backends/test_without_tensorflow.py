@@ -198,3 +198,19 @@ def test_grad_cam(random):
     expected = np.maximum(maps @ model.get_layer("predictions").get_weights()[0], 0)[..., 1]
     expected /= np.maximum(expected.max((1, 2), keepdims=True), 1e-30)
     np.testing.assert_allclose(keras_resnet.grad_cam(model, images, 1), expected, atol=1e-5)
+
+
+def test_a_network_trains_for_int8(random):
+    """Its integers are the same numbers on every backend, since float32 holds them exactly."""
+    labels = np.arange(8) % 3
+    pixels = np.clip(random.normal(60 * labels[:, None, None, None] + 60, 30, (8, 16, 16, 3)), 0, 255).round()
+    images = ((pixels - 120) / 60).astype("float32")
+    net = keras_resnet.ResNet([(8, 1, 1), (12, 1, 2)], stem="cifar", block="basic", input_shape=(16, 16, 3), classes=3)
+    prepared = keras_resnet.quantization.prepare(net, (120.0,) * 3, (60.0,) * 3)
+    keras_resnet.quantization.calibrate(prepared, [images])
+    prepared.compile(keras.optimizers.SGD(0.02, momentum=0.9), "sparse_categorical_crossentropy")
+    losses = prepared.fit(images, labels, batch_size=8, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    integers = keras_resnet.quantization.integer_network(prepared)
+    scores, expected = (model.predict(images, verbose=0) for model in (integers, prepared))
+    np.testing.assert_allclose(scores, expected, atol=0.1)

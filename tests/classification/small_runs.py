@@ -45,7 +45,7 @@ def _code_path(config: ClassifierConfig) -> tuple:
     return tuple(value if isinstance(value, str) else bool(value) for name, value in values if name not in names)
 
 
-KINDS = {_code_path(config): name for name, config in PRESETS.items()}
+KINDS = {_code_path(config): name for name, config in PRESETS.items() if not config.quantize}
 """Code path -> the last preset that takes it."""
 
 

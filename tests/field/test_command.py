@@ -227,7 +227,7 @@ def test_names_of_prepared_and_unknown_data_sets_are_left_to_others(tmp_path):
 def test_the_names_known_here_are_those_of_the_package():
     assert set(names.WEIGHTS) == {info.weights for info in published.PUBLISHED}
     assert tuple(reproduction.EXPERIMENTS) == reproduce.EXPERIMENTS
-    assert classification_task.VARIANTS == tflite.VARIANTS
+    assert classification_task.VARIANTS == tflite.ALL_VARIANTS
 
 
 # Flags

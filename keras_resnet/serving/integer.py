@@ -1,0 +1,161 @@
+"""int8 TFLite files of networks that were trained for them: the integers of the file are those of the training."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.models.submodels import rebuild
+from keras_resnet.quantization import integer
+from keras_resnet.quantization.layers import ColorPadding2D
+from keras_resnet.serving import folding, saved_model
+from keras_resnet.serving.signatures import Endpoint
+
+
+def convert(model: keras.Model, batch_size: int | None = 1) -> bytes:
+    """Convert an integer network to an int8 TFLite file, without calibration images.
+
+    Args:
+        model: from `quantization.integer.integer_network`, f32[N,H,W,3] normalized -> probabilities f32[N,K].
+        batch_size: images in a call; None for any number.
+
+    Returns:
+        The file's content: `images` u8[N,H,W,3] -> `probabilities` u8[N,K] in steps of 1/256.
+    """
+    network = fake_quantized(model)
+    spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], tf.float32, name="images")
+
+    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": network(images, training=False)}
+
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model.write(network, {"serving_default": Endpoint(predict, spec)}, pathlib.Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        with warnings.catch_warnings():
+            # The converter calls the interpreter that it reports as deprecated.
+            warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
+            return converter.convert()
+
+
+def fake_quantized(model: keras.Model) -> keras.Model:
+    """Return a network of pixels with fake quantization, from which the converter reads the steps.
+
+    Args:
+        model: as for `convert`.
+
+    Returns:
+        A network f32[N,H,W,3] in [0, 255] -> f32[N,K].
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, integer.IntegerPixels):
+            return _Pixels()
+        if isinstance(layer, ColorPadding2D):
+            return folding.ColorPadding(layer.margin, layer.color)
+        if isinstance(layer, integer.IntegerConv2D):
+            return _Convolution(layer)
+        if isinstance(layer, integer.IntegerAdd):
+            return _Addition(layer)
+        if isinstance(layer, integer.IntegerMean):
+            return _Mean(layer)
+        return type(layer).from_config(layer.get_config())
+
+    def call(layer: keras.layers.Layer, inputs: Any) -> Any:
+        # Tensors are real numbers already.
+        return inputs if isinstance(layer, keras.layers.Rescaling) else layer(inputs)
+
+    return rebuild(model, copy, call)
+
+
+def _fake_quantized(inputs: tf.Tensor, step: np.float32, limits: tuple[int, int]) -> tf.Tensor:
+    """Round to a constant step; a lower limit of 0 is a ReLU, which becomes part of the operation before it."""
+    ends = [float(np.float32(limit) * step) for limit in limits]
+    if limits[0] == 0:
+        inputs = tf.nn.relu(inputs)
+    return tf.quantization.fake_quant_with_min_max_vars(inputs, *ends)
+
+
+class _Pixels(keras.layers.Layer):
+    """Images whose integers are the pixels."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, 0.0, 255.0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape)
+
+
+class _Addition(keras.layers.Layer):
+    """A shortcut addition and its rounding."""
+
+    def __init__(self, layer: integer.IntegerAdd):
+        super().__init__(name=layer.name)
+        self.source = layer
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        return _fake_quantized(inputs[0] + inputs[1], self.source.step, self.source.limits)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape[0])
+
+
+class _Mean(keras.layers.Layer):
+    """Global average pooling and its rounding."""
+
+    def __init__(self, layer: integer.IntegerMean):
+        super().__init__(name=layer.name)
+        self.source = layer
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        # Pooled features are rounded without a ReLU: it would not be part of the averaging operation.
+        low, high = (float(np.float32(limit) * self.source.step) for limit in self.source.limits)
+        return tf.quantization.fake_quant_with_min_max_vars(tf.reduce_mean(inputs, (1, 2)), low, high)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[3])
+
+
+class _Convolution(keras.layers.Layer):
+    """A convolution of constant weights on their steps, and its rounding; a classifier is a 1x1 convolution.
+
+    The converter supports steps for each channel in convolutions only.
+    """
+
+    def __init__(self, layer: integer.IntegerConv2D):
+        super().__init__(name=layer.name)
+        self.source = layer
+        integers = layer.integers[None, None] if layer.is_dense else layer.integers
+        self.kernel_value = np.float32(integers * layer.weight_steps)
+        self.ends = layer.weight_steps * np.float32(layer.weight_limits[1])
+        self.bias_value = np.float32(layer.bias_units * np.float64(layer.weight_steps) * layer.steps[0])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        source = self.source
+        kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            self.kernel_value, -self.ends, self.ends, num_bits=source.weight_bits, narrow_range=True
+        )
+        if source.is_dense:
+            inputs = inputs[:, None, None]
+        outputs = tf.nn.conv2d(inputs, kernel, source.strides, source.padding.upper()) + self.bias_value
+        outputs = _fake_quantized(outputs, source.steps[1], source.limits)
+        return tf.reshape(outputs, [-1, len(self.bias_value)]) if source.is_dense else outputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if self.source.is_dense:
+            return (input_shape[0], len(self.bias_value))
+        size, (rows, columns) = input_shape[1:3], self.kernel_value.shape[:2]
+        margins = (rows, columns) if self.source.padding == "valid" else (1, 1)
+        sides = (
+            None if side is None else (side - margin) // stride + 1
+            for side, margin, stride in zip(size, margins, self.source.strides, strict=True)
+        )
+        return (input_shape[0], *sides, len(self.bias_value))
