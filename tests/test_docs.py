@@ -97,6 +97,10 @@ NOT_EXECUTED = [
         r"WANDB_MODE=offline keras-resnet train .* --log=wandb,mlflow",
         "training/test_trackers.py has stand-ins for the clients, which are not installed",
     ),
+    (
+        r"keras-resnet train --preset=cifar10_resnet20_int8 --init_weights=cifar10 ",
+        "similar to the command with a teacher; its flags are parsed",
+    ),
     (r"keras-resnet reproduce ", "paper/test_reproduction.py trains; its flags are parsed"),
     (
         r"keras-resnet export .*--format=tflite.*--out=(r50|r20|models/digits_tflite)$",

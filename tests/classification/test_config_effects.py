@@ -33,6 +33,7 @@ BASE = ClassifierConfig(
 PHOTOS = {"dataset": "FOLDER", "train_split": "train", "eval_split": "train", "image_size": 16, "crop": "center"}
 MIXED = {"mixup": 0.5, "loss": "binary_cross_entropy"}
 TUNED = {"init_weights": "WEIGHTS"}
+TAUGHT = {"teacher": "TEACHER"}
 
 pytestmark = pytest.mark.usefixtures("without_curves")
 
@@ -74,6 +75,18 @@ def weights_file(tmp_path_factory):
     keras.utils.set_random_seed(5)
     weights.save(one_bottleneck(input_shape=(8, 8, 3), classes=4), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """The folder of a run of the one-block network, without training."""
+    run = run_of(BASE, tmp_path_factory.mktemp("teacher"))
+    run.create()
+    keras.utils.set_random_seed(6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.CONSTRUCTORS, "resnet20", one_bottleneck)
+        weights.save(run.build(), run.weights)
+    return run.path
 
 
 def run_of(config, path="unused"):
@@ -189,6 +202,10 @@ FLIPS = {
     "drop_path_rate": (network, {"drop_path_rate": 0.5}),
     "init_weights": (training, TUNED),
     "new_head": (training, {"new_head": False}, TUNED),
+    "quantize": (training, {"quantize": "int8"}, TUNED),
+    "teacher": (training, {"teacher": "TEACHER"}),
+    "teacher_weight": (training, {"teacher_weight": 1.0}, TAUGHT),
+    "teacher_temperature": (training, {"teacher_temperature": 1.0}, TAUGHT),
     "freeze_stages": (training, {"freeze_stages": 1}, TUNED),
     "freeze_norm": (training, {"freeze_norm": True}, TUNED),
     "backbone_lr_mult": (learning, {"backbone_lr_mult": 0.1}),
@@ -269,9 +286,10 @@ def same_twice(tmp_path_factory):
 
 
 @pytest.mark.parametrize("field", FLIPS)
-def test_a_flip_has_an_effect(field, folder, broken, weights_file, same_twice, tmp_path):
+def test_a_flip_has_an_effect(field, folder, broken, weights_file, teacher, same_twice, tmp_path):
     observe, flip, *others = FLIPS[field]
     places = {"FOLDER": f"folder:{folder}", "BROKEN": f"folder:{broken}", "WEIGHTS": str(weights_file)}
+    places["TEACHER"] = str(teacher)
 
     def filled(values):
         return {

@@ -34,6 +34,7 @@ CHOICES = {
     "roi_pooling": "align",
     "training": "alternating",
     "log": ("csv", "mlflow"),
+    "quantize": "int8",
 }
 TOGETHER = {"accumulate": ["--batch_size=2"], "mean": ["--std=7,9,11"], "std": ["--mean=7,9,11"], "min_size": []}
 

@@ -295,7 +295,7 @@ def test_mistakes(tmp_path, digits_run, capsys):
         assert "format must be one of 'saved_model', 'tflite'; got 'web'." in capsys.readouterr().err
     command = ["export", f"--workdir={digits_run}", "--format=web", f"--out={tmp_path}/site"]
     assert cli.main([*command, "--variants=int8,float16"]) == 1
-    assert "variants must be one of float32, float16, dynamic, int8 for a web page" in capsys.readouterr().err
+    assert "int8, post_training_int8 for a web page" in capsys.readouterr().err
     assert cli.main([*command, "--noreport"]) == 1
     assert "report is a flag of --format=tflite or onnx or openvino, not of --format=web." in capsys.readouterr().err
     with pytest.raises(InputError, match="dataset must be given for the calibration of int8; got None"):
