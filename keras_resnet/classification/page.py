@@ -190,11 +190,9 @@ def _pictures(
         for number, values in enumerate(probabilities):
             best = np.argsort(-values, kind="stable")[:5]
             lines[number] = [f"{class_names[label]} {100 * values[label]:.1f} %" for label in best]
-        # A network of integers has no gradient.
-        explained = inputs[: 0 if is_integer(model) else EXPLAINED]
-        maps[: len(explained)] = (
-            list(GradCAM(model).coarse(explained, outcomes.predicted[chosen[:EXPLAINED]])) if len(explained) else []
-        )
+        if not is_integer(model):  # which has no gradient
+            explained = inputs[:EXPLAINED]
+            maps[: len(explained)] = list(GradCAM(model).coarse(explained, outcomes.predicted[chosen[:EXPLAINED]]))
     result = []
     for number, index in enumerate(chosen):
         label, predicted = (class_names[values[index]] for values in (outcomes.label, outcomes.predicted))

@@ -343,12 +343,11 @@ class Export(SourceFlags):
             raise InputError(f"variants must be one of {', '.join(VARIANTS)} for a web page; got {','.join(variants)}.")
         source = self.open()
 
-        from keras_resnet.serving import web  # imports TensorFlow
+        from keras_resnet.serving import tflite, web  # imports TensorFlow
 
         options.setdefault("calibration_split", source.config.train_split)
-        return self._reported(
-            web.export, source, out, {**options, "variant": variants[0], "report": False}, variants[0] == "int8"
-        )
+        needed = tflite.needs_calibration(variants, bool(source.config.quantize))
+        return self._reported(web.export, source, out, {**options, "variant": variants[0], "report": False}, needed)
 
     def _reported(
         self, write: Callable[..., pathlib.Path], source: Any, out: str, options: dict[str, Any], needed: bool = False

@@ -35,7 +35,7 @@ from keras_resnet.training.losses import BinaryCrossEntropy, CrossEntropy, Top1E
 from keras_resnet.training.schedules import Rate
 
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 256, 32
-"""Training images from which the first steps of `quantize` are set, and how many the network gets at a time."""
+"""Training images from which the first scales of `quantize` are set, and how many the network gets at a time."""
 
 
 def train(
@@ -271,7 +271,7 @@ def _fit(model: keras.Model, dataset: Dataset, run: ClassifierRun) -> Classifier
 
 
 def _quantized(model: keras.Model, dataset: Dataset, run: ClassifierRun) -> keras.Model:
-    """Return the network that is trained for an int8 file; a run that is resumed has its steps in the checkpoint."""
+    """Return the network that is trained for an int8 file; a resumed run has its scales in the checkpoint."""
     model = run.prepare(model)
     if checkpoints.newest(run.checkpoints) is None:
         config = run.config

@@ -14,7 +14,7 @@ from keras_resnet.detection.data.transforms import DetectionTransform
 from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.ops import image
-from keras_resnet.serving import publish, saved_model, signatures, tf_serving, tflite, warmup
+from keras_resnet.serving import conversion, publish, saved_model, signatures, tf_serving, warmup
 
 STYLES = ("tf_od", "model_garden")
 
@@ -181,6 +181,6 @@ def export_tflite(
         return tf_od_outputs(detections, image_size)
 
     endpoint = signatures.Endpoint(detect, tf.TensorSpec([1, *size, 3], name="images"))
-    content = tflite.convert_endpoint(model, endpoint)
+    content = conversion.convert(model, endpoint)
     files.make_parent(out)
     files.write(out, content)

@@ -23,7 +23,7 @@ from keras_resnet.localization import classifiers, inference
 from keras_resnet.localization.classifiers import Classifier
 from keras_resnet.localization.inference import Localizer
 from keras_resnet.ops import codecs
-from keras_resnet.serving import publish, saved_model, signatures, tf_serving, tflite, warmup
+from keras_resnet.serving import conversion, publish, saved_model, signatures, tf_serving, warmup
 from keras_resnet.serving.signatures import Endpoint
 
 TOLERANCE = 1e-3
@@ -171,7 +171,7 @@ def export_tflite(localizer: Localizer, out: str | os.PathLike, classes: int, si
         return {"boxes": boxes[None], "scores": scores[None]}
 
     endpoint = Endpoint(localize, tf.TensorSpec([1, *size, 3], name="images"))
-    content = tflite.convert_endpoint(localizer.rpn, endpoint)
+    content = conversion.convert(localizer.rpn, endpoint)
     files.make_parent(out)
     files.write(out, content)
 

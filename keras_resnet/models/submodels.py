@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +37,16 @@ def submodel(model: keras.Model, outputs: Any, name: str | None = None) -> keras
     """
     with deep_recursion(len(model.layers)):
         return keras.Model(model.input, outputs, name=name)
+
+
+def readers(model: keras.Model) -> dict[int, list[keras.layers.Layer]]:
+    """Return the layers that read each tensor of a functional model, by the tensor's `id`; empty for outputs."""
+    result: dict[int, list[keras.layers.Layer]] = collections.defaultdict(list)
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            for tensor in compat.flatten(layer.input):
+                result[id(tensor)].append(layer)
+    return result
 
 
 def rebuild(

@@ -7,7 +7,6 @@ rounding to the nearest even number; shortcut additions have multipliers of 21 b
 
 from __future__ import annotations
 
-import collections
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError
-from keras_resnet.models.submodels import rebuild
+from keras_resnet.models.submodels import readers, rebuild
 from keras_resnet.quantization.layers import ColorPadding2D, Quantize, QuantizedConv2D, QuantizedDense, ToPixels
 
 ADDITION_BITS = 20
@@ -126,20 +125,11 @@ class IntegerMean(keras.layers.Layer):
         return keras.ops.clip(keras.ops.round(keras.ops.sum(inputs, (1, 2)) * scale), *self.limits)
 
 
-class IntegerPixels(keras.layers.Layer):
-    """Undo the normalization of images: f32[B,H,W,C] -> whole f32[B,H,W,C] in [0, 255].
-
-    Args:
-        layer: the layer of the prepared network.
-    """
-
-    def __init__(self, layer: ToPixels):
-        super().__init__(name=layer.name)
-        self.mean, self.std = layer.mean, layer.std
+class IntegerPixels(ToPixels):
+    """Undo the normalization of images: f32[B,H,W,C] -> whole f32[B,H,W,C] in [0, 255]."""
 
     def call(self, inputs: Any) -> Any:
-        mean, std = (keras.ops.convert_to_tensor(values, inputs.dtype) for values in (self.mean, self.std))
-        return keras.ops.clip(keras.ops.round(inputs * std + mean), 0, 255)
+        return self.pixels(inputs)
 
 
 def is_integer(model: keras.Model) -> bool:
@@ -169,11 +159,7 @@ class _Builder:
         self.model = model
         self.steps: dict[int, np.float32] = {}
         self.absorbed: set[str] = set()
-        self.readers = collections.defaultdict(list)
-        for layer in model.layers:
-            if not isinstance(layer, keras.layers.InputLayer):
-                for tensor in compat.flatten(layer.input):
-                    self.readers[id(tensor)].append(layer)
+        self.readers = readers(model)
         pixels = [layer for layer in model.layers if isinstance(layer, ToPixels)]
         if not pixels:
             raise InputError("model must be from quantization.prepare with the mean of its images.")
@@ -195,21 +181,25 @@ class _Builder:
 
     def call(self, layer: keras.layers.Layer, inputs: Any) -> Any:
         if layer.name in self.absorbed:
-            return inputs
+            return self.real(layer, inputs) if isinstance(layer, Quantize) else inputs
         steps = [self.steps.get(id(tensor), np.float32(1.0)) for tensor in compat.flatten(inputs)]
         new, step = self.translated(layer, steps)
         outputs = new(inputs)
         self.steps[id(outputs)] = step
-        if layer.output is self.model.output or isinstance(layer, QuantizedDense):
-            outputs = keras.layers.Rescaling(float(step), name=f"{layer.name}_real")(outputs)
         return outputs
+
+    def real(self, quantizer: Quantize, integers: Any) -> Any:
+        """Return real numbers instead of the network's last integers, which nothing or an activation reads."""
+        if not all(isinstance(reader, keras.layers.Activation) for reader in self.readers[id(quantizer.output)]):
+            return integers
+        return keras.layers.Rescaling(float(quantizer.step_number()), name=f"{quantizer.name}_real")(integers)
 
     def translated(
         self, layer: keras.layers.Layer, steps: Sequence[np.float32]
     ) -> tuple[keras.layers.Layer, np.float32]:
         """Return the layer of integers for a layer, and the step of its output."""
         if isinstance(layer, ToPixels):
-            return IntegerPixels(layer), np.float32(1.0)
+            return IntegerPixels(layer.mean, layer.std, name=layer.name), np.float32(1.0)
         if isinstance(layer, ColorPadding2D):
             color = np.rint(np.add(layer.color, self.mean)).tolist()
             return ColorPadding2D(layer.margin, color, name=layer.name), steps[0]

@@ -89,9 +89,13 @@ class ToPixels(keras.layers.Layer):
         self.mean = [float(value) for value in mean]
         self.std = [float(value) for value in std]
 
-    def call(self, inputs: Any) -> Any:
+    def pixels(self, inputs: Any) -> Any:
+        """Return the whole pixels, f32[B,H,W,C] in [0, 255]."""
         mean, std = (keras.ops.convert_to_tensor(values, inputs.dtype) for values in (self.mean, self.std))
-        return keras.ops.clip(keras.ops.round(inputs * std + mean), 0, 255) - mean
+        return keras.ops.clip(keras.ops.round(inputs * std + mean), 0, 255)
+
+    def call(self, inputs: Any) -> Any:
+        return self.pixels(inputs) - keras.ops.convert_to_tensor(self.mean, inputs.dtype)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return tuple(input_shape)

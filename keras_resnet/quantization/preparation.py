@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +10,17 @@ import numpy as np
 
 from keras_resnet import compat
 from keras_resnet.errors import InputError
-from keras_resnet.models.submodels import rebuild
+from keras_resnet.models.submodels import readers, rebuild
 from keras_resnet.quantization.layers import ColorPadding2D, Quantize, QuantizedConv2D, QuantizedDense, ToPixels
 
-SAME_STEP = (
-    "ZeroPadding2D",
-    "MaxPooling2D",
-    "IdentityShortcut",
-    "GlobalMaxPooling2D",
-)
+SAME_STEP = ("ZeroPadding2D", "MaxPooling2D", "IdentityShortcut", "GlobalMaxPooling2D")
 """Layers whose outputs are among their inputs or 0, so that they keep the step of their input."""
 
-WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
+ACTIVATIONS = {"Activation": ("relu", "linear", "softmax"), "Dense": ("linear", "softmax", "sigmoid")}
+"""Kind of layer -> the activations that it may have."""
+
+UNCONDITIONAL = ("InputLayer", "Conv2D", "BatchNormalization", "ReLU", "Add", "GlobalAveragePooling2D", *SAME_STEP)
+"""Further kinds of layers that a network may have."""
 
 
 def prepare(
@@ -58,7 +56,7 @@ def prepare(
     """
     if not hasattr(keras, "ops"):
         raise InputError("quantization-aware training requires Keras 3; tfmot offers it for Keras 2.")
-    if weight_bits not in WEIGHT_BITS:
+    if weight_bits not in range(2, 9):
         raise InputError(f"weight_bits must be from 2 to 8; got {weight_bits!r}.")
     graph = _Graph(model)
     pixels = _Pixels.of(graph, mean, std) if mean is not None else None
@@ -78,13 +76,9 @@ def prepare(
 
     def call(layer: keras.layers.Layer, inputs: Any) -> Any:
         original = graph.layers[layer.name]
-        if graph.reads_input(original) and not graph.is_quantized_input:
-            graph.is_quantized_input = True
-            inputs = (
-                ToPixels(pixels.mean, pixels.std, name="pixels")(inputs)
-                if pixels
-                else Quantize(name="input_int8")(inputs)
-            )
+        if graph.reads_input(original):
+            entry = ToPixels(pixels.mean, pixels.std, name="pixels") if pixels else Quantize(name="input_int8")
+            inputs = entry(inputs)
         if pixels and original is graph.first and pixels.padding is None and pixels.margin:
             inputs = pixels.pad(name=f"{layer.name}_pad")(inputs)
         outputs = layer(inputs)
@@ -112,11 +106,6 @@ def restore(model: keras.Model, prepared: keras.Model) -> None:
             getattr(layer, name).assign(getattr(source, name))
 
 
-def is_prepared(model: keras.Model) -> bool:
-    """Return whether a network was built by `prepare`."""
-    return any(isinstance(layer, QuantizedConv2D) for layer in model.layers)
-
-
 def _variables(layer: keras.layers.Layer) -> list[str]:
     """Names of the attributes that are a float layer's variables."""
     names = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
@@ -127,15 +116,9 @@ class _Graph:
     """What the position of a layer in the network says about its output."""
 
     def __init__(self, model: keras.Model):
-        self.model = model
         self.layers = {layer.name: layer for layer in model.layers}
-        self.readers = collections.defaultdict(list)
-        for layer in model.layers:
-            if not isinstance(layer, keras.layers.InputLayer):
-                for tensor in compat.flatten(layer.input):
-                    self.readers[id(tensor)].append(layer)
+        self.readers = readers(model)
         self.producers = {id(layer.output): layer for layer in model.layers}
-        self.is_quantized_input = False
         for layer in model.layers:
             self._check(layer)
         convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -145,13 +128,7 @@ class _Graph:
 
     def _check(self, layer: keras.layers.Layer) -> None:
         kind = type(layer).__name__
-        known = ("InputLayer", "BatchNormalization", "Add", "GlobalAveragePooling2D", "Activation", "ReLU", *SAME_STEP)
-        exact = kind in known or kind in ("Conv2D", "Dense")
-        if kind == "Activation":
-            exact = self.activation(layer) in ("relu", "linear", "softmax")
-        if kind == "Dense":
-            exact = self.activation(layer) in ("linear", "softmax", "sigmoid")
-        if not exact:
+        if kind not in UNCONDITIONAL and self.activation(layer) not in ACTIVATIONS.get(kind, ()):
             raise InputError(f"model must have layers that int8 files have; {layer.name!r} is a {kind}.")
         if layer.weights and layer.compute_dtype != "float32":
             raise InputError(f"model must compute in float32; {layer.name!r} computes in {layer.compute_dtype}.")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
-from keras_resnet.models.submodels import rebuild
+from keras_resnet.models.submodels import readers, rebuild
 from keras_resnet.quantization.integer import is_integer
+from keras_resnet.quantization.layers import ColorPadding2D
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -66,11 +64,11 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 def foldable(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Name of each convolution whose output only a batch norm reads -> that batch norm."""
     convolutions = {id(layer.output): layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
-    readers = collections.Counter(id(tensor) for layer in model.layers for tensor in compat.flatten(layer.input))
+    readers_of = readers(model)
     return {
         convolutions[id(layer.input)].name: layer
         for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization) and readers[id(layer.input)] == 1
+        if isinstance(layer, keras.layers.BatchNormalization) and len(readers_of[id(layer.input)]) == 1
         if id(layer.input) in convolutions
     }
 
@@ -126,18 +124,8 @@ def fold_normalization(model: keras.Model, mean: Any, std: Any) -> keras.Model:
     return folded
 
 
-class ColorPadding(keras.layers.Layer):
-    """Pad images with pixels of one color: f32[B,H,W,C] -> f32[B,H+2m,W+2m,C].
-
-    Args:
-        margin: padding of each side in pixels, m.
-        color: the color, C numbers.
-    """
-
-    def __init__(self, margin: int, color: Sequence[float], **kwargs: Any):
-        super().__init__(**kwargs)
-        self.margin = margin
-        self.color = color
+class ColorPadding(ColorPadding2D):
+    """The same by concatenation, which integer networks compute without rescaling."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         batch = inputs.shape[0] or tf.shape(inputs)[0]
@@ -149,12 +137,6 @@ class ColorPadding(keras.layers.Layer):
             )
             return tf.tile(pixels, [batch, 1, 1, 1])
 
-        # By concatenation, which integer networks compute without rescaling.
         row = border(self.margin, width)
         column = border(height + 2 * self.margin, self.margin)
         return tf.concat([column, tf.concat([row, inputs, row], 1), column], 2)
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        batch, *sides, channels = input_shape
-        height, width = (None if side is None else side + 2 * self.margin for side in sides)
-        return (batch, height, width, channels)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import tempfile
-import warnings
 from typing import Any
 
 import keras
@@ -14,7 +11,7 @@ import tensorflow as tf
 from keras_resnet.models.submodels import rebuild
 from keras_resnet.quantization import integer
 from keras_resnet.quantization.layers import ColorPadding2D
-from keras_resnet.serving import folding, saved_model
+from keras_resnet.serving import conversion, folding
 from keras_resnet.serving.signatures import Endpoint
 
 
@@ -34,16 +31,11 @@ def convert(model: keras.Model, batch_size: int | None = 1) -> bytes:
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": network(images, training=False)}
 
-    with tempfile.TemporaryDirectory() as folder:
-        saved_model.write(network, {"serving_default": Endpoint(predict, spec)}, pathlib.Path(folder))
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    def configure(converter: tf.lite.TFLiteConverter) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
-        with warnings.catch_warnings():
-            # The converter calls the interpreter that it reports as deprecated.
-            warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
-            return converter.convert()
+
+    return conversion.convert(network, Endpoint(predict, spec), configure)
 
 
 def fake_quantized(model: keras.Model) -> keras.Model:
@@ -77,18 +69,21 @@ def fake_quantized(model: keras.Model) -> keras.Model:
 
 
 def _fake_quantized(inputs: tf.Tensor, step: np.float32, limits: tuple[int, int]) -> tf.Tensor:
-    """Round to a constant step; a lower limit of 0 is a ReLU, which becomes part of the operation before it."""
+    """Round to a constant step."""
     ends = [float(np.float32(limit) * step) for limit in limits]
-    if limits[0] == 0:
-        inputs = tf.nn.relu(inputs)
     return tf.quantization.fake_quant_with_min_max_vars(inputs, *ends)
+
+
+def _rectified(inputs: tf.Tensor, limits: tuple[int, int]) -> tf.Tensor:
+    """Apply ReLU if the lower limit is 0; the converter makes it part of the operation before it."""
+    return tf.nn.relu(inputs) if limits[0] == 0 else inputs
 
 
 class _Pixels(keras.layers.Layer):
     """Images whose integers are the pixels."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.quantization.fake_quant_with_min_max_vars(inputs, 0.0, 255.0)
+        return _fake_quantized(inputs, np.float32(1.0), (0, 255))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape)
@@ -102,7 +97,8 @@ class _Addition(keras.layers.Layer):
         self.source = layer
 
     def call(self, inputs: Any) -> tf.Tensor:
-        return _fake_quantized(inputs[0] + inputs[1], self.source.step, self.source.limits)
+        sums = _rectified(inputs[0] + inputs[1], self.source.limits)
+        return _fake_quantized(sums, self.source.step, self.source.limits)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape[0])
@@ -116,9 +112,7 @@ class _Mean(keras.layers.Layer):
         self.source = layer
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        # Pooled features are rounded without a ReLU: it would not be part of the averaging operation.
-        low, high = (float(np.float32(limit) * self.source.step) for limit in self.source.limits)
-        return tf.quantization.fake_quant_with_min_max_vars(tf.reduce_mean(inputs, (1, 2)), low, high)
+        return _fake_quantized(tf.reduce_mean(inputs, (1, 2)), self.source.step, self.source.limits)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], input_shape[3])
@@ -146,7 +140,7 @@ class _Convolution(keras.layers.Layer):
         if source.is_dense:
             inputs = inputs[:, None, None]
         outputs = tf.nn.conv2d(inputs, kernel, source.strides, source.padding.upper()) + self.bias_value
-        outputs = _fake_quantized(outputs, source.steps[1], source.limits)
+        outputs = _fake_quantized(_rectified(outputs, source.limits), source.steps[1], source.limits)
         return tf.reshape(outputs, [-1, len(self.bias_value)]) if source.is_dense else outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:

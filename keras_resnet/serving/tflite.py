@@ -16,8 +16,6 @@ import importlib.util
 import logging
 import os
 import pathlib
-import tempfile
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +30,7 @@ from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, check_choice, counted
 from keras_resnet.ops import image
 from keras_resnet.quantization.integer import is_integer
-from keras_resnet.serving import folding, integer, metadata, report, saved_model
+from keras_resnet.serving import conversion, folding, integer, metadata, report
 from keras_resnet.serving.signatures import Endpoint
 from keras_resnet.serving.source import ServableClassifier
 
@@ -106,14 +104,9 @@ def export(
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
     name, model = source.config.model, source.load()
     trained = is_integer(model)
-    if POST_TRAINING in variants and not trained:
-        raise InputError(f"variants must be some of {', '.join(VARIANTS)} for a run without quantize.")
-    needed = needs_calibration(variants, trained)
-    if dataset is None and (needed or report_split):
-        raise InputError("dataset must be given for the calibration of int8 and for a report; got None.")
     transform = EvalTransform.unnormalized(source.photo_transform())
     calibration = None
-    if dataset is not None and needed:
+    if needs_calibration(variants, trained):
         calibration = calibrate(dataset, calibration_split, calibration_images, transform)
     images, outputs = report.choose_images(source, dataset, report_split, report_images)
 
@@ -147,14 +140,15 @@ def write(
     """
     name, info, transform = source.config.model, source.dataset_info, source.photo_transform()
     trained = is_integer(model)
-    folded = folding.fold(source.load_float() if trained else model)
+    converted = [variant for variant in variants if not (trained and variant == "int8")]
+    folded = folding.fold(source.load_float() if trained else model) if converted else model
     paths = {variant: folder / f"{name}_{variant}.tflite" for variant in variants}
     for variant, path in paths.items():
-        if trained and variant == "int8":
-            content = integer.convert(model, batch_size)
-        else:
+        if variant in converted:
             method = "int8" if variant == POST_TRAINING else variant
             content = convert(folded, source.mean, source.std, method, calibration, batch_size)
+        else:
+            content = integer.convert(model, batch_size)
         description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
         preprocessing = metadata.preprocessing(transform)
         path.write_bytes(metadata.add(content, name, description, info.class_names, transform.size, preprocessing))
@@ -162,7 +156,17 @@ def write(
 
 
 def needs_calibration(variants: Sequence[str], trained: bool) -> bool:
-    """Return whether one of some variants is calibrated on images; `trained` if the network was trained for int8."""
+    """Return whether one of some variants is calibrated on images.
+
+    Args:
+        variants: some of `ALL_VARIANTS`.
+        trained: whether the network was trained for int8.
+
+    Raises:
+        ValueError: a variant is only that of a network that was trained for int8.
+    """
+    if POST_TRAINING in variants and not trained:
+        raise InputError(f"variants must be some of {', '.join(VARIANTS)} for a run without quantize.")
     return (POST_TRAINING if trained else "int8") in variants
 
 
@@ -198,11 +202,7 @@ def convert(
         pixels = images if folded else image.normalize(images, mean, std)
         return {"probabilities": model(pixels, training=False)}
 
-    with tempfile.TemporaryDirectory() as folder:
-        # Converted from a SavedModel: from a concrete function, the converter silently omits the weights of Keras 3.
-        saved_model.write(model, {"serving_default": Endpoint(predict, spec)}, pathlib.Path(folder))
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    def configure(converter: tf.lite.TFLiteConverter) -> None:
         if variant != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if variant == "float16":
@@ -213,37 +213,24 @@ def convert(
             count = batch_size or 1
             samples = [{"images": np.repeat(pixels, count, 0)} for pixels in calibration or ()]
             converter.representative_dataset = lambda: iter(samples)
-        with warnings.catch_warnings():
-            # The converter calls the interpreter that it reports as deprecated.
-            warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
-            return converter.convert()
+
+    return conversion.convert(model, Endpoint(predict, spec), configure)
 
 
-def convert_endpoint(model: keras.Model, endpoint: Endpoint) -> bytes:
-    """Convert a function of a model, with any outputs, to a float32 TFLite file of built-in operators.
-
-    Args:
-        model: the model whose variables the function uses.
-        endpoint: the function and its input, of static shape.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        # Not from a concrete function, of which the converter silently omits the weights of Keras 3.
-        saved_model.write(model, {"serving_default": endpoint}, pathlib.Path(folder, "model"))
-        return tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(folder, "model"))).convert()
-
-
-def calibrate(dataset: Dataset, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
+def calibrate(dataset: Dataset | None, split: str, count: int | None, transform: EvalTransform) -> list[np.ndarray]:
     """Return the images that int8 is calibrated on, each f32[1,H,W,3] in [0, 255], from the evaluation pipeline.
 
     Args:
-        dataset: the data set.
+        dataset: the data set; None is an error.
         split: its split.
         count: number of images, spread evenly over the split; None for `CALIBRATION_IMAGES`, or as many as there are.
         transform: the test transform without normalization.
 
     Raises:
-        ValueError: there is no such split, or it has fewer images.
+        ValueError: there is no data set or split, or it has fewer images.
     """
+    if dataset is None:
+        raise InputError("dataset must be given for the calibration of int8; got None.")
     available = dataset.count(split, "calibration_split")
     count = min(CALIBRATION_IMAGES, available) if count is None else count
     if not 1 <= count <= available:

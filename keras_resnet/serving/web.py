@@ -25,6 +25,7 @@ from keras_resnet import files
 from keras_resnet.data.dataset import Dataset
 from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, counted
+from keras_resnet.quantization.integer import is_integer
 from keras_resnet.serving import tflite
 from keras_resnet.serving.source import ServableClassifier
 
@@ -90,7 +91,7 @@ def export(
     Args:
         source: the trained network, such as a `ClassifierRun`.
         out: folder to create; it must not exist.
-        variant: the TFLite file, one of `tflite.VARIANTS`.
+        variant: the TFLite file, as for `tflite.export`.
         litert: folder in which npm has installed `PACKAGES`; by default, npm downloads them into the cache, once.
         dataset: images for the calibration of int8.
         calibration_split: as for `tflite.export`.
@@ -105,14 +106,13 @@ def export(
     """
     out = pathlib.Path(out).absolute()
     tflite.check(out, (variant,))
-    if variant == "int8" and dataset is None:
-        raise InputError("dataset must be given for the calibration of int8; got None.")
-    litert_files, calibration = runtime(litert), None
-    if variant == "int8" and dataset is not None:
+    model, calibration = source.load(), None
+    if tflite.needs_calibration((variant,), is_integer(model)):
         transform = EvalTransform.unnormalized(source.photo_transform())
         calibration = tflite.calibrate(dataset, calibration_split, calibration_images, transform)
+    litert_files = runtime(litert)
     with files.new_folder(out) as folder:
-        path = tflite.write(source, source.load(), folder, (variant,), calibration)[variant]
+        path = tflite.write(source, model, folder, (variant,), calibration)[variant]
         described = describe(source, path, variant)
         (folder / "network.json").write_text(json.dumps(described, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "litert").mkdir()

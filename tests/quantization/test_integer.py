@@ -11,7 +11,7 @@ from keras_resnet.models.submodels import submodel
 from keras_resnet.quantization import integer
 from keras_resnet.quantization.layers import Quantize
 from tests.quantization.nets import NETS, network, normalized, pixels, prepared
-from tests.serving.sources import MEAN, STD
+from tests.serving.sources import MEAN, STD, pooled
 
 
 def quantizer(step, signed=True):
@@ -96,6 +96,14 @@ def test_sides_of_any_size(random):
     images = normalized(pixels(random, 2))
     expected = quantization.integer_network(fixed).predict_on_batch(images)
     np.testing.assert_array_equal(quantization.integer_network(free).predict_on_batch(images), expected)
+
+
+def test_features_are_real_numbers(random):
+    result = prepared(pooled(network(block="basic")), random)
+    images, models = normalized(pixels(random, 4)), (quantization.integer_network(result), result)
+    features, expected = (model.predict_on_batch(images) for model in models)
+    step = result.get_layer("avg_pool_int8").step_value()
+    assert np.abs(features - expected).max() <= 4.01 * step
 
 
 def test_a_network_without_a_mean_is_refused():
