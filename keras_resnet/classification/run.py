@@ -157,7 +157,7 @@ class ClassifierRun(Run):
         )
 
     def load(self, classifier_activation: str | None = "softmax") -> keras.Model:
-        """Build the network and load the run's best weights; of a run with `quantize`, the network of integers.
+        """Build the network and load the run's best weights; of a run with `quantize`, the integer network.
 
         Raises:
             ValueError: the run has no weights yet, or they do not fit.

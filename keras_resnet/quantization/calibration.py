@@ -1,4 +1,4 @@
-"""The first steps of activations: those that round a network's activations on some images with the least error."""
+"""The first scales of activations: those that round a network's activations on some images with the least error."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from keras_resnet.quantization import rounding
 from keras_resnet.quantization.layers import Quantize
 
 SAMPLES = 20_000
-"""Numbers of each tensor and batch that the steps are chosen from, spread evenly, besides the largest."""
+"""Numbers of each tensor and batch that the scales are chosen from, spread evenly, besides the largest."""
 
 
 def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
-    """Set the steps of all activations of a prepared network, in place.
+    """Set the scales of all activations of a prepared network, in place.
 
     Args:
         model: from `preparation.prepare`.
         batches: batches of images f32[B,H,W,C], normalized as for the float network. A few hundred images suffice.
 
     Raises:
-        ValueError: the network has no step to set, or there are no images.
+        ValueError: the network has no scale to set, or there are no images.
     """
     if not any(isinstance(layer, Quantize) for layer in model.layers):
-        raise InputError("model must be a network from quantization.prepare; it has no step to calibrate.")
+        raise InputError("model must be a network from quantization.prepare; it has no scale to calibrate.")
     probes = _probes(model)
     values: dict[str, list[np.ndarray]] = {name: [] for name in probes.output}
     for batch in batches:
@@ -38,7 +38,7 @@ def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
         if not samples:
             raise InputError("batches must have at least one image to calibrate with; got none.")
         layer = model.get_layer(name)
-        layer.start_at(rounding.best_steps(np.concatenate(samples)[:, None], layer.limits)[0])
+        layer.start_at(rounding.best_scales(np.concatenate(samples)[:, None], layer.limits)[0])
 
 
 def _probes(model: keras.Model) -> keras.Model:

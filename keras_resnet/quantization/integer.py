@@ -28,38 +28,38 @@ class IntegerConv2D(keras.layers.Layer):
 
     Attributes:
         integers: the weights, i8[kh,kw,C,F] or i8[C,F].
-        bias_units: the bias in units of input step times weight step, i64[F].
-        weight_steps: f32[F], above 0.
-        steps: those of input and output.
+        bias_units: the bias in units of input scale times weight scale, i64[F].
+        weight_scales: f32[F], above 0.
+        scales: those of input and output.
         limits: smallest and largest integer of the output.
     """
 
-    def __init__(self, layer: Any, norm: Any, quantizer: Quantize, step: np.float32, mean: Any):
+    def __init__(self, layer: Any, norm: Any, quantizer: Quantize, scale: np.float32, mean: Any):
         super().__init__(name=layer.name)
-        integers, weight_steps = layer.integers()
+        integers, weight_scales = layer.integers()
         bias: Any = 0.0 if layer.bias is None else keras.ops.convert_to_numpy(layer.bias).astype("float64")
         if norm is not None:
             gamma, beta, moving_mean, variance = (np.asarray(weight, np.float64) for weight in norm.get_weights())
             factor = gamma / np.sqrt(variance + norm.epsilon)
-            weight_steps, bias = weight_steps * factor, beta + (bias - moving_mean) * factor
+            weight_scales, bias = weight_scales * factor, beta + (bias - moving_mean) * factor
         if mean is not None:
-            bias = bias - np.einsum("hwio,i->o", integers * weight_steps, mean)
+            bias = bias - np.einsum("hwio,i->o", integers * weight_scales, mean)
         # A channel with a negative factor has negated integers. One with the factor 0 has a bias only.
-        integers = np.where(weight_steps < 0, -integers, integers)
-        self.integers = np.where(weight_steps == 0, 0, integers).astype("int8")
-        largest = np.float32(np.where(weight_steps == 0, 1.0, np.abs(weight_steps)) * layer.limits[1])
+        integers = np.where(weight_scales < 0, -integers, integers)
+        self.integers = np.where(weight_scales == 0, 0, integers).astype("int8")
+        largest = np.float32(np.where(weight_scales == 0, 1.0, np.abs(weight_scales)) * layer.limits[1])
         # As the converter computes it from the range.
-        self.weight_steps = (largest + largest) / np.float32(2 * layer.limits[1])
-        self.steps = (step, quantizer.step_number())
+        self.weight_scales = (largest + largest) / np.float32(2 * layer.limits[1])
+        self.scales = (scale, quantizer.scale_number())
         self.weight_limits, self.limits = layer.limits, quantizer.limits
         self.weight_bits = layer.weight_bits
         self.is_dense = self.integers.ndim == 2
         self.strides = (1, 1) if self.is_dense else layer.strides
         self.padding = "valid" if self.is_dense else layer.padding
-        units = np.float64(self.weight_steps) * step
+        units = np.float64(self.weight_scales) * scale
         self.bias_units = np.rint(bias / units).astype("int64")
         if np.abs(self.bias_units).max() >= 2**31:
-            raise InputError(f"model cannot be quantized: the bias of {layer.name!r} is too large for its steps.")
+            raise InputError(f"model cannot be quantized: the bias of {layer.name!r} is too large for its scales.")
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         def constant(name: str, value: np.ndarray) -> Any:
@@ -69,14 +69,14 @@ class IntegerConv2D(keras.layers.Layer):
 
         self.kernel = constant("kernel", self.integers.astype("float32"))
         self.bias = constant("bias", self.bias_units.astype("float32"))
-        self.scale = constant("scale", np.float32(self.steps[0] * self.weight_steps / self.steps[1]))
+        self.multiplier = constant("multiplier", np.float32(self.scales[0] * self.weight_scales / self.scales[1]))
 
     def call(self, inputs: Any) -> Any:
         if self.is_dense:
             sums = keras.ops.matmul(inputs, self.kernel)
         else:
             sums = keras.ops.conv(inputs, self.kernel, self.strides, self.padding, "channels_last")
-        return keras.ops.clip(keras.ops.round((sums + self.bias) * self.scale), *self.limits)
+        return keras.ops.clip(keras.ops.round((sums + self.bias) * self.multiplier), *self.limits)
 
 
 class IntegerAdd(keras.layers.Layer):
@@ -84,14 +84,14 @@ class IntegerAdd(keras.layers.Layer):
 
     Args:
         name: the layer's name.
-        steps: those of the two inputs.
+        scales: those of the two inputs.
         quantizer: what rounds the output.
     """
 
-    def __init__(self, name: str, steps: Sequence[np.float32], quantizer: Quantize):
+    def __init__(self, name: str, scales: Sequence[np.float32], quantizer: Quantize):
         super().__init__(name=name)
-        self.step, self.limits = quantizer.step_number(), quantizer.limits
-        ratios = [np.float32(step / self.step) for step in steps]
+        self.scale, self.limits = quantizer.scale_number(), quantizer.limits
+        ratios = [np.float32(scale / self.scale) for scale in scales]
         self.shift = ADDITION_BITS - math.floor(math.log2(max(ratios)))
         self.multipliers = [round(float(ratio) * 2.0**self.shift) for ratio in ratios]
 
@@ -110,19 +110,19 @@ class IntegerMean(keras.layers.Layer):
 
     Args:
         name: the layer's name.
-        step: that of the input.
+        scale: that of the input.
         quantizer: what rounds the output.
     """
 
-    def __init__(self, name: str, step: np.float32, quantizer: Quantize):
+    def __init__(self, name: str, scale: np.float32, quantizer: Quantize):
         super().__init__(name=name)
-        self.step, self.limits = quantizer.step_number(), quantizer.limits
-        self.ratio = np.float32(step / self.step)
+        self.scale, self.limits = quantizer.scale_number(), quantizer.limits
+        self.ratio = np.float32(scale / self.scale)
 
     def call(self, inputs: Any) -> Any:
         _, height, width, _ = keras.ops.shape(inputs)
-        scale = self.ratio / keras.ops.cast(height * width, inputs.dtype)
-        return keras.ops.clip(keras.ops.round(keras.ops.sum(inputs, (1, 2)) * scale), *self.limits)
+        multiplier = self.ratio / keras.ops.cast(height * width, inputs.dtype)
+        return keras.ops.clip(keras.ops.round(keras.ops.sum(inputs, (1, 2)) * multiplier), *self.limits)
 
 
 class IntegerPixels(ToPixels):
@@ -141,7 +141,7 @@ def integer_network(model: keras.Model) -> keras.Model:
     """Build the network that computes what the int8 file of a prepared network computes, bit for bit up to the logits.
 
     Args:
-        model: from `preparation.prepare` with the mean of its images, with weights and steps; it is not changed.
+        model: from `preparation.prepare` with the mean of its images, with weights and scales; it is not changed.
 
     Returns:
         A functional network with the inputs and outputs of `model`, which cannot be trained.
@@ -153,11 +153,11 @@ def integer_network(model: keras.Model) -> keras.Model:
 
 
 class _Builder:
-    """Builds an integer network, layer by layer; `self.steps` knows the step of each of its tensors."""
+    """Builds an integer network, layer by layer; `self.scales` knows the scale of each of its tensors."""
 
     def __init__(self, model: keras.Model):
         self.model = model
-        self.steps: dict[int, np.float32] = {}
+        self.scales: dict[int, np.float32] = {}
         self.absorbed: set[str] = set()
         self.readers = readers(model)
         pixels = [layer for layer in model.layers if isinstance(layer, ToPixels)]
@@ -182,36 +182,36 @@ class _Builder:
     def call(self, layer: keras.layers.Layer, inputs: Any) -> Any:
         if layer.name in self.absorbed:
             return self.real(layer, inputs) if isinstance(layer, Quantize) else inputs
-        steps = [self.steps.get(id(tensor), np.float32(1.0)) for tensor in compat.flatten(inputs)]
-        new, step = self.translated(layer, steps)
+        scales = [self.scales.get(id(tensor), np.float32(1.0)) for tensor in compat.flatten(inputs)]
+        new, scale = self.translated(layer, scales)
         outputs = new(inputs)
-        self.steps[id(outputs)] = step
+        self.scales[id(outputs)] = scale
         return outputs
 
     def real(self, quantizer: Quantize, integers: Any) -> Any:
         """Return real numbers instead of the network's last integers, which nothing or an activation reads."""
         if not all(isinstance(reader, keras.layers.Activation) for reader in self.readers[id(quantizer.output)]):
             return integers
-        return keras.layers.Rescaling(float(quantizer.step_number()), name=f"{quantizer.name}_real")(integers)
+        return keras.layers.Rescaling(float(quantizer.scale_number()), name=f"{quantizer.name}_real")(integers)
 
     def translated(
-        self, layer: keras.layers.Layer, steps: Sequence[np.float32]
+        self, layer: keras.layers.Layer, scales: Sequence[np.float32]
     ) -> tuple[keras.layers.Layer, np.float32]:
-        """Return the layer of integers for a layer, and the step of its output."""
+        """Return the integer layer for a layer, and the scale of its output."""
         if isinstance(layer, ToPixels):
             return IntegerPixels(layer.mean, layer.std, name=layer.name), np.float32(1.0)
         if isinstance(layer, ColorPadding2D):
             color = np.rint(np.add(layer.color, self.mean)).tolist()
-            return ColorPadding2D(layer.margin, color, name=layer.name), steps[0]
+            return ColorPadding2D(layer.margin, color, name=layer.name), scales[0]
         if isinstance(layer, (QuantizedConv2D, QuantizedDense)):
             norm, quantizer = self.chain(layer)
             mean = self.mean if layer is self.first else None
-            return IntegerConv2D(layer, norm, quantizer, steps[0], mean), quantizer.step_number()
+            return IntegerConv2D(layer, norm, quantizer, scales[0], mean), quantizer.scale_number()
         if isinstance(layer, keras.layers.Add):
             _, quantizer = self.chain(layer)
-            return IntegerAdd(layer.name, steps, quantizer), quantizer.step_number()
+            return IntegerAdd(layer.name, scales, quantizer), quantizer.scale_number()
         if isinstance(layer, keras.layers.GlobalAveragePooling2D):
             _, quantizer = self.chain(layer)
-            return IntegerMean(layer.name, steps[0], quantizer), quantizer.step_number()
-        # Pooling and padding keep the step. An activation of the logits is in real numbers.
-        return type(layer).from_config(layer.get_config()), steps[0]
+            return IntegerMean(layer.name, scales[0], quantizer), quantizer.scale_number()
+        # Pooling and padding keep the scale. An activation of the logits is in real numbers.
+        return type(layer).from_config(layer.get_config()), scales[0]

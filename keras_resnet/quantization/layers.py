@@ -11,40 +11,40 @@ import numpy as np
 from keras_resnet.quantization import rounding
 
 
-class _LearntStep(keras.layers.Layer):
-    """A layer that rounds to multiples of a learnt step.
+class _LearnedScale(keras.layers.Layer):
+    """A layer that rounds to multiples of a learned scale.
 
-    Learnt is the logarithm of the step's ratio to its first value, as in Jain et al., "Trained Quantization Thresholds
-    for Accurate and Efficient Fixed-Point Inference" (2020). So steps of any size learn equally fast and stay above 0,
-    and weight decay draws them to their first value.
+    The trained variable is the logarithm of the scale's ratio to its first value, as in Jain et al., "Trained
+    Quantization Thresholds for Accurate and Efficient Fixed-Point Inference" (2020). So scales of any size learn
+    equally fast and stay above 0, and weight decay draws them to their first value.
     """
 
-    def add_step(self, shape: Sequence[int]) -> None:
-        """Add the variables of a step: the first value, which is not trained, and the logarithm of the ratio to it."""
-        self.first_step = self.add_weight(shape=shape, initializer="ones", trainable=False, name="first_step")
+    def add_scale(self, shape: Sequence[int]) -> None:
+        """Add the variables of a scale: the first value, which is not trained, and the logarithm of the ratio to it."""
+        self.first_scale = self.add_weight(shape=shape, initializer="ones", trainable=False, name="first_scale")
         self.log_ratio = self.add_weight(shape=shape, initializer="zeros", name="log_ratio")
 
     @property
-    def step(self) -> Any:
-        """The step, f32[] or f32[F]."""
-        return self.first_step * keras.ops.exp(self.log_ratio)
+    def scale(self) -> Any:
+        """The scale, f32[] or f32[F]."""
+        return self.first_scale * keras.ops.exp(self.log_ratio)
 
-    def step_value(self) -> np.ndarray:
-        """Return the step as a NumPy array, f32[] or f32[F]."""
-        return np.asarray(keras.ops.convert_to_numpy(self.step), "float32")
+    def scale_value(self) -> np.ndarray:
+        """Return the scale as a NumPy array, f32[] or f32[F]."""
+        return np.asarray(keras.ops.convert_to_numpy(self.scale), "float32")
 
-    def start_at(self, step: Any) -> None:
-        """Set the first value of the step, from which it learns."""
-        self.first_step.assign(step)
+    def start_at(self, scale: Any) -> None:
+        """Set the first value of the scale, from which it learns."""
+        self.first_scale.assign(scale)
         self.log_ratio.assign(np.zeros(self.log_ratio.shape, "float32"))
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
-class Quantize(_LearntStep):
-    """Round activations to the 256 values of an int8 tensor with a learnt step: f32[B,...] -> f32[B,...].
+class Quantize(_LearnedScale):
+    """Round activations to the 256 values of an int8 tensor with a learned scale: f32[B,...] -> f32[B,...].
 
     Args:
-        signed: whether the tensor has negative values; its range is [-128, 127] steps, otherwise [0, 255].
+        signed: whether the tensor has negative values; its range is [-128, 127] times the scale, else [0, 255].
         **kwargs: arguments of `keras.layers.Layer`.
     """
 
@@ -58,14 +58,14 @@ class Quantize(_LearntStep):
         return rounding.activation_limits(self.signed)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        self.add_step(())
+        self.add_scale(())
 
-    def step_number(self) -> np.float32:
-        """Return the step as a number."""
-        return np.float32(self.step_value())
+    def scale_number(self) -> np.float32:
+        """Return the scale as a number."""
+        return np.float32(self.scale_value())
 
     def call(self, inputs: Any) -> Any:
-        return rounding.fake_quantize(inputs, self.step, self.limits)
+        return rounding.fake_quantize(inputs, self.scale, self.limits)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return tuple(input_shape)
@@ -132,12 +132,12 @@ class ColorPadding2D(keras.layers.Layer):
         return {**super().get_config(), "margin": self.margin, "color": self.color}
 
 
-class _QuantizedKernel(_LearntStep):
-    """A kernel that is rounded with a learnt step for each output channel.
+class _QuantizedKernel(_LearnedScale):
+    """A kernel that is rounded with a learned scale for each output channel.
 
     A batch norm that follows multiplies each channel by a number, so an int8 file that has it folded into the
-    convolution has the same integers and other steps. Training needs no second convolution for that, which per-tensor
-    steps would (Krishnamoorthi, 2018, section 3.2.2).
+    convolution has the same integers and other scales. Training needs no second convolution for that, which per-tensor
+    scales would (Krishnamoorthi, 2018, section 3.2.2).
     """
 
     weight_bits: int
@@ -148,7 +148,7 @@ class _QuantizedKernel(_LearntStep):
         """Smallest and largest integer of a weight."""
         return rounding.weight_limits(self.weight_bits)
 
-    def scaled(self, kernel: Any) -> Any:
+    def divided(self, kernel: Any) -> Any:
         """Return the kernel with the division of the inputs by their standard deviation folded into it."""
         if self.input_std is None:
             return kernel
@@ -156,7 +156,7 @@ class _QuantizedKernel(_LearntStep):
 
     def rounded(self, kernel: Any) -> Any:
         """Return the kernel as the int8 file has it."""
-        return rounding.fake_quantize(self.scaled(kernel), self.step, self.limits)
+        return rounding.fake_quantize(self.divided(kernel), self.scale, self.limits)
 
     def save_own_variables(self, store: Any) -> None:
         """Save all variables, not only those of the base class."""
@@ -167,14 +167,14 @@ class _QuantizedKernel(_LearntStep):
         keras.layers.Layer.load_own_variables(self, store)
 
     def integers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the kernel as integers, i8 of its shape, and the steps f64[F]."""
-        kernel, steps = keras.ops.convert_to_numpy(self.scaled(self.kernel)), self.step_value()
-        return np.clip(np.rint(kernel / steps), *self.limits).astype("int8"), steps.astype("float64")
+        """Return the kernel as integers, i8 of its shape, and the scales f64[F]."""
+        kernel, scales = keras.ops.convert_to_numpy(self.divided(self.kernel)), self.scale_value()
+        return np.clip(np.rint(kernel / scales), *self.limits).astype("int8"), scales.astype("float64")
 
-    def reset_step(self) -> None:
-        """Set the steps to those that round the current kernel with the least error."""
-        kernel = keras.ops.convert_to_numpy(self.scaled(self.kernel))
-        self.start_at(rounding.best_steps(kernel.reshape(-1, kernel.shape[-1]), self.limits))
+    def reset_scale(self) -> None:
+        """Set the scales to those that round the current kernel with the least error."""
+        kernel = keras.ops.convert_to_numpy(self.divided(self.kernel))
+        self.start_at(rounding.best_scales(kernel.reshape(-1, kernel.shape[-1]), self.limits))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weight_bits": self.weight_bits, "input_std": self.input_std}
@@ -198,7 +198,7 @@ class QuantizedConv2D(_QuantizedKernel, keras.layers.Conv2D):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)
-        self.add_step(self.kernel.shape[-1:])
+        self.add_scale(self.kernel.shape[-1:])
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         return super().convolution_op(inputs, self.rounded(kernel))
@@ -222,7 +222,7 @@ class QuantizedDense(_QuantizedKernel, keras.layers.Dense):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)
-        self.add_step(self.kernel.shape[-1:])
+        self.add_scale(self.kernel.shape[-1:])
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return keras.ops.matmul(inputs, self.rounded(self.kernel)) + self.bias

@@ -13,13 +13,13 @@ from keras_resnet.errors import InputError
 from keras_resnet.models.submodels import readers, rebuild
 from keras_resnet.quantization.layers import ColorPadding2D, Quantize, QuantizedConv2D, QuantizedDense, ToPixels
 
-SAME_STEP = ("ZeroPadding2D", "MaxPooling2D", "IdentityShortcut", "GlobalMaxPooling2D")
-"""Layers whose outputs are among their inputs or 0, so that they keep the step of their input."""
+SAME_SCALE = ("ZeroPadding2D", "MaxPooling2D", "IdentityShortcut", "GlobalMaxPooling2D")
+"""Layers whose outputs are among their inputs or 0, so that they keep the scale of their input."""
 
 ACTIVATIONS = {"Activation": ("relu", "linear", "softmax"), "Dense": ("linear", "softmax", "sigmoid")}
 """Kind of layer -> the activations that it may have."""
 
-UNCONDITIONAL = ("InputLayer", "Conv2D", "BatchNormalization", "ReLU", "Add", "GlobalAveragePooling2D", *SAME_STEP)
+UNCONDITIONAL = ("InputLayer", "Conv2D", "BatchNormalization", "ReLU", "Add", "GlobalAveragePooling2D", *SAME_SCALE)
 """Further kinds of layers that a network may have."""
 
 
@@ -32,12 +32,12 @@ def prepare(
 ) -> keras.Model:
     """Build the network that rounds as the int8 file of a float network, and can be trained.
 
-    Kernels are rounded for each output channel, and every tensor that the int8 file stores is rounded with a learnt
-    step: the images, the outputs of ReLU, the summands of shortcut additions, the pooled features and the logits.
+    Kernels are rounded for each output channel, and every tensor that the int8 file stores is rounded with a learned
+    scale: the images, the outputs of ReLU, the summands of shortcut additions, the pooled features and the logits.
     Batch norm stays a layer of its own: it is folded into the convolution without changing an integer, since both have
     one factor for each channel. Layers keep their names, and all weights of the float network are in the result.
 
-    The steps of kernels are set to those with the least error; those of activations are 1 until
+    The scales of kernels are set to those with the least error; those of activations are 1 until
     `calibration.calibrate` sets them.
 
     Args:
@@ -94,7 +94,7 @@ def prepare(
         for name in _variables(layer):
             getattr(target, name).assign(getattr(layer, name))
         if isinstance(target, (QuantizedConv2D, QuantizedDense)):
-            target.reset_step()
+            target.reset_scale()
     return prepared
 
 
@@ -153,8 +153,8 @@ class _Graph:
         )
 
     def is_stored(self, layer: keras.layers.Layer) -> bool:
-        """Whether the int8 file has a tensor with a step of its own for a layer's output."""
-        if type(layer).__name__ in SAME_STEP:
+        """Whether the int8 file has a tensor with a scale of its own for a layer's output."""
+        if type(layer).__name__ in SAME_SCALE:
             return False
         if isinstance(layer, keras.layers.Activation) and not self.is_relu(layer):
             return False
@@ -170,7 +170,7 @@ class _Graph:
         """Whether a layer's outputs cannot be negative."""
         if self.is_relu(layer):
             return True
-        averages = isinstance(layer, keras.layers.GlobalAveragePooling2D) or type(layer).__name__ in SAME_STEP
+        averages = isinstance(layer, keras.layers.GlobalAveragePooling2D) or type(layer).__name__ in SAME_SCALE
         return averages and self.is_positive(self.before(layer.input))
 
 

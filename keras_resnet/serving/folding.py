@@ -27,11 +27,11 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
         dtype: dtype of weights and computation: "float32", "float16" or "bfloat16"; pooling and classifier are float32.
 
     Returns:
-        A functional network with the same layer names, except the folded batch norms; a network of integers, which has
+        A functional network with the same layer names, except the folded batch norms; an integer network, which has
         them folded already, itself.
 
     Raises:
-        ValueError: unknown dtype, or one that a network of integers does not have.
+        ValueError: unknown dtype, or one that an integer network does not have.
     """
     check_choice("dtype", dtype, DTYPES)
     if is_integer(model):

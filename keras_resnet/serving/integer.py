@@ -39,7 +39,7 @@ def convert(model: keras.Model, batch_size: int | None = 1) -> bytes:
 
 
 def fake_quantized(model: keras.Model) -> keras.Model:
-    """Return a network of pixels with fake quantization, from which the converter reads the steps.
+    """Return a network of pixels with fake quantization, from which the converter reads the scales.
 
     Args:
         model: as for `convert`.
@@ -68,9 +68,9 @@ def fake_quantized(model: keras.Model) -> keras.Model:
     return rebuild(model, copy, call)
 
 
-def _fake_quantized(inputs: tf.Tensor, step: np.float32, limits: tuple[int, int]) -> tf.Tensor:
-    """Round to a constant step."""
-    ends = [float(np.float32(limit) * step) for limit in limits]
+def _fake_quantized(inputs: tf.Tensor, scale: np.float32, limits: tuple[int, int]) -> tf.Tensor:
+    """Round to a constant scale."""
+    ends = [float(np.float32(limit) * scale) for limit in limits]
     return tf.quantization.fake_quant_with_min_max_vars(inputs, *ends)
 
 
@@ -98,7 +98,7 @@ class _Addition(keras.layers.Layer):
 
     def call(self, inputs: Any) -> tf.Tensor:
         sums = _rectified(inputs[0] + inputs[1], self.source.limits)
-        return _fake_quantized(sums, self.source.step, self.source.limits)
+        return _fake_quantized(sums, self.source.scale, self.source.limits)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape[0])
@@ -112,25 +112,25 @@ class _Mean(keras.layers.Layer):
         self.source = layer
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return _fake_quantized(tf.reduce_mean(inputs, (1, 2)), self.source.step, self.source.limits)
+        return _fake_quantized(tf.reduce_mean(inputs, (1, 2)), self.source.scale, self.source.limits)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], input_shape[3])
 
 
 class _Convolution(keras.layers.Layer):
-    """A convolution of constant weights on their steps, and its rounding; a classifier is a 1x1 convolution.
+    """A convolution of constant weights on their scales, and its rounding; a classifier is a 1x1 convolution.
 
-    The converter supports steps for each channel in convolutions only.
+    The converter supports per-channel scales in convolutions only.
     """
 
     def __init__(self, layer: integer.IntegerConv2D):
         super().__init__(name=layer.name)
         self.source = layer
         integers = layer.integers[None, None] if layer.is_dense else layer.integers
-        self.kernel_value = np.float32(integers * layer.weight_steps)
-        self.ends = layer.weight_steps * np.float32(layer.weight_limits[1])
-        self.bias_value = np.float32(layer.bias_units * np.float64(layer.weight_steps) * layer.steps[0])
+        self.kernel_value = np.float32(integers * layer.weight_scales)
+        self.ends = layer.weight_scales * np.float32(layer.weight_limits[1])
+        self.bias_value = np.float32(layer.bias_units * np.float64(layer.weight_scales) * layer.scales[0])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         source = self.source
@@ -140,7 +140,7 @@ class _Convolution(keras.layers.Layer):
         if source.is_dense:
             inputs = inputs[:, None, None]
         outputs = tf.nn.conv2d(inputs, kernel, source.strides, source.padding.upper()) + self.bias_value
-        outputs = _fake_quantized(_rectified(outputs, source.limits), source.steps[1], source.limits)
+        outputs = _fake_quantized(_rectified(outputs, source.limits), source.scales[1], source.limits)
         return tf.reshape(outputs, [-1, len(self.bias_value)]) if source.is_dense else outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:

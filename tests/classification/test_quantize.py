@@ -1,4 +1,4 @@
-"""Runs that train for an int8 file resume bit by bit, leave the float run as it is, and export what they learnt."""
+"""Runs that train for an int8 file resume bit by bit, leave the float run as it is, and export what they learned."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The first steps of activations."""
+"""The first scales of activations."""
 
 import numpy as np
 import pytest
@@ -11,21 +11,21 @@ from tests.quantization.nets import network, normalized, pixels, prepared
 from tests.serving.sources import MEAN, STD
 
 
-def test_steps_are_those_with_the_least_error_on_the_float_activations(random):
+def test_scales_are_those_with_the_least_error_on_the_float_activations(random):
     net = network(block="basic")
     images = normalized(pixels(random, 8))
     result = quantization.prepare(net, MEAN, STD)
     quantization.calibrate(result, [images[:4], images[4:]])
     # The first convolution has rounded weights, but inputs without rounding: whole pixels.
     activations = submodel(result, result.get_layer("conv1_relu").output).predict_on_batch(images)
-    expected = rounding.best_steps(activations.reshape(-1, 1), (0, 255))[0]
-    np.testing.assert_allclose(result.get_layer("conv1_relu_int8").step_value(), expected, rtol=0.03)
-    assert all(layer.step_value() > 0 for layer in result.layers if hasattr(layer, "signed"))
+    expected = rounding.best_scales(activations.reshape(-1, 1), (0, 255))[0]
+    np.testing.assert_allclose(result.get_layer("conv1_relu_int8").scale_value(), expected, rtol=0.03)
+    assert all(layer.scale_value() > 0 for layer in result.layers if hasattr(layer, "signed"))
 
 
 def test_refusals(random):
     net = network(block="basic")
-    with pytest.raises(InputError, match="it has no step to calibrate"):
+    with pytest.raises(InputError, match="it has no scale to calibrate"):
         quantization.calibrate(net, [])
     with pytest.raises(InputError, match="at least one image"):
         quantization.calibrate(prepared(net, random), [])

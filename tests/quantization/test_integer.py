@@ -1,4 +1,4 @@
-"""Networks of integers against the formulas in NumPy, and against the float arithmetic that they round."""
+"""Integer networks against the formulas in NumPy, and against the float arithmetic that they round."""
 
 import keras
 import numpy as np
@@ -14,15 +14,15 @@ from tests.quantization.nets import NETS, network, normalized, pixels, prepared
 from tests.serving.sources import MEAN, STD, pooled
 
 
-def quantizer(step, signed=True):
+def quantizer(scale, signed=True):
     layer = Quantize(signed)
     layer.build(())
-    layer.start_at(step)
+    layer.start_at(scale)
     return layer
 
 
 def test_an_addition_by_hand():
-    # 10 * 0.5 + 3 * 0.25 = 5.75 and -4 * 0.5 + 1 * 0.25 = -1.75, in steps of 0.5: 11.5 and -3.5, rounded up.
+    # 10 * 0.5 + 3 * 0.25 = 5.75 and -4 * 0.5 + 1 * 0.25 = -1.75, in units of 0.5: 11.5 and -3.5, rounded up.
     layer = integer.IntegerAdd("add", [np.float32(0.5), np.float32(0.25)], quantizer(0.5))
     inputs = [np.float32([10, -4]).reshape(1, 1, 1, 2), np.float32([3, 1]).reshape(1, 1, 1, 2)]
     np.testing.assert_array_equal(np.ravel(layer(inputs)), [12, -3])
@@ -32,11 +32,11 @@ def test_an_addition_by_hand():
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_an_addition_in_64_bits(signed, random):
-    steps = np.float32([0.031, 0.0072])
-    layer = integer.IntegerAdd("add", list(steps), quantizer(np.float32(0.027), signed))
+    scales = np.float32([0.031, 0.0072])
+    layer = integer.IntegerAdd("add", list(scales), quantizer(np.float32(0.027), signed))
     first, second = random.integers(-128, 256, (2, 1, 5, 5, 40))
-    shift = 20 - int(np.floor(np.log2(steps.max() / np.float32(0.027))))
-    factors = [int(np.rint(np.float64(step / np.float32(0.027)) * 2**shift)) for step in steps]
+    shift = 20 - int(np.floor(np.log2(scales.max() / np.float32(0.027))))
+    factors = [int(np.rint(np.float64(scale / np.float32(0.027)) * 2**shift)) for scale in scales]
     expected = (first.astype("int64") * factors[0] + second * factors[1] + 2 ** (shift - 1)) >> shift
     limits = (-128, 127) if signed else (0, 255)
     outputs = layer([first.astype("float32"), second.astype("float32")])
@@ -57,14 +57,14 @@ def test_it_computes_what_was_trained(options, random):
     images = normalized(pixels(random, 8, net.input_shape[1]))
     # The first layers differ where float32 falls on the other side of a boundary only.
     first = net.get_layer("conv1_relu_int8")
-    rounded = submodel(net, first.output).predict_on_batch(images) / first.step_value()
+    rounded = submodel(net, first.output).predict_on_batch(images) / first.scale_value()
     integers = submodel(whole, whole.get_layer("conv1_conv").output).predict_on_batch(images)
     assert np.mean(np.abs(integers - rounded) > 1e-2) < 2e-3
     assert np.abs(integers - rounded).max() < 1.01
     logits, expected = (model.predict_on_batch(images) for model in (whole, net))
-    step = net.get_layer("predictions_int8").step_value()
-    assert np.abs(logits - expected).max() <= 6.01 * step
-    np.testing.assert_allclose(logits / step, np.rint(logits / step), rtol=1e-6)
+    scale = net.get_layer("predictions_int8").scale_value()
+    assert np.abs(logits - expected).max() <= 6.01 * scale
+    np.testing.assert_allclose(logits / scale, np.rint(logits / scale), rtol=1e-6)
     assert quantization.is_integer(whole)
     assert not quantization.is_integer(net)
 
@@ -102,8 +102,8 @@ def test_features_are_real_numbers(random):
     result = prepared(pooled(network(block="basic")), random)
     images, models = normalized(pixels(random, 4)), (quantization.integer_network(result), result)
     features, expected = (model.predict_on_batch(images) for model in models)
-    step = result.get_layer("avg_pool_int8").step_value()
-    assert np.abs(features - expected).max() <= 4.01 * step
+    scale = result.get_layer("avg_pool_int8").scale_value()
+    assert np.abs(features - expected).max() <= 4.01 * scale
 
 
 def test_a_network_without_a_mean_is_refused():

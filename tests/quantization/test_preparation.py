@@ -30,7 +30,7 @@ def test_it_computes_nearly_the_same_and_restores_the_float_network(options, ran
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_every_tensor_of_the_file_has_a_step(random):
+def test_every_tensor_of_the_file_has_a_scale(random):
     layers = [layer for layer in prepared(network(block="basic"), random).layers if isinstance(layer, Quantize)]
     signed = {layer.name: layer.signed for layer in layers}
     assert set(signed) == {

@@ -10,7 +10,7 @@ from keras_resnet.quantization import integer_network
 from keras_resnet.serving import integer
 from tests.quantization.nets import NETS, network, normalized, pixels, prepared
 
-OUTPUT_STEP = 1 / 256
+OUTPUT_SCALE = 1 / 256
 
 
 @pytest.mark.parametrize("options", NETS.values(), ids=NETS)
@@ -21,8 +21,8 @@ def test_the_file_computes_what_the_network_of_integers_does(options, random, tm
     images = pixels(random, 12, net.input_shape[1])
     scores = np.concatenate([exported.read(path).function(image[None]) for image in images])
     expected = net.predict_on_batch(normalized(images))
-    # The logits are equal; LiteRT's softmax rounds to its step.
-    assert np.abs(scores - expected).max() <= 1.001 * OUTPUT_STEP
+    # The logits are equal; LiteRT's softmax rounds to its scale.
+    assert np.abs(scores - expected).max() <= 1.001 * OUTPUT_SCALE
     np.testing.assert_array_equal(scores.argmax(1), expected.argmax(1))
 
 
@@ -46,4 +46,4 @@ def test_several_images_in_a_call(random, tmp_path):
     (tmp_path / "net.tflite").write_bytes(integer.convert(net, batch_size=3))
     images = pixels(random, 3)
     scores = exported.read(tmp_path / "net.tflite").function(images)
-    assert np.abs(scores - net.predict_on_batch(normalized(images))).max() <= 1.001 * OUTPUT_STEP
+    assert np.abs(scores - net.predict_on_batch(normalized(images))).max() <= 1.001 * OUTPUT_SCALE
