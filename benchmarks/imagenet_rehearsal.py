@@ -28,6 +28,8 @@ from benchmarks import imagenet_shards  # noqa: E402
 IMAGENET, EPOCHS = 1_281_167, 90
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 WORKERS = (1, 2, 4, 8)
+MEMORY_STEPS = 100
+"""Most steps for the measurement of memory."""
 
 
 def bytes_read():
@@ -65,13 +67,9 @@ def train(arguments, dataset, step, threads=None):
 
 
 def measure_start(arguments):
-    """Seconds to open, processor seconds to the first batch at eleven steps, and memory over the bare process."""
-    import tensorflow as tf
-
+    """Seconds to open, and processor seconds to the first batch at eleven steps."""
     from keras_resnet.data import pipeline, sources  # noqa: F401
 
-    tf.zeros([1]).numpy()
-    bare = memory()
     began = time.perf_counter()
     dataset = opened(arguments)
     opening = time.perf_counter() - began
@@ -83,9 +81,21 @@ def measure_start(arguments):
         batches = train(arguments, dataset, total * number // 11)
         next(batches)
         seconds.append(time.process_time() - began)
-    for _ in range(8):
+    return {"opening": opening, "first": seconds}
+
+
+def measure_memory(arguments):
+    """Highest memory, over that of the process before, while an epoch of training batches, or a part, is read."""
+    import tensorflow as tf
+
+    from keras_resnet.data import pipeline, sources  # noqa: F401
+
+    tf.zeros([1]).numpy()
+    bare = memory()
+    batches = train(arguments, opened(arguments), 0)
+    for _ in range(min(MEMORY_STEPS, arguments.records // arguments.batch_size)):
         next(batches)
-    return {"opening": opening, "first": seconds, "memory": peak_memory() - bare}
+    return {"memory": peak_memory() - bare}
 
 
 def measure_bytes(arguments):
@@ -214,11 +224,12 @@ def report(arguments):
     print("|---|" + "---:|" * (4 + len(WORKERS)))
     for kind in kinds:
         start, read = measured(arguments, "start", kind), measured(arguments, "bytes", kind)["bytes"]
+        peak = measured(arguments, "memory", kind)["memory"]
         first, *later = start["first"]
         shares = " | ".join(f"{read[str(workers)] * workers:.3f} / {workers}" for workers in WORKERS)
         print(
             f"| {kind} | {start['opening']:.2f} | {first:.2f} | {min(later):.2f}-{max(later):.2f} | "
-            f"{start['memory']:.0f} | {shares} |",
+            f"{peak:.0f} | {shares} |",
             flush=True,
         )
     found = measured(arguments, "rates")
@@ -248,7 +259,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--measure", choices=["start", "bytes", "rates", "shuffle"], help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=["start", "memory", "bytes", "rates", "shuffle"], help=argparse.SUPPRESS)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ THREADS = 16
 
 ROWS = 16
 """Rows that are read at a time."""
+
+SMALL = 1 << 26
+"""Most bytes of a row group that is read as a whole."""
 
 
 def load(pattern: str) -> Dataset:
@@ -140,6 +144,21 @@ def _stream(split: str, paths: Sequence[str], metadata: Sequence[Any], image: st
 def _rows(path: str, metadata: Any, group: int, first: int, image: str, label: str) -> Iterator[tuple[bytes, int]]:
     """Yield the image file and label of each row of a row group from row `first` on."""
     import pyarrow
+
+    rows = _read(path, metadata, group, first, image, label)
+    if metadata.row_group(group).total_byte_size > SMALL:
+        yield from rows
+        return
+    # Arrow holds three times the bytes of a row group that is read in part, for each place where a stream is read.
+    whole = collections.deque(rows)
+    pyarrow.default_memory_pool().release_unused()
+    while whole:
+        yield whole.popleft()
+
+
+def _read(path: str, metadata: Any, group: int, first: int, image: str, label: str) -> Iterator[tuple[bytes, int]]:
+    """Read the rows of `_rows` a few at a time."""
+    import pyarrow
     import pyarrow.parquet
 
     row = 0
@@ -149,9 +168,9 @@ def _rows(path: str, metadata: Any, group: int, first: int, image: str, label: s
                 skipped = min(max(first - row, 0), len(batch))
                 row += len(batch)
                 part = batch.slice(skipped)
-                yield from zip(
-                    _contents(part.column(image), path, image), _labels(part.column(label), path, label), strict=True
-                )
+                contents, labels = _contents(part.column(image), path, image), _labels(part.column(label), path, label)
+                del batch, part  # frees the memory before the next rows are read
+                yield from zip(contents, labels, strict=True)
         except (pyarrow.ArrowException, OSError) as error:
             raise InputError(f"{path!r} cannot be read in row group {group}: {str(error).splitlines()[0]}.") from error
 

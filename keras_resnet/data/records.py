@@ -18,7 +18,7 @@ import os
 import pathlib
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import google_crc32c
@@ -179,6 +179,34 @@ def tfrecords(paths: Sequence[str | os.PathLike[str]]) -> TFRecords:
         ValueError: a file cannot be read, or its end is missing.
     """
     return TFRecords.of(paths, indexed("tfrecord", paths, scan_tfrecord))
+
+
+def read_tfrecord(file: Any, first: int = 0) -> Iterator[bytes]:
+    """Yield the records of an open TFRecord file, whose checksums are verified, from record `first` on.
+
+    Args:
+        file: a file without compression, at its beginning; anything with `read`, `seek`, `tell` and `name`.
+        first: number of the first record; of those before it only the headers are read.
+
+    Raises:
+        ValueError: the file is damaged or its end is missing.
+    """
+    number, position = 0, 0
+    while header := file.read(HEADER):
+        intact = len(header) == HEADER and _is_intact(header)
+        size = struct.unpack("<Q", header[:8])[0] if intact else 0
+        if intact and number < first:
+            file.seek(position + HEADER + size + FOOTER)
+        elif intact:
+            content = file.read(size + FOOTER)
+            intact = len(content) == size + FOOTER and _is_intact(content)
+            if intact:
+                yield content[:size]
+        if not intact:
+            raise InputError(
+                f"{file.name!r} is damaged or its end is missing: record {number}, at byte {position}, cannot be read."
+            )
+        number, position = number + 1, position + HEADER + size + FOOTER
 
 
 def scan_tfrecord(path: str) -> dict[str, np.ndarray]:

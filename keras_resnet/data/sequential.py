@@ -8,12 +8,13 @@ import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet import files
+from keras_resnet.data import records
 from keras_resnet.data.folders import SUFFIXES
 from keras_resnet.errors import InputError
 from keras_resnet.ops import graph_errors
@@ -52,7 +53,7 @@ def tfrecords(path: str, first: int = 0, compressed: str | None = None) -> Itera
 
     Args:
         path: the file.
-        first: number of the first record.
+        first: number of the first record. Those before it are not read if the file is not compressed.
         compressed: its compression, if that is known.
 
     Raises:
@@ -60,8 +61,11 @@ def tfrecords(path: str, first: int = 0, compressed: str | None = None) -> Itera
     """
     try:
         compressed = compression(path) if compressed is None else compressed
-        records = tf.data.TFRecordDataset(path, compressed)
-        yield from (records.skip(first) if first else records).as_numpy_iterator()
+        if compressed:
+            yield from tf.data.TFRecordDataset(path, compressed).skip(first).as_numpy_iterator()
+        else:  # in a tenth of the time of TFRecordDataset outside a graph
+            with tf.io.gfile.GFile(path, "rb") as file:
+                yield from records.read_tfrecord(file, first)
     except tf.errors.OpError as error:
         raise InputError(f"{path!r} cannot be read: {graph_errors.first_line(error)}.") from error
 
@@ -77,8 +81,9 @@ def tar_images(path: str, first: int = 0) -> Iterator[tuple[bytes, int]]:
     Raises:
         ValueError: the file is not a whole tar file, or an image has no label.
     """
+    mode: Literal["r|", "r:"] = "r|" if path.endswith(COMPRESSED) else "r:"  # "r:" skips images without reading them
     try:
-        with _unpacked(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        with _unpacked(path) as file, tarfile.open(fileobj=file, mode=mode) as archive:
             key, number = "", 0
             image: bytes | None = None
             labels: dict[str, int] = {}
@@ -93,11 +98,13 @@ def tar_images(path: str, first: int = 0) -> Iterator[tuple[bytes, int]]:
                         number += 1
                     key, image, labels = name, None, {}
                 is_image = ending.endswith(SUFFIXES)
-                if (is_image or ending in LABELS) and (member_file := archive.extractfile(member)):
+                if number < first:
+                    image = b"" if is_image else image
+                elif (is_image or ending in LABELS) and (member_file := archive.extractfile(member)):
                     content = member_file.read()
                     if is_image:
                         image = content
-                    elif number >= first:
+                    else:
                         labels[ending] = label(content, f"{name}{ending} of {path!r}")
             if image is not None and number >= first:
                 yield image, chosen(labels, key, path)

@@ -26,7 +26,7 @@ IMAGES_PER_LANE = 16
 BLOCKS_PER_LANE = 4
 """Least number of blocks for each lane, because the first block of a lane is read from its beginning."""
 
-THREADS = 16
+THREADS = 3
 """Lanes that are read at a time."""
 
 

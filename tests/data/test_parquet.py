@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from keras_resnet.data import pipeline, prepare, sources
+from keras_resnet.data import parquet, pipeline, prepare, sources
 from keras_resnet.data.transforms import EvalTransform
 
 COUNT = 60
@@ -43,7 +43,9 @@ def write(folder, **options):
     return sources.load(f"parquet:{folder}")
 
 
-def test_images_labels_and_classes(tmp_path):
+@pytest.mark.parametrize("small", [1 << 26, 0])
+def test_images_labels_and_classes(tmp_path, monkeypatch, small):
+    monkeypatch.setattr(parquet, "SMALL", small)
     dataset = write(tmp_path)
     assert (dataset.info.class_names, dataset.info.splits) == (tuple(CLASSES), {"train": COUNT})
     transform = EvalTransform((8, 8), (0.0,) * 3, (1.0,) * 3)

@@ -341,10 +341,37 @@ def test_damaged_streams_are_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[-30] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train-00000-of-00001' cannot be read: corrupted record at"):
+    with pytest.raises(ValueError, match=r"train-00000-of-00001' is damaged .*: record 1, at byte \d+"):
         dataset.examples("train").pick(np.arange(2))
     write_tar(tmp_path / "no_label-train.tar", [0], {"png": b"x"})
     with pytest.raises(ValueError, match=r"image 'photos/0000' of .* must have a label"):
         next(sequential.tar_images(str(tmp_path / "no_label-train.tar")))
     with pytest.raises(ValueError, match=r"dataset must name existing shards after 'tfrecord:'"):
         sources.load("tfrecord:ram://no/such/train-*")
+
+
+def test_streams_skip_records_without_reading_them(tmp_path, monkeypatch):
+    read = []
+    whole_file = tf.io.gfile.GFile
+
+    class Counting(whole_file):
+        def read(self, n=-1):
+            content = super().read(n)
+            read.append(len(content))
+            return content
+
+    monkeypatch.setattr(tf.io.gfile, "GFile", Counting)
+    size = 50_000
+    write_tfrecord(tmp_path / "train-00000-of-00001", [example(0) + b"\x9a\x06" + bytes(size) for _ in range(9)])
+    contents = [f"{number}".encode() * size for number in range(9)]
+    with tarfile.open(tmp_path / "train-0.tar", "w") as archive:
+        for number, content in enumerate(contents):
+            for ending, part in (("png", content), ("cls", b"1")):
+                member = tarfile.TarInfo(f"{number}.{ending}")
+                member.size = len(part)
+                archive.addfile(member, io.BytesIO(part))
+    assert len(list(sequential.tfrecords(str(tmp_path / "train-00000-of-00001"), 7, ""))) == 2
+    assert 2 * size < sum(read) < 3 * size
+    read.clear()
+    assert list(sequential.tar_images(str(tmp_path / "train-0.tar"), 7)) == [(content, 1) for content in contents[7:]]
+    assert 2 * size < sum(read) < 3 * size
