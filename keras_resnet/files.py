@@ -92,6 +92,14 @@ def absolute_dataset(name: str) -> str:
     return f"{kind}:{os.path.abspath(path if os.path.isabs(path) else expand(path))}"
 
 
+def without_folders(name: str) -> str:
+    """Return a path or a data set's name for files that are published: "folder:photos" for "folder:/home/me/photos"."""
+    kind, path = path_kind(name)
+    if is_address(path or name) or not (kind or is_path(name)):
+        return name
+    return f"{kind}:{os.path.basename(os.path.normpath(path))}" if kind else os.path.basename(os.path.normpath(name))
+
+
 def cache() -> pathlib.Path:
     """Return the folder of downloads and indexes: KERAS_RESNET_CACHE, or `keras_resnet` in the user's cache folder."""
     if folder := os.environ.get(CACHE_VARIABLE):
@@ -195,19 +203,32 @@ def check_no_bracket(path: str | os.PathLike, argument: str = "out") -> None:
 
 
 def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str = "out") -> None:
-    """Raise `InputError` if `out` exists: commands do not overwrite what they did not write in the same run.
+    """Raise `InputError` if `out` exists or cannot be created: commands overwrite only what they wrote in the same run.
 
     Args:
         out: the path; None passes.
         kind: "folder" or "file", for the message.
         argument: name of the caller's argument.
     """
-    if out is not None and pathlib.Path(out).exists():
+    if out is None:
+        return
+    if pathlib.Path(out).exists():
         raise InputError(f"{argument} must be a {kind} that does not exist yet; {os.fspath(out)!r} does.")
+    _check_can_create(pathlib.Path(out).absolute().parent, f"{argument} must be in a folder that can be written")
+
+
+def _check_can_create(folder: pathlib.Path, rule: str) -> None:
+    """Raise `InputError`, which begins with a rule, if files cannot be written in a folder that need not exist yet."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{rule}; {str(nearest)!r} is a file.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{rule}; there is no permission to write in {str(nearest)!r}.")
 
 
 def check_absent(folder: pathlib.Path, names: Iterable[str], argument: str = "out") -> None:
-    """Raise `InputError` if a folder, which need not exist, has one of some files that are to be written."""
+    """Raise `InputError` if a folder, which need not exist, has one of some files to be written or is unwritable."""
+    _check_can_create(folder.absolute(), f"{argument} must be a folder that can be written")
     for name in names:
         if (folder / name).exists():
             raise InputError(f"{argument} must be a folder without {name!r}; {str(folder)!r} has that file.")

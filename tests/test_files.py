@@ -5,6 +5,7 @@ import os
 import pytest
 
 from keras_resnet import files
+from keras_resnet.errors import InputError
 
 
 def test_text_and_bytes(tmp_path):
@@ -49,3 +50,31 @@ def test_a_failure_leaves_no_folder(tmp_path):
     with pytest.raises(RuntimeError):
         fill(RuntimeError())
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("check", [files.check_new, lambda out: files.check_absent(out.parent, ["photo.png"])])
+def test_what_cannot_be_created_is_refused_before_the_work(check, tmp_path, monkeypatch):
+    check(tmp_path / "new/folder/out")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=r"^out must be .* that can be written; '.*notes.txt' is a file\.$"):
+        check(tmp_path / "notes.txt/folder/out")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match=rf"there is no permission to write in '{tmp_path}'"):
+        check(tmp_path / "new/folder/out")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("folder:/home/me/photos", "folder:photos"),
+        ("folder:/home/me/photos/", "folder:photos"),
+        ("tfrecord:gs://bucket/train-*", "tfrecord:gs://bucket/train-*"),
+        ("coco:1.1.0", "coco:1.1.0"),
+        ("cifar10", "cifar10"),
+        ("/home/me/runs/r20", "r20"),
+        ("hf://user/name", "hf://user/name"),
+    ],
+)
+def test_names_that_are_published_have_no_folders(name, expected):
+    assert files.without_folders(name) == expected

@@ -195,8 +195,9 @@ def _pictures(
             maps[: len(explained)] = list(GradCAM(model).coarse(explained, outcomes.predicted[chosen[:EXPLAINED]]))
     result = []
     for number, index in enumerate(chosen):
-        label, predicted = (class_names[values[index]] for values in (outcomes.label, outcomes.predicted))
+        label, predicted = int(outcomes.label[index]), int(outcomes.predicted[index])
         sure = f"{100 * outcomes.confidence[index]:.1f} % sure"
-        caption = f"{label}, {sure}" if label == predicted else f"{label} taken for {predicted}, {sure}"
+        mistaken = "" if label == predicted else f" taken for {class_names[predicted]}"  # ImageNet has two cranes
+        caption = f"{class_names[label]}{mistaken}, {sure}"
         result.append(Picture(images[number], f"{caption} (image {index})", lines[number], maps[number]))
     return result

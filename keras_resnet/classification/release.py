@@ -76,6 +76,10 @@ def write(
         ValueError: the run is not finished or its preprocessing not portable, an argument is invalid, or `out` exists.
     """
     run = ClassifierRun.open(workdir)
+    if name is None and not NAME.fullmatch(run.dataset_info.name):
+        raise InputError(
+            f"name must be given for weights that were trained on {run.dataset_info.name!r}, such as photos."
+        )
     name = run.dataset_info.name if name is None else name
     if not NAME.fullmatch(name):
         raise InputError(f"name must consist of lower-case letters, digits and _; got {name!r}.")
@@ -88,7 +92,7 @@ def write(
         stride_in_1x1=stride_in_1x1,
         source="keras_resnet",
         licence=licence,
-        dataset=run.config.dataset,
+        dataset=files.without_folders(run.config.dataset),
         split=split or run.config.eval_split,
         command=command_of(run.config),
         commit=commit,
@@ -145,15 +149,18 @@ def _trained(run: ClassifierRun, last: bool) -> tuple[pathlib.Path, keras.Model]
 
 
 def command_of(config: ClassifierConfig) -> str:
-    """Return the command that trains a configuration: the nearest preset, and a flag for each other value."""
-    names = [field.name for field in dataclasses.fields(config) if field.metadata["affects_result"]]
+    """Return the command that trains a configuration: the nearest preset, and a flag for each other value.
+
+    Paths are without their folders, because the command is published.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config) if field.metadata["affects_result"]}
+
+    def text(name: str) -> str:
+        value = getattr(config, name)
+        return files.without_folders(value) if value and fields[name].metadata.get("path") else _text(value)
 
     def flags(preset: ClassifierConfig) -> list[str]:
-        return [
-            f"--{name}={_text(getattr(config, name))}"
-            for name in names
-            if getattr(config, name) != getattr(preset, name)
-        ]
+        return [f"--{name}={text(name)}" for name in fields if getattr(config, name) != getattr(preset, name)]
 
     preset = min(PRESETS, key=lambda name: len(flags(PRESETS[name])))
     return " ".join(["keras-resnet", "train", f"--preset={preset}", *flags(PRESETS[preset])])

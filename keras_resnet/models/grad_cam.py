@@ -65,19 +65,20 @@ class GradCAM:
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None):
-        self.body, self.head = split(model, layer or _default_layer(model))
+        _check_model(model)
+        self.body, self.head = split(model, _default_layer(model) if layer is None else layer)
         self._gradient = _gradient(self.head)
 
     def __call__(self, images: Any, classes: int | Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the maps f32[B,H,W] of images f32[B,H,W,C]."""
-        maps = self.coarse(images, classes)
-        return np.stack([_normalized(_interpolated(found, np.shape(images)[1:3])) for found in maps])
+        images = _images(images, self.body.inputs[0].shape)
+        return np.stack(
+            [_normalized(_interpolated(found, images.shape[1:3])) for found in self.coarse(images, classes)]
+        )
 
     def coarse(self, images: Any, classes: int | Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the maps f32[B,h,w] in the size of the layer, from 0 to 1."""
-        images = np.asarray(images, "float32")
-        if images.ndim != 4 or not len(images):
-            raise InputError(f"images must be f32[B,H,W,C] with at least one image; got shape {images.shape}.")
+        images = _images(images, self.body.inputs[0].shape)
         count = self.head.outputs[0].shape[-1]
         labels = None if classes is None else _checked(classes, len(images), count)
         maps: list[np.ndarray] = []
@@ -143,6 +144,8 @@ def split(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
             f"layer must be one of the model's, such as {options[-1]!r}; got {layer!r}{did_you_mean(layer, names)}"
         )
     cut = (inner or model).get_layer(layer).output
+    if len(cut.shape) != 4:
+        raise InputError(f"layer must have feature maps of shape [B,h,w,k]; {layer!r} has shape {_written(cut.shape)}.")
     start = keras.Input(cut.shape[1:], dtype=cut.dtype)
     if inner is None:
         return _part(model.inputs[0], cut, layer), keras.Model(start, _apply(start, cut, _logits(model), layer))
@@ -202,6 +205,35 @@ def _logits(model: keras.Model) -> Any:
     logits = linear(last.input)
     linear.set_weights(last.get_weights())
     return logits
+
+
+def _check_model(model: Any) -> None:
+    """Raise `InputError` for a model that has no graph from one batch of images to one score for each class."""
+    graph = isinstance(model, keras.Model) and model.built and getattr(model, "inputs", None)
+    if not graph or len(model.inputs) != 1 or len(model.outputs) != 1:
+        what = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs" if graph else repr(model)
+        raise InputError(
+            f"model must be a functional or sequential keras.Model with one input and one output, the scores of the "
+            f"classes; got {what}."
+        )
+
+
+def _images(images: Any, shape: Sequence[int | None]) -> np.ndarray:
+    """Images as f32[B,H,W,C] of the shape that the model takes."""
+    try:
+        found = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images, "float32")  # PyTorch's
+    except (TypeError, ValueError) as error:
+        raise InputError(f"images must be numbers f32[B,H,W,C]; got {type(images).__name__}: {error}") from error
+    if found.ndim != 4 or not len(found):
+        raise InputError(f"images must be f32[B,H,W,C] with at least one image; got shape {found.shape}.")
+    if any(side not in (None, given) for side, given in zip(shape[1:], found.shape[1:], strict=True)):
+        raise InputError(f"images must have the model's shape {_written(shape)}; got {_written(found.shape)}.")
+    return found
+
+
+def _written(shape: Sequence[int | None]) -> str:
+    """A shape as text: "[B,32,32,3]"."""
+    return f"[{','.join('?' if side is None else str(side) for side in shape)}]"
 
 
 def _checked(classes: Any, images: int, count: int) -> np.ndarray:

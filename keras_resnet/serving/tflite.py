@@ -149,7 +149,7 @@ def write(
             content = convert(folded, source.mean, source.std, method, calibration, batch_size)
         else:
             content = integer.convert(model, batch_size)
-        description = f"{name} for {info.name}, {len(info.class_names)} classes, {variant}"
+        description = f"{name} for {files.without_folders(info.name)}, {len(info.class_names)} classes, {variant}"
         preprocessing = metadata.preprocessing(transform)
         path.write_bytes(metadata.add(content, name, description, info.class_names, transform.size, preprocessing))
     return paths

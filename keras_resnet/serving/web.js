@@ -201,40 +201,51 @@ async function open(file) {
   const number = (opened += 1);
   try {
     const [network, result] = [await loading, await classify(file)];
-    if (number !== opened) return; // another image was opened meanwhile
+    if (number !== opened) return; // another image or the camera was opened meanwhile
     URL.revokeObjectURL(at("image").src);
     Object.assign(at("image"), {src: URL.createObjectURL(file), alt: file.name || "The pasted image", hidden: false});
     say(show(network, result));
   } catch (error) {
+    if (number !== opened) return;
     const name = file.name || "The image";
+    at("result").hidden = true; // it is that of another image
     say(error instanceof DOMException ? `${name} is not an image that this browser reads.` : `${error.message}.`, true);
   }
 }
 
 async function startCamera() {
-  const network = await loading, video = at("video");
+  const video = at("video"), number = (opened += 1);
+  at("camera").disabled = true; // until the browser has asked for permission
   try {
-    stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
-    video.srcObject = stream;
+    const network = await loading;
+    const asked = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
+    if (number !== opened) return asked.getTracks().forEach((track) => track.stop()); // a file was opened meanwhile
+    stream = asked;
+    stream.getVideoTracks()[0].addEventListener("ended", stopCamera); // it was unplugged
+    at("camera").disabled = false;
+    at("camera").textContent = "Stop the camera";
+    video.srcObject = asked;
     await video.play();
-    opened += 1;
     at("image").hidden = true;
     video.hidden = false;
-    at("camera").textContent = "Stop the camera";
     say("The camera is on."); // not each result: a screen reader would read them all
-    while (stream) {
+    while (stream === asked) {
       const result = await classify(video);
-      if (stream) at("camera").dataset.last = show(network, result);
+      if (stream === asked) at("camera").dataset.last = show(network, result);
       await new Promise(requestAnimationFrame);
     }
   } catch (error) {
+    if (number !== opened) return; // the camera was stopped meanwhile
     stopCamera();
     say(`The camera cannot be used: ${error.message}.`, true);
+  } finally {
+    at("camera").disabled = false;
   }
 }
 
 function stopCamera() {
   if (!stream) return;
+  opened += 1;
   stream.getTracks().forEach((track) => track.stop());
   stream = null;
   at("video").hidden = true;

@@ -128,7 +128,7 @@ def describe(source: ServableClassifier, path: pathlib.Path, variant: str) -> di
     info, transform = source.dataset_info, EvalTransform.unnormalized(source.photo_transform())
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     return {
-        "title": f"{source.config.model} for {info.name}",
+        "title": f"{source.config.model} for {files.without_folders(info.name)}",
         "description": f"{counted(len(info.class_names), 'class', 'classes')}, {variant}, {size}.",
         "file": path.name,
         "classes": list(info.class_names),

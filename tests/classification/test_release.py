@@ -102,11 +102,19 @@ def test_the_command_trains_the_configuration():
     assert parsed == dataclasses.replace(changed, data_dir=None)
 
 
+def test_the_command_does_not_tell_the_folders_of_the_machine():
+    changed = dataclasses.replace(
+        PRESETS["cifar10_resnet20"], dataset="folder:/home/me/photos", init_weights="/home/me/r20.weights.h5"
+    )
+    expected = {"--preset=cifar10_resnet20", "--dataset=folder:photos", "--init_weights=r20.weights.h5"}
+    assert set(release.command_of(changed).split()[2:]) == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["RUN"], "publish requires two arguments, RUN FOLDER.hf://USER/NAME; got 1"),
-        (["RUN", "OUT"], "name must consist of lower-case letters, digits and _; got 'synthetic:8x8x4'"),
+        (["RUN", "OUT"], "name must be given for weights that were trained on 'synthetic:8x8x4'"),
         (["RUN", "OUT", "--name=My Net"], "name must consist of .*; got 'My Net'"),
         (["RUN", "RUN", "--name=tiny"], "FOLDER must be a folder that does not exist yet"),
         (["RUN", "OUT", "--name=tiny", "--split=valid"], "valid"),

@@ -12,6 +12,8 @@ from keras_resnet.evaluation.page import Confusion, Gallery, Picture, Plot, Tabl
 NAMES = ["cat", 'the "dog" </script><!-- & co.', "狐"]
 """Names of classes that could break the page."""
 
+LONG = " ".join(["a class with a long name"] * 12)
+
 
 def picture(value, caption="a picture", **options):
     return Picture(np.full((32, 32, 3), value, "uint8"), caption, **options)
@@ -31,7 +33,13 @@ def path(tmp_path_factory):
     rows = [("cat", 10, 12.5), (NAMES[1], 9, None), ("狐", 100, 3.25)]
     sections = [
         Table("Classes", ("class", "images", "error (%)"), rows, (0, 0, 2), "a note"),
-        Confusion("Confusion", NAMES, [0, 1, 2], [(0, 0, 7), (0, 1, 3), (2, 2, 9)], {"0,1": [0], "0,0": [1]}),
+        Confusion(
+            "Confusion",
+            [*NAMES, LONG],
+            [0, 1, 2, 3],
+            [(0, 0, 7), (0, 1, 3), (2, 2, 9), (3, 3, 1)],
+            {"0,1": [0], "0,0": [1]},
+        ),
         Gallery("Mistakes", [0, 2]),
         Gallery("Nothing", []),
         Plot.read("Calibration", folder / "plot.png"),
@@ -48,7 +56,7 @@ def test_the_file_contains_everything(path):
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
     embedded = re.search(r'<script type="application/json" id="data">(.*)</script>\n<script>', text).group(1)
     data = json.loads(embedded)
-    assert data["sections"][1]["names"] == NAMES
+    assert data["sections"][1]["names"] == [*NAMES, LONG]
     assert "<" not in embedded
     assert data["pictures"][0]["source"].startswith("data:image/png"), "small images are lossless"
     assert data["pictures"][2]["source"].startswith("data:image/jpeg")
@@ -113,3 +121,23 @@ def test_texts_of_names_are_texts(opened):
     assert opened.get_by_text("evaluate <x>").is_visible()
     assert opened.get_by_text("None.").is_visible()
     assert opened.locator("h2").all_inner_texts() == ["Classes", "Confusion", "Mistakes", "Nothing", "Calibration"]
+
+
+def test_long_names_leave_room_for_the_cells(opened):
+    cell = opened.get_by_label(f"{LONG}, right: 1 images")
+    cell.scroll_into_view_if_needed()
+    cell.click()
+    head, side = (opened.locator(f".matrix {part} th").last.bounding_box() for part in ("thead", "tbody"))
+    assert head["height"] < 250
+    assert side["width"] < 250
+    assert opened.locator(".matrix tbody th span").last.get_attribute("title") == LONG
+
+
+def test_links_show_the_headings_of_sections(opened):
+    opened.set_viewport_size({"width": opened.viewport_size["width"], "height": 300})
+    top = opened.locator("label", has=opened.locator("#maps"))
+    for link in opened.locator("nav a").all():
+        link.click()
+        heading = opened.locator("h2", has_text=link.inner_text())
+        assert heading.bounding_box()["y"] >= top.bounding_box()["y"] + top.bounding_box()["height"]
+        opened.evaluate("() => scrollTo(0, 0)")

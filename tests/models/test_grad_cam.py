@@ -121,11 +121,25 @@ def test_images_are_divided_into_chunks(images, monkeypatch):
         ({"layer": "conv2_block1_1_relu"}, "through which all of the network passes.*got 'conv2_block1_1_relu'"),
         ({"images": np.zeros((SIDE, SIDE, 3))}, r"at least one image; got shape \(32, 32, 3\)"),
         ({"images": np.zeros((0, SIDE, SIDE, 3))}, r"got shape \(0, 32, 32, 3\)"),
+        ({"images": np.zeros((2, SIDE, SIDE, 1))}, r"the model's shape \[\?,32,32,3\]; got \[2,32,32,1\]"),
+        ({"images": np.zeros((2, 3, SIDE, SIDE))}, r"got \[2,3,32,32\]"),
+        ({"images": ["photo.jpg"]}, "images must be numbers.*got list: could not convert string"),
+        ({"layer": "avg_pool"}, r"layer must have feature maps of shape \[B,h,w,k\]; 'avg_pool' has shape \[\?,16\]"),
+        ({"layer": ""}, "got ''"),
+        ({"model": keras_resnet.ResNet20}, "model must be a functional or sequential keras.Model.*ResNet20"),
+        ({"model": keras.Sequential([keras.layers.Dense(2)])}, "model must be a functional or sequential"),
     ],
 )
 def test_mistakes(images, options, message):
     with pytest.raises(InputError, match=message):
         keras_resnet.grad_cam(**{"model": network(), "images": images, **options})
+
+
+def test_a_model_with_two_outputs_is_refused(images):
+    model = network()
+    twins = keras.Model(model.input, [model.output, model.get_layer("avg_pool").output])
+    with pytest.raises(InputError, match=r"one output.*got 1 inputs and 2 outputs"):
+        keras_resnet.grad_cam(twins, images)
 
 
 def test_a_model_without_a_network_of_the_package_requires_a_layer(images):

@@ -44,6 +44,20 @@ DROP = """async (content) => {
 }"""
 
 
+SLOW_CAMERA = """() => {
+  const devices = navigator.mediaDevices, ask = devices.getUserMedia.bind(devices);
+  globalThis.streams = [];
+  devices.getUserMedia = async (options) => {
+    const stream = await ask(options);
+    streams.push(stream);
+    await new Promise((done) => setTimeout(done, 300)); // the user reads the question
+    return stream;
+  };
+}"""
+
+LIVE = "() => streams.flatMap((stream) => stream.getTracks()).filter((track) => track.readyState === 'live').length"
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """Python's web server, without its log; files of `extra` are served too."""
 
@@ -232,6 +246,21 @@ def test_the_page_shows_classes_and_times_of_files_and_the_camera(width, scheme,
     tab.evaluate(DROP, address_of(encoded(photo()[:40, :30])))
     tab.get_by_role("img", name="dropped.png").wait_for()
     assert "of 40 x 30 pixels" in tab.locator("figcaption").inner_text()
+
+    tab.set_input_files("#file", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no image"})
+    tab.locator("#result").wait_for(state="hidden")
+    assert "notes.png is not an image" in tab.get_by_role("status").inner_text(), "and nothing of the image before"
+
+    tab.evaluate(SLOW_CAMERA)
+    tab.evaluate("() => { for (const _ of [1, 2]) document.getElementById('camera').click(); }")
+    tab.get_by_role("button", name="Stop the camera").click()
+    assert tab.evaluate("() => streams.length") == 1
+    tab.get_by_role("button", name="Use the camera").click()
+    tab.set_input_files("#file", path)
+    tab.get_by_role("img", name="a & <b>.png").wait_for()
+    tab.locator("#camera:enabled").wait_for()
+    assert tab.evaluate(LIVE) == 0, "the camera is off after a file was chosen while the browser asked"
+    assert tab.get_by_role("button", name="Use the camera").is_visible()
 
 
 def test_the_folder(site):
