@@ -14,6 +14,9 @@ from types import FrameType
 
 from keras_resnet.errors import InputError, PeerLost, Stopped
 
+interrupted = threading.Event()
+"""Set by Ctrl-C: libraries such as OpenVINO turn `KeyboardInterrupt` into an exception of their own."""
+
 
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle Ctrl-C: raise `KeyboardInterrupt`, or end at once while TensorFlow or Keras are being imported.
@@ -27,6 +30,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(128 + number)
+    interrupted.set()
     raise KeyboardInterrupt
 
 
@@ -50,6 +54,7 @@ def exit_code(program: str, call: Callable[[], int | None], arguments: Sequence[
         Ctrl-C (130) and if the reader of the output has ended (141), 75 if another worker is lost.
     """
     code, message = 1, ""
+    interrupted.clear()
     try:
         result = call() or 0
         flush()
@@ -71,10 +76,12 @@ def exit_code(program: str, call: Callable[[], int | None], arguments: Sequence[
     except KeyboardInterrupt:
         code, message = 130, "interrupted"
     except Exception as error:
-        known = _message_of(error)
+        known = "" if interrupted.is_set() else _message_of(error)
         if known is None:
             raise
         message = known
+    if interrupted.is_set():
+        code, message = 130, "interrupted"
     print(f"{program}: {message}", file=sys.stderr)
     return code
 

@@ -106,7 +106,7 @@ def onnx(path: str | os.PathLike, threads: int | None = None) -> Exported:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common class
-        raise InputError(f"onnx must be an ONNX file; {str(path)!r} cannot be read: {error}.") from error
+        raise InputError(f"onnx must be an ONNX file; {str(path)!r} cannot be read: {_reason(error)}.") from error
     shapes = {tensor.name: _shape(tensor.shape) for tensor in session.get_inputs()}
     dtypes = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
     outputs = {tensor.name: tf.TensorSpec(_shape(tensor.shape)) for tensor in session.get_outputs()}
@@ -142,8 +142,9 @@ def openvino(path: str | os.PathLike, threads: int | None = None) -> Exported:
     try:
         network = runtime.Core().compile_model(str(path), "CPU", options)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"openvino must be an OpenVINO file; {str(path)!r} cannot be read: {reason}.") from error
+        raise InputError(
+            f"openvino must be an OpenVINO file; {str(path)!r} cannot be read: {_reason(error)}."
+        ) from error
     shapes = {tensor.any_name: _partial(tensor) for tensor in network.inputs}
     outputs = {tensor.any_name: tf.TensorSpec(_partial(tensor)) for tensor in network.outputs}
     name = _input_name(shapes, "openvino", path)
@@ -158,9 +159,19 @@ def openvino(path: str | os.PathLike, threads: int | None = None) -> Exported:
 
 def _existing(path: str | os.PathLike, argument: str) -> pathlib.Path:
     """The path of a file, which must exist."""
+    if pathlib.Path(path).is_dir():
+        suffix = ".xml" if argument == "openvino" else f".{argument}"
+        files = sorted(str(file) for file in pathlib.Path(path).glob(f"*{suffix}"))
+        hint = f", which has {' and '.join(map(repr, files))}" if files else ""
+        raise InputError(f"{argument} must be a file; {os.fspath(path)!r} is a folder{hint}.")
     if not pathlib.Path(path).is_file():
         raise InputError(f"{argument} must be an existing file; there is no {os.fspath(path)!r}.")
     return pathlib.Path(path)
+
+
+def _reason(error: Exception) -> str:
+    """The last line of a message, without the period at its end."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".!")
 
 
 def _input_name(shapes: Mapping[str, tf.TensorShape], argument: str, path: pathlib.Path) -> str:
@@ -194,7 +205,7 @@ def tflite(path: str | os.PathLike, threads: int | None = None) -> Exported:
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
     except ValueError as error:
-        raise InputError(f"tflite must be a TFLite file; {str(path)!r} cannot be read: {error}.") from error
+        raise InputError(f"tflite must be a TFLite file; {str(path)!r} cannot be read: {_reason(error)}.") from error
     inputs = {tensor["name"]: tensor for tensor in interpreter.get_input_details()}
     shapes = {name: _shape(tensor["shape_signature"]) for name, tensor in inputs.items()}
     source = inputs[_input_name(shapes, "tflite", path)]

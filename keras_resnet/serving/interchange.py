@@ -2,6 +2,7 @@
 
     out/resnet20.onnx                       for ONNX Runtime and the tools that read ONNX
     out/resnet20.xml and resnet20.bin       for OpenVINO
+    out/labels.txt, preprocessing.json      the class names, one a line, and how a photo becomes the input
     out/report.md, report.json, report.png
 
 Each maps `images` u8[B,H,W,3], RGB at the network's size, to `probabilities` f32[B,K], as the SavedModel's signature.
@@ -26,7 +27,7 @@ from keras_resnet.data.transforms import EvalTransform
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.evaluation import exported
 from keras_resnet.ops import image
-from keras_resnet.serving import folding, report, saved_model
+from keras_resnet.serving import folding, metadata, report, saved_model
 from keras_resnet.serving.signatures import Endpoint
 from keras_resnet.serving.source import ServableClassifier
 
@@ -86,6 +87,9 @@ def export(
         folded = folding.fold(model)  # in float32, also of networks that compute in half precision
         convert(folded, source.mean, source.std, path)
         _compare(path, folded, source.mean, source.std)
+        described = metadata.texts(source.dataset_info.class_names, metadata.preprocessing(transform))
+        for part, text in described.items():
+            (folder / part).write_text(text, encoding="utf-8")
         if images:
             rows = report.measure(model, source.mean, source.std, {format: path}, images, transform, threads, outputs)
             report.write(rows, folder, f"{name} on {images.info.name} {report_split}", threads)

@@ -58,9 +58,15 @@ def add(
     file = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
     with zipfile.ZipFile(file, "a") as archive:
         # `ZipInfo` has a fixed date: the same network gives the same file.
-        archive.writestr(zipfile.ZipInfo(LABELS), "".join(f"{label}\n" for label in class_names))
-        archive.writestr(zipfile.ZipInfo(PREPROCESSING), json.dumps(preprocessing, indent=2) + "\n")
+        for part, text in texts(class_names, preprocessing).items():
+            archive.writestr(zipfile.ZipInfo(part), text)
     return file.getvalue()
+
+
+def texts(class_names: Sequence[str], preprocessing: Mapping[str, Any]) -> dict[str, str]:
+    """Return name -> content of the files that describe a network: `labels.txt` and `preprocessing.json`."""
+    labels = "".join(f"{label}\n" for label in class_names)
+    return {LABELS: labels, PREPROCESSING: json.dumps(preprocessing, indent=2) + "\n"}
 
 
 def preprocessing(transform: EvalTransform) -> dict[str, Any]:

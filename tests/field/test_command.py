@@ -470,6 +470,22 @@ def test_ctrl_c_while_tensorflow_is_imported_is_not_lost(tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "own: interrupted\n")
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, InputError])
+def test_ctrl_c_that_a_library_turns_into_its_own_error(kind, capsys):
+    """As OpenVINO does while it converts a network."""
+
+    def convert():
+        try:
+            exits.interrupt(signal.SIGINT, None)
+        except KeyboardInterrupt as error:
+            raise kind("Check 'false' failed") from error
+
+    assert exits.exit_code("keras-resnet export", convert) == 130
+    assert capsys.readouterr().err == "keras-resnet export: interrupted\n"
+    with pytest.raises(RuntimeError, match="a defect"):
+        exits.exit_code("keras-resnet export", lambda: (_ for _ in ()).throw(RuntimeError("a defect")))
+
+
 # Notices of TensorFlow
 
 

@@ -40,7 +40,12 @@ def path_of(folder):
 
 def test_the_files(written):
     weights = {"resnet20.xml", "resnet20.bin"} if (written / "resnet20.xml").exists() else {"resnet20.onnx"}
-    assert {path.name for path in written.iterdir()} == {"report.json", "report.md", "report.png", *weights}
+    assert {path.name for path in written.iterdir()} == {
+        *("labels.txt", "preprocessing.json", "report.json", "report.md", "report.png"),
+        *weights,
+    }
+    assert (written / "labels.txt").read_text().split() == [str(digit) for digit in range(10)]
+    assert json.loads((written / "preprocessing.json").read_text())["center_crop"] == [32, 32]
     assert [path.name for path in written.parent.iterdir()] == ["out"]
     original, file = json.loads((written / "report.json").read_text())
     assert file["top1_error"] == original["top1_error"]
@@ -109,9 +114,13 @@ def test_files_that_cannot_be_read(format, tmp_path):
     path = tmp_path / f"a{interchange.SUFFIXES[format]}"
     with pytest.raises(InputError, match=f"{format} must be an existing file; there is no "):
         exported.read(path)
+    with pytest.raises(InputError, match=rf"{format} must be a file; '{tmp_path}' is a folder\.$"):
+        getattr(exported, format)(tmp_path)
     path.write_bytes(b"no network")
-    with pytest.raises(InputError, match=rf"{format} must be an? \w+ file; .* cannot be read: "):
+    with pytest.raises(InputError, match=rf"{format} must be an? \w+ file; .* cannot be read: .*[^.]\.$"):
         exported.read(path)
+    with pytest.raises(InputError, match=f"is a folder, which has '{path}'"):
+        getattr(exported, format)(tmp_path)
 
 
 def test_an_onnx_file_that_takes_no_images(tmp_path):
