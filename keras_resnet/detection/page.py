@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,12 @@ def _picture(
         canvas.rectangle(corners, outline="black", width=width + 1)
         canvas.rectangle(corners, outline="white", width=width)
     caption = f"{pathlib.Path(annotation.path).name}: {counted(len(annotation.labels), 'object')}"
-    lines = [f"missed: {class_names[annotation.labels[n]]}" for n in found.missed]
-    lines += [f"wrong: {class_names[detections.labels[n]]} {detections.scores[n]:.2f}" for n in found.false]
+    lines = _lines(detections, annotation, found, class_names)
     return Picture.of(image, SIDE, f"{caption} (image {number})", lines)
+
+
+def _lines(detections: Detections, annotation: Annotation, found: Errors, class_names: Sequence[str]) -> list[str]:
+    """Return a line for each class with missed objects and one for each false detection."""
+    missed = collections.Counter(class_names[annotation.labels[n]] for n in found.missed)
+    lines = [f"missed: {count} x {name}" if count > 1 else f"missed: {name}" for name, count in missed.items()]
+    return lines + [f"wrong: {class_names[detections.labels[n]]} {detections.scores[n]:.2f}" for n in found.false]

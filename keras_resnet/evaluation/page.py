@@ -164,14 +164,16 @@ def write(
     Args:
         path: the file.
         title: title of the page.
-        details: what the page states about the evaluation, such as the command.
+        details: what the page states about the evaluation, such as the command; empty values are left out.
         sections: the sections, in their order.
         pictures: the images that sections refer to by their number.
     """
     content = {
         "title": title,
         "details": [
-            [name, ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)] for name, v in details.items()
+            [name, ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)]
+            for name, v in details.items()
+            if v not in (None, "", [], ())
         ],
         "pictures": [picture.to_dict() for picture in pictures],
         "sections": [dataclasses.asdict(section) for section in sections],

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_resnet.detection import page
 from keras_resnet.detection.average_precision import Detections
 from keras_resnet.detection.data.annotations import Annotation
 from keras_resnet.detection.page import Errors, errors
@@ -40,3 +41,9 @@ def test_two_objects_in_one_place_are_found_by_two_detections():
 def test_difficult_objects_count_neither_way():
     truth = annotation([BOX, FAR], [0, 0], difficult=[True, False])
     assert errors(detections((BOX, 0.9, 0)), truth) == Errors((1,), ())
+
+
+def test_missed_objects_of_a_class_are_one_line():
+    truth, found = annotation([BOX, SHIFTED, FAR], [0, 0, 1]), detections((FAR, 0.75, 0))
+    lines = page._lines(found, truth, errors(found, truth), ["cell", "plate"])
+    assert lines == ["missed: 2 x cell", "missed: plate", "wrong: cell 0.75"]

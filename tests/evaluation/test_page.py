@@ -45,7 +45,11 @@ def path(tmp_path_factory):
         Plot.read("Calibration", folder / "plot.png"),
     ]
     page.write(
-        folder / "index.html", "digits & co., test", {"command": "evaluate <x>", "scales": [1, 2]}, sections, pictures
+        folder / "index.html",
+        "digits & co., test",
+        {"command": "evaluate <x>", "scales": [1, 2], "window": (), "seed": 0},
+        sections,
+        pictures,
     )
     return folder / "index.html"
 
@@ -57,6 +61,7 @@ def test_the_file_contains_everything(path):
     embedded = re.search(r'<script type="application/json" id="data">(.*)</script>\n<script>', text).group(1)
     data = json.loads(embedded)
     assert data["sections"][1]["names"] == [*NAMES, LONG]
+    assert data["details"] == [["command", "evaluate <x>"], ["scales", "1, 2"], ["seed", "0"]]
     assert "<" not in embedded
     assert data["pictures"][0]["source"].startswith("data:image/png"), "small images are lossless"
     assert data["pictures"][2]["source"].startswith("data:image/jpeg")
