@@ -222,6 +222,10 @@ class WandbLog(Tracker):
         self.there.finish(exit_code=0 if error is None else 1)
 
 
+MLFLOW_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+"""Variable of MLflow: its default of 7 holds a run up for four minutes at each evaluation while the server is down."""
+
+
 class MLflowLog(Tracker):
     """Log to MLflow: to `MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME`, by default a file of the current folder."""
 
@@ -231,6 +235,7 @@ class MLflowLog(Tracker):
         return client.exceptions.MlflowException
 
     def open(self, client: Any, known: Mapping[str, Any]) -> None:
+        os.environ.setdefault(MLFLOW_RETRIES, "3")  # 14 s; the next evaluation sends what is missing
         if known and "MLFLOW_TRACKING_URI" not in os.environ:
             client.set_tracking_uri(known["uri"])  # the default depends on the current folder
         is_nested = client.active_run() is not None

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import logging
+import os
 import pathlib
 import sys
 
@@ -32,8 +33,9 @@ def services(monkeypatch):
     made = {name: clients.Service() for name in SERVICES}
     for name, service in made.items():
         monkeypatch.setitem(sys.modules, name, getattr(clients, name)(service))
-    for variable in ("WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in ("WANDB_PROJECT", "MLFLOW_TRACKING_URI", trackers.MLFLOW_RETRIES):
+        monkeypatch.setenv(variable, "")  # so that it is as before after the test
+        monkeypatch.delenv(variable)
     return made
 
 
@@ -169,6 +171,14 @@ def test_mistakes(task, flag, message, capsys, monkeypatch, tmp_path):
     assert cli.run("train", command) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "3"), ("9", "9")])
+def test_mlflow_gives_up_soon_unless_the_user_decides(given, expected, services, tmp_path, monkeypatch, without_curves):
+    if given:
+        monkeypatch.setenv(trackers.MLFLOW_RETRIES, given)
+    logged(tmp_path / "run", "mlflow")
+    assert os.environ[trackers.MLFLOW_RETRIES] == expected
 
 
 def test_the_engine_checks_clients_too(tmp_path, monkeypatch):
