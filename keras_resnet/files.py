@@ -214,7 +214,7 @@ def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str
         return
     if pathlib.Path(out).exists():
         raise InputError(f"{argument} must be a {kind} that does not exist yet; {os.fspath(out)!r} does.")
-    _check_can_create(pathlib.Path(out).absolute().parent, f"{argument} must be in a folder that can be written")
+    _check_can_create(pathlib.Path(out).absolute().parent, f"{argument} must be a writable {kind}")
 
 
 def _check_can_create(folder: pathlib.Path, rule: str) -> None:
@@ -228,7 +228,7 @@ def _check_can_create(folder: pathlib.Path, rule: str) -> None:
 
 def check_absent(folder: pathlib.Path, names: Iterable[str], argument: str = "out") -> None:
     """Raise `InputError` if a folder, which need not exist, has one of some files to be written or is unwritable."""
-    _check_can_create(folder.absolute(), f"{argument} must be a folder that can be written")
+    _check_can_create(folder.absolute(), f"{argument} must be a writable folder")
     for name in names:
         if (folder / name).exists():
             raise InputError(f"{argument} must be a folder without {name!r}; {str(folder)!r} has that file.")
@@ -257,8 +257,10 @@ def make_parent(out: str | os.PathLike, argument: str = "out") -> None:
     Raises:
         ValueError: it cannot be created.
     """
+    parent = pathlib.Path(out).absolute().parent
+    _check_can_create(parent, f"{argument} must be a writable file")
     try:
-        pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror
         raise InputError(f"{argument} must be a writable file; {os.fspath(out)!r} is not: {reason}.") from error

@@ -52,11 +52,14 @@ def test_a_failure_leaves_no_folder(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("check", [files.check_new, lambda out: files.check_absent(out.parent, ["photo.png"])])
+@pytest.mark.parametrize(
+    "check", [files.check_new, lambda out: files.check_absent(out.parent, ["photo.png"]), files.make_parent]
+)
 def test_what_cannot_be_created_is_refused_before_the_work(check, tmp_path, monkeypatch):
-    check(tmp_path / "new/folder/out")
+    if check != files.make_parent:
+        check(tmp_path / "new/folder/out")
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(InputError, match=r"^out must be .* that can be written; '.*notes.txt' is a file\.$"):
+    with pytest.raises(InputError, match=r"^out must be a writable (folder|file); '.*notes.txt' is a file\.$"):
         check(tmp_path / "notes.txt/folder/out")
     monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(InputError, match=rf"there is no permission to write in '{tmp_path}'"):

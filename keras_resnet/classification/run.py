@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -197,7 +198,13 @@ def unique_names(sources: Sequence[TrainedClassifier]) -> list[str]:
     """Name trained networks for tables and legends: the model, and if several share it, the folder or file too.
 
     Only as much of the path is given as distinguishes them.
+
+    Raises:
+        ValueError: a folder or file is given twice.
     """
+    paths = [os.path.realpath(_path(source)) for source in sources]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise InputError(f"each network must be given once; {twice!r} is given {paths.count(twice)} times.")
     result: list[str] = []
     for source in sources:
         model, path = source.config.model, _path(source)

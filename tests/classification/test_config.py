@@ -88,3 +88,5 @@ def test_names_tell_runs_apart(tmp_path):
 
     runs = [run("short/r20"), run("long/r20"), run("long/r20_again"), run("long/r56", "resnet56")]
     assert unique_names(runs) == ["resnet20 (short/r20)", "resnet20 (long/r20)", "resnet20 (r20_again)", "resnet56"]
+    with pytest.raises(InputError, match=r"each network must be given once; '.*/long/r20' is given 2 times\."):
+        unique_names([*runs, run("short/../long/r20")])
