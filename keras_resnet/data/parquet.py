@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_resnet.data import shards
 from keras_resnet.data.dataset import Dataset, DatasetInfo, Stream
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, listed
 
 THREADS = 16
 """Files whose metadata is read at a time."""
@@ -41,10 +41,14 @@ def load(pattern: str) -> Dataset:
     splits = shards.by_split("parquet", pattern, (".parquet",))
     first = next(iter(splits.values()))
     schema = _metadata(first[0]).schema.to_arrow_schema()
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    features = _features(schema)
     image, label = image_column(schema, features, first[0]), label_column(schema, features, first[0])
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         metadata = {split: list(pool.map(_metadata, paths)) for split, paths in splits.items()}
+    for path, file in (
+        (path, file) for split in splits for path, file in zip(splits[split], metadata[split], strict=True)
+    ):
+        _check_same(file, path, first[0], image, label, features)
     names = features.get(label, {}).get("names") or shards.class_names(first)
     streams = {split: _stream(split, paths, metadata[split], image, label) for split, paths in splits.items()}
     names = names or [str(number) for number in range(_classes(splits, label))]
@@ -63,6 +67,28 @@ def _metadata(path: str) -> Any:
         raise InputError(f"{path!r} must be a whole Parquet file: {str(error).splitlines()[0].rstrip('.')}.") from error
 
 
+def _features(schema: Any) -> dict[str, Any]:
+    """The features in Hugging Face's metadata; {} without it."""
+    return json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+
+
+def _check_same(metadata: Any, path: str, first: str, image: str, label: str, features: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless a file has the columns of the first one, and the same names of classes."""
+    schema = metadata.schema.to_arrow_schema()
+    if missing := [name for name in (image, label) if name not in schema.names]:
+        raise InputError(
+            f"{path!r} must have the columns {image!r} and {label!r} of {first!r}; it lacks {listed(missing)}."
+        )
+    image_column(schema.empty_table().select([image]).schema, {}, path)
+    label_column(schema.empty_table().select([label]).schema, {}, path)
+    names, others = (found.get(label, {}).get("names") for found in (features, _features(schema)))
+    if names != others:
+        raise InputError(
+            f"{path!r} must have the classes of {first!r} in the same order, {listed(names or ['none'])}; it has "
+            f"{listed(others or ['none'])}."
+        )
+
+
 def image_column(schema: Any, features: Mapping[str, Any], path: str) -> str:
     """Return the name of the column of images.
 
@@ -77,7 +103,7 @@ def image_column(schema: Any, features: Mapping[str, Any], path: str) -> str:
     from pyarrow import types
 
     def is_bytes(kind: Any) -> bool:
-        return types.is_binary(kind) or types.is_large_binary(kind)
+        return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
     named = [name for name, feature in features.items() if _kind(feature) == "Image"]
     found = [
@@ -105,11 +131,20 @@ def label_column(schema: Any, features: Mapping[str, Any], path: str) -> str:
     for name in ("label", *named, "labels", *integers):
         if name in integers:
             return name
-    raise InputError(f"{path!r} must have a column of integer labels; it has {_columns(schema)}.")
+    raise InputError(f"{path!r} must have a column of integer labels; it has {_columns(schema)}{_encode(schema)}.")
 
 
 def _kind(feature: Any) -> str:
     return feature.get("_type", "") if isinstance(feature, dict) else ""
+
+
+def _encode(schema: Any) -> str:
+    """How to convert labels that are text, to end a message; "" if no column of this name has text."""
+    from pyarrow import types
+
+    texts = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
+    text = next((name for name in ("label", "labels", *texts) if name in texts), None)
+    return f"; datasets' class_encode_column({text!r}) makes integers of text" if text else ""
 
 
 def _columns(schema: Any) -> str:

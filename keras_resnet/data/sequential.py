@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,9 @@ import tensorflow as tf
 
 from keras_resnet import files
 from keras_resnet.data import records
+from keras_resnet.data.dataset import Stream
 from keras_resnet.data.folders import SUFFIXES
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, listed
 from keras_resnet.ops import graph_errors
 
 COMPRESSED = (".gz", ".tgz")
@@ -84,30 +86,24 @@ def tar_images(path: str, first: int = 0) -> Iterator[tuple[bytes, int]]:
     mode: Literal["r|", "r:"] = "r|" if path.endswith(COMPRESSED) else "r:"  # "r:" skips images without reading them
     try:
         with _unpacked(path) as file, tarfile.open(fileobj=file, mode=mode) as archive:
-            key, number = "", 0
-            image: bytes | None = None
-            labels: dict[str, int] = {}
+            sample, number = Sample("", path), 0
             for member in archive:
                 if not member.isreg():
                     continue
-                name, ending = split_key(member.name)
-                if name != key:
-                    if image is not None:
+                key, ending = split_key(member.name)
+                if key != sample.key:
+                    if sample.images:
                         if number >= first:
-                            yield image, chosen(labels, key, path)
+                            yield sample.image(), sample.label(in_order=True)
                         number += 1
-                    key, image, labels = name, None, {}
+                    sample = Sample(key, path)
                 is_image = ending.endswith(SUFFIXES)
                 if number < first:
-                    image = b"" if is_image else image
+                    sample.images |= {ending: b""} if is_image else {}
                 elif (is_image or ending in LABELS) and (member_file := archive.extractfile(member)):
-                    content = member_file.read()
-                    if is_image:
-                        image = content
-                    else:
-                        labels[ending] = label(content, f"{name}{ending} of {path!r}")
-            if image is not None and number >= first:
-                yield image, chosen(labels, key, path)
+                    sample.add(ending, member_file.read())
+            if sample.images and number >= first:
+                yield sample.image(), sample.label(in_order=True)
     except (tarfile.TarError, EOFError, zlib.error, OSError, tf.errors.OpError) as error:
         raise InputError(f"{path!r} must be a whole tar file: {str(error).partition(chr(10))[0]}.") from error
 
@@ -123,17 +119,90 @@ def scan_tar(path: str) -> dict[str, np.ndarray]:
     return {"label": np.array([number for _, number in tar_images(path)], "int32")}
 
 
-def chosen(labels: dict[str, int], key: str, path: str) -> int:
-    """Return the label of an image, from the file that is preferred."""
-    for ending in LABELS:
-        if ending in labels:
-            return labels[ending]
-    raise missing_label(key, path)
+@dataclasses.dataclass
+class Sample:
+    """The files of a tar shard with the same key.
+
+    Attributes:
+        key: their path up to the first dot of the name.
+        path: the shard.
+        images: ending -> an image file, or where it is.
+        labels: ending -> a file of `LABELS`.
+    """
+
+    key: str
+    path: str
+    images: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: dict[str, bytes] = dataclasses.field(default_factory=dict)
+
+    def add(self, ending: str, content: Any) -> None:
+        """Add a file.
+
+        Raises:
+            ValueError: the shard has two files of this name.
+        """
+        files = self.labels if ending in LABELS else self.images
+        if ending in files:
+            raise InputError(f"{self.path!r} must have one file of each name; it has {self.key + ending!r} twice.")
+        files[ending] = content
+
+    def image(self) -> Any:
+        """Return the image: that of "KEY.jpg" and "KEY.mask.png" with one suffix, or the only one.
+
+        Raises:
+            ValueError: there are several.
+        """
+        endings = [ending for ending in self.images if ending in SUFFIXES] or list(self.images)
+        if len(endings) > 1:
+            names = listed([f"{self.key}{ending}" for ending in endings])
+            raise InputError(f"sample {self.key!r} of {self.path!r} must have one image; it has {names}.")
+        return self.images[endings[0]]
+
+    def label(self, in_order: bool = False) -> int:
+        """Return the label, from the file that is preferred.
+
+        Args:
+            in_order: whether only files next to each other were read, for the message.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for ending in LABELS:
+            if ending in self.labels:
+                return label(self.labels[ending], f"{self.key}{ending} of {self.path!r}")
+        where = " next to it in the shard" if in_order else ""
+        raise InputError(
+            f"image {self.key!r} of {self.path!r} must have a label, {self.key}.cls or {self.key}.json{where}."
+        )
 
 
-def missing_label(key: str, path: str) -> InputError:
-    """Return the error for an image of a tar shard without a label."""
-    return InputError(f"image {key!r} of {path!r} must have a label, {key}.cls or {key}.json.")
+def stream(
+    name: str, paths: Sequence[str], lengths: Sequence[int], read: Callable[[str, int], Iterator[tuple[bytes, int]]]
+) -> Stream:
+    """Return the stream of whole shards, which must have exactly the numbers of images that are known.
+
+    Args:
+        name: name of the split, for messages.
+        paths: the shards.
+        lengths: number of images of each.
+        read: function of a shard and a number that yields its (contents, label) from this image on.
+    """
+
+    def open(block: int, first: int) -> Iterator[tuple[bytes, int]]:
+        images, count, number = read(paths[block], first), lengths[block], first
+        for number, image in enumerate(images, first + 1):
+            if number == count and next(images, None) is not None:
+                raise _other_count(paths[block], count, "more")
+            yield image
+        if number < count:
+            raise _other_count(paths[block], count, f"only {number}")
+
+    return Stream.of(name, lengths, open)
+
+
+def _other_count(path: str, count: int, found: str) -> InputError:
+    source = "sizes.json next to it or what it had when it was counted"
+    return InputError(f"{path!r} must have {count} images, by {source}; it has {found}.")
 
 
 def split_key(name: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Sequence
 
@@ -41,6 +42,8 @@ def load(pattern: str, in_order: bool = False) -> Dataset:
             return _dataset(pattern, names, {split: _stream(split, splits[split], known[split]) for split in splits})
     indexes = {split: records.indexed(kind, paths, scan_shard) for split, paths in splits.items()}
     labels = {split: np.concatenate([part["label"] for part in parts]) for split, parts in indexes.items()}
+    if empty := next((split for split in splits if not len(labels[split])), None):
+        raise InputError(f"split {empty!r} must have images; {splits[empty][0]!r} has none.")
     count = 1 + max(int(values.max()) for values in labels.values())
     names = names or tuple(map(str, range(count)))
     if count > len(names):
@@ -60,7 +63,7 @@ def _dataset(pattern: str, names: Sequence[str], examples: dict[str, Records] | 
 
 def _stream(split: str, paths: Sequence[str], lengths: Sequence[int]) -> Stream:
     """The images of a split in their order."""
-    return Stream.of(f"tar/{split}", lengths, lambda block, first: sequential.tar_images(paths[block], first))
+    return sequential.stream(f"tar/{split}", paths, lengths, sequential.tar_images)
 
 
 def _records(split: str, paths: Sequence[str], indexes: Sequence[dict[str, np.ndarray]]) -> Records:
@@ -77,31 +80,34 @@ def scan(path: str) -> dict[str, np.ndarray]:
     """Return `offset` i64[N], `size` i64[N] and `label` i32[N] of the images in a tar file.
 
     Raises:
-        ValueError: the file is not a whole tar file, is compressed, has no images, or an image has no label.
+        ValueError: the file is not a whole tar file, is compressed, has files but no images, or an image has no label
+            or a sample several images.
     """
-    images: dict[str, tuple[int, int]] = {}
-    labels: dict[str, dict[str, int]] = {}
-    files = 0
+    samples: dict[str, sequential.Sample] = {}
+    files = end = 0
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
+                end = member.offset_data + (member.size if member.isreg() else 0)
                 if not member.isreg():
                     continue
                 files += 1
                 key, ending = sequential.split_key(member.name)
+                sample = samples.setdefault(key, sequential.Sample(key, path))
                 if ending.endswith(SUFFIXES):
-                    images[key] = member.offset_data, member.size
+                    sample.add(ending, (member.offset_data, member.size))
                 elif ending in sequential.LABELS and (content := archive.extractfile(member)):
-                    label = sequential.label(content.read(), f"{key}{ending} of {path!r}")
-                    labels.setdefault(key, {})[ending] = label
+                    sample.add(ending, content.read())
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{path!r} must be a whole tar file without compression: {error}.") from error
-    if not images:
+    if os.path.getsize(path) < end + tarfile.BLOCKSIZE:
+        raise InputError(f"{path!r} must be a whole tar file; its end is missing.")
+    found = [sample for sample in samples.values() if sample.images]
+    if files and not found:
         raise InputError(f"{path!r} must have images; it has {counted(files, 'file')} and no image.")
-    if missing := next((key for key in images if key not in labels), None):
-        raise sequential.missing_label(missing, path)
+    extents = [sample.image() for sample in found]
     return {
-        "offset": np.array([offset for offset, _ in images.values()], "int64"),
-        "size": np.array([size for _, size in images.values()], "int64"),
-        "label": np.array([sequential.chosen(labels[key], key, path) for key in images], "int32"),
+        "offset": np.array([offset for offset, _ in extents], "int64"),
+        "size": np.array([size for _, size in extents], "int64"),
+        "label": np.array([sample.label() for sample in found], "int32"),
     }

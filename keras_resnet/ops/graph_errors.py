@@ -78,7 +78,7 @@ def first_line(error: tf.errors.OpError) -> str:
     """Return the message of any TensorFlow exception without the names of nodes, source lines and nested details."""
     text = re.sub(
         r"\{\{.*?\}\}|\[Op:.*|\t.*|assertion failed:|Expected .* Summarized data:|b(?=['\"])"
-        r"|Graph execution error:|Detected at node .*|^ *File .*",
+        r"|Graph execution error:|Detected at node .*|^ *File \".*",
         "",
         error.message,
         flags=re.MULTILINE,

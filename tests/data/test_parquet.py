@@ -78,12 +78,41 @@ def test_bytes_without_a_struct_and_names_in_a_file(tmp_path):
         ({"image": [b"x", None], "label": [1, 1]}, "column 'image' of .* must hold the image files themselves"),
         ({"image": [b"x", b"x"], "label": [1, None]}, "column 'label' of .* must have a label in each row"),
         ({"image": [], "label": []}, "must have"),
+        ({"image": [b"x"], "label": ["ant"]}, r"it has .*; datasets' class_encode_column\('label'\) makes integers"),
     ],
 )
 def test_other_columns(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "train.parquet")
     with pytest.raises(ValueError, match=message):
         sources.load(f"parquet:{tmp_path}").examples("train").pick(np.arange(2))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            table([1], {**FEATURES, "kind": {"names": CLASSES[::-1], "_type": "ClassLabel"}}),
+            "the same order, ant, bee, fly",
+        ),
+        (table([1], {}), "it has none"),
+        (
+            table([1]).rename_columns(["coarse", "photo", "kind"]),
+            "must have the columns 'image' and 'kind' .* lacks image",
+        ),
+        (table([1]).set_column(2, "kind", pa.array(["ant"])), "must have a column of integer labels"),
+    ],
+)
+def test_files_that_differ_from_the_first(tmp_path, other, message):
+    pq.write_table(table([0]), tmp_path / "train.parquet")
+    pq.write_table(other, tmp_path / "val.parquet")
+    with pytest.raises(ValueError, match=message):
+        sources.load(f"parquet:{tmp_path}")
+
+
+def test_a_folder_of_save_to_disk(tmp_path):
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"save_to_disk wrote it: convert each split with .*to_parquet"):
+        sources.load(f"parquet:{tmp_path}")
 
 
 def test_damaged_files(tmp_path):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow_datasets as tfds
 from keras_resnet import files
 from keras_resnet.data import pipeline, records, sequential, shards, sources
 from keras_resnet.data.transforms import EvalTransform, TrainTransform
+from keras_resnet.ops import graph_errors
 from tests.data.samples import store
 
 COUNT = 19
@@ -203,7 +205,7 @@ def test_damaged_shards_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"is shorter than when it was indexed; record 1 is missing"):
         reader.read([1])
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"must have records of tf.train.Example; the first one cannot be parsed"):
+    with pytest.raises(ValueError, match=r"must have records of tf.train.Example; one cannot be parsed"):
         sources.load(f"tfrecord:{tmp_path}")
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         writer.write(b"x" * 100)
@@ -218,6 +220,12 @@ def test_damaged_shards_are_named(tmp_path):
         ({"png": b"", "cls": b"dog"}, r"photos/0000.cls of '.*' must have an integer label of 0 or more; it has 'dog'"),
         ({"png": b"", "json": b'{"class": 1}'}, r"photos/0000.json of .* integer label of 0 or more; it has .*class"),
         ({"txt": b"cat"}, r"must have images; it has 1 file and no image"),
+        ({"png": b"", "jpg": b"", "cls": b"1"}, r"sample 'photos/0000' of .* one image; it has photos/0000.png, .*jpg"),
+        (
+            {"left.png": b"", "right.png": b"", "cls": b"1"},
+            r"must have one image; it has photos/0000.left.png, .*right",
+        ),
+        ({"png": b"", "PNG": b"", "cls": b"1"}, r"one file of each name; it has 'photos/0000.png' twice"),
     ],
 )
 def test_tar_shards_without_images_or_labels(tmp_path, members, message):
@@ -243,6 +251,115 @@ def test_tar_shards_in_other_states(tmp_path):
         archive.add(tmp_path / "classes.txt")
     with pytest.raises(ValueError, match=r"a.tar' must be a whole tar file without compression"):
         sources.load(f"tar:{tmp_path}/a.tar")
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_tar_samples_with_further_files(tmp_path, in_order):
+    write_tar(tmp_path / "a.tar", [4], {"jpg": image(4), "mask.png": b"x", "json": b'{"width": 12}', "cls": b"1"})
+    write_tar(tmp_path / "empty.tar", [])
+    dataset = sources.load(f"tar:{tmp_path}", sequential=in_order)
+    assert dataset.info.splits == {"train": 1}
+    contents, labels, _ = dataset.pick("train", [0]).examples("picked").fetch(tf.range(1, dtype=tf.int64))
+    assert (contents.numpy()[0], labels.numpy()[0]) == (image(4), 1)
+
+
+def test_tar_shards_that_are_still_written_or_empty(tmp_path):
+    write_tar(tmp_path / "a.tar", range(2))
+    content = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(content.rstrip(b"\0").ljust(-(-len(content.rstrip(b"\0")) // 512) * 512, b"\0"))
+    with pytest.raises(ValueError, match=r"a.tar' must be a whole tar file; its end is missing"):
+        sources.load(f"tar:{tmp_path}")
+    write_tar(tmp_path / "a.tar", [])
+    with pytest.raises(ValueError, match=r"split 'train' must have images; '.*a.tar' has none"):
+        sources.load(f"tar:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("{train,val}-0.tar", ["train-0.tar", "val-0.tar"]),
+        ("{train-{0..1},val-0}.tar", ["train-0.tar", "train-1.tar", "val-0.tar"]),
+        ("odd {a,b} [0].tar", ["odd {a,b} [0].tar"]),
+        ("", ["odd {a,b} [0].tar", "train-0.tar", "train-1.tar", "val-0.tar"]),
+    ],
+)
+def test_patterns_links_and_odd_names(tmp_path, pattern, names):
+    for name in ("train-0.tar", "train-1.tar", "val-0.tar", "odd {a,b} [0].tar"):
+        (tmp_path / name).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "zz-train.tar").symlink_to(tmp_path / "train-0.tar")
+    found = shards.by_split("tar", f"{tmp_path}/{pattern}", (".tar",))
+    assert sorted(path.removeprefix(f"{tmp_path}/") for paths in found.values() for path in paths) == names
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("pipe:cat a.tar", "must name files after 'tar:', and no command is run"),
+        ("http://localhost/a.tar", "must name shards that are on this machine or on a file system of TensorFlow"),
+        ("s3://bucket/a-{0..1}.tar", "must name shards that are on this machine or on a file system of TensorFlow"),
+    ],
+)
+def test_shards_that_are_elsewhere(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        shards.by_split("tar", pattern)
+
+
+def test_tfrecord_files_in_a_folder(tmp_path):
+    names = ["a-train.tfrecord", "val.tfrecords.gz", "train-00000-of-00002", "train-00001-of-00002"]
+    for name in [*names, "train-00001-of-00002.index", "train-00001-of-00002.incomplete7"]:
+        (tmp_path / name).touch()
+    found = shards.by_split("tfrecord", str(tmp_path))
+    assert {path.removeprefix(f"{tmp_path}/") for paths in found.values() for path in paths} == set(names)
+    (tmp_path / "train-00001-of-00002").unlink()
+    with pytest.raises(ValueError, match=r"must have all 00002 shards train-\*-of-00002; it lacks 1 shard .* number 1"):
+        shards.by_split("tfrecord", str(tmp_path))
+    assert shards.by_split("tfrecord", f"{tmp_path}/train-*2") == {"train": [f"{tmp_path}/train-00000-of-00002"]}
+    for number in (1, 2):
+        (tmp_path / f"train-{number:05}-of-00002").touch()
+    (tmp_path / "train-00000-of-00002").unlink()
+    assert len(shards.by_split("tfrecord", str(tmp_path))["train"]) == 3
+
+
+def record(**features):
+    return tf.train.Example(
+        features=tf.train.Features(feature={name.replace("__", "/"): value for name, value in features.items()})
+    ).SerializeToString()
+
+
+def integers(*values):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def texts(*values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (integers(0), "image/class/label must count from 1, as in TensorFlow's ImageNet files; got 0"),
+        (integers(1, 2), "one image file and one integer label; they have .* image/class/label of 2 int64"),
+        (texts(b"cat"), "one image file and one integer label; they have .* image/class/label of 1 bytes"),
+    ],
+)
+def test_tfrecords_with_other_labels(tmp_path, label, message, in_order):
+    write_tfrecord(tmp_path / "train.tfrecord", [record(image__encoded=texts(image(1)), image__class__label=label)])
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)) as error:
+        sources.load(f"tfrecord:{tmp_path}", sequential=in_order).pick("train", [0]).examples("picked").fetch(
+            tf.range(1, dtype=tf.int64)
+        )
+    assert re.search(message, graph_errors.message_of(error.value) or str(error.value))
+
+
+def test_compressed_tfrecords_of_which_the_first_are_empty(tmp_path):
+    for shard, (numbers, options) in enumerate([([], ""), ([], "GZIP"), ([0, 1], "GZIP"), ([2], "")]):
+        with tf.io.TFRecordWriter(str(tmp_path / f"train-{shard}-of-4"), options) as writer:
+            for number in numbers:
+                writer.write(example(number))
+    dataset = sources.load(f"tfrecord:{tmp_path}")
+    assert sorted(numbers_of(eval_batches(dataset, 3))) == [0, 1, 2]
 
 
 def test_shards_by_split(tmp_path):
@@ -324,6 +441,19 @@ def test_sizes_and_classes_in_files_save_a_pass(tmp_path, monkeypatch):
     dataset = sources.load(f"tar:{tmp_path}/train-*.tar.gz")
     assert (dataset.info.splits, dataset.info.class_names) == ({"train": COUNT}, ("ant", "bee", "fly"))
     assert dataset.pick("train", [12]).examples("picked").fetch(tf.range(1, dtype=tf.int64))[1] == 0
+    for first, found in ((9, "more"), (11, "only 10")):
+        (tmp_path / "sizes.json").write_text(json.dumps({"train-0.tar.gz": first, "train-1.tar.gz": 9}))
+        examples = sources.load(f"tar:{tmp_path}/train-*.tar.gz").examples("train")
+        with pytest.raises(ValueError, match=f"train-0.tar.gz' must have {first} images, by .*; it has {found}"):
+            examples.pick(np.arange(first))
+    for text, message in (
+        ("{", "must be JSON"),
+        ("[]", "must have numbers of images"),
+        ('{"a": "1"}', "must have num"),
+    ):
+        (tmp_path / "sizes.json").write_text(text)
+        with pytest.raises(ValueError, match=f"sizes.json next to .* {message}"):
+            sources.load(f"tar:{tmp_path}/train-*.tar.gz")
     (tmp_path / "sizes.json").write_text('{"train-0.tar.gz": 10}')
     with pytest.raises(ValueError, match=r"sizes.json next to .* must have the number of images of train-1.tar.gz"):
         sources.load(f"tar:{tmp_path}/train-*.tar.gz")
