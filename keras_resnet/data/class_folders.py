@@ -98,7 +98,7 @@ def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, 
     """Return the names of the classes, those of the subfolders of a split.
 
     Raises:
-        ValueError: there are none, or their folders hold only folders.
+        ValueError: there are none, their folders hold only folders, or a name has a line break.
     """
     if not contents:
         there = [path for path in outside.images if os.path.dirname(path) == root]
@@ -108,6 +108,11 @@ def _class_names(root: str, contents: Contents, outside: Listing) -> tuple[str, 
     with_images = {name: _folders_with_images(os.path.join(root, name), each) for name, each in contents.items()}
     if not any("." in found for found in with_images.values()):
         _check_depth(root, with_images)
+    if broken := [name for name in contents if "".join(name.splitlines()) != name]:
+        raise InputError(
+            f"class folders of {root!r} must have names without line breaks, because exports list classes by lines; "
+            f"rename {broken[0]!r}."
+        )
     return tuple(contents)
 
 

@@ -220,6 +220,8 @@ REFUSED = {
     "val lacks a class": ({**below("train"), "val/cat/1.jpg": PHOTO}, "class folder '.*val/dog' must hold images"),
     "two names of one split": ({**below("train"), **below("val"), **below("valid")}, r"it has \['val', 'valid'\]"),
     "an empty class": ({**TWO_CLASSES, "bird": None}, "class folder '.*bird' must hold images"),
+    "a class of two lines": ({**TWO_CLASSES, "a\nb/1.jpg": PHOTO}, r"without line breaks, .*; rename 'a\\nb'\."),
+    "a class from a list of Windows": ({**below("train", {"cat\r/1.jpg": PHOTO})}, r"rename 'cat\\r'\."),
     "a class of text": ({**TWO_CLASSES, "bird/a.txt": TEXT}, r"bird' must hold images \(JPEG.*\); it has 1 other file"),
     "a class of checkpoints": ({**TWO_CLASSES, "bird/.ipynb_checkpoints/1.jpg": PHOTO}, "bird' must hold images"),
 }
