@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -33,6 +34,11 @@ class Inspect(Verb):
     def run(self, invocation: Invocation) -> None:
         """Inspect."""
         root = tasks.required(self.data, "data")
+        if (kind := files.path_kind(root)[0]) and kind != "folder":
+            raise InputError(
+                f"data must be a folder of images; got {root!r}, a data set whose splits and classes are printed by "
+                f"keras-resnet train --dataset={root}."
+            )
         names.check_dataset(f"folder:{root}", argument="data")
         out = plot_path(self.out)
         if self.task:
@@ -45,7 +51,7 @@ class Inspect(Verb):
         if not sure:
             raise InputError(
                 "data must be a folder of images with boxes, with masks or in class folders; the layout of "
-                f"{root!r} is none that is known: see docs/data.md."
+                f"{root!r} is none that is known: see docs/data.md{_shards(root)}."
             )
         task, *others = (tasks.get(name) for name in sure)
         result = importlib.import_module(task.inspection).inspect(root, self.pictures, self.seed, self.exif)
@@ -66,3 +72,13 @@ def _recognized(root: str, candidates: Iterable[Task]) -> dict[str, int]:
         task.name: importlib.import_module(task.inspection).recognizes(root) for task in candidates if task.inspection
     }
     return dict(sorted(((name, value) for name, value in sure.items() if value), key=lambda item: -item[1]))
+
+
+def _shards(root: str) -> str:
+    """How to name the shards in a folder, to end a message; "" if it has none."""
+    endings = {r"\.tar|\.tgz|\.tar\.gz": "tar", r"\.parquet": "parquet", r"\.tfrecords?|-of-\d+": "tfrecord"}
+    for name in sorted(os.listdir(root)):
+        for ending, kind in endings.items():
+            if re.search(rf"({ending})$", name):
+                return f"; its shards, such as {name}, train with --dataset={kind}:{root}"
+    return ""

@@ -201,20 +201,33 @@ def _shard(examples: Any, index: np.ndarray, path: pathlib.Path, max_pixels: int
     from array_record.python.array_record_module import ArrayRecordWriter
 
     count, broken, partial = 0, [], path.with_name(f".{path.name}")
-    writer = ArrayRecordWriter(str(partial), "group_size:1")
+    with _written(partial):
+        writer = ArrayRecordWriter(str(partial), "group_size:1")
     for content, label, name in _read(examples, index):
         if _decodes(content, max_pixels):
-            writer.write(_example(content, label))
+            with _written(partial):
+                writer.write(_example(content, label))
             count += 1
         else:
             broken.append(name)
         bar.update()
-    writer.close()
+    with _written(partial):
+        writer.close()
     files.fsync(partial)
     shard = Shard(count, partial.stat().st_size, files.digest(partial), broken)
     files.write(record, json.dumps(dataclasses.asdict(shard)) + "\n")
     partial.rename(path)
     return shard
+
+
+@contextlib.contextmanager
+def _written(path: pathlib.Path) -> Iterator[None]:
+    """Report a full disk as an error of the argument `out`: ArrayRecord raises a `RuntimeError` without a number."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split(";")[0].rstrip(".")
+        raise InputError(f"out must be writable; {str(path.parent)!r} is not: {reason}.") from error
 
 
 @functools.cache

@@ -147,7 +147,7 @@ def integer_network(model: keras.Model) -> keras.Model:
         A functional network with the inputs and outputs of `model`, which cannot be trained.
 
     Raises:
-        ValueError: the network was not prepared for pixels.
+        ValueError: the network was not prepared for pixels, or not calibrated, or is an integer network.
     """
     return _Builder(model).build()
 
@@ -163,6 +163,11 @@ class _Builder:
         pixels = [layer for layer in model.layers if isinstance(layer, ToPixels)]
         if not pixels:
             raise InputError("model must be from quantization.prepare with the mean of its images.")
+        if is_integer(model):
+            raise InputError(f"model must be from quantization.prepare; {model.name} is an integer network already.")
+        scales = [layer.scale_value() for layer in model.layers if isinstance(layer, Quantize)]
+        if all(scale == 1 for scale in scales):
+            raise InputError("model must have the scales of its activations: call quantization.calibrate first.")
         self.mean = pixels[0].mean
         self.first = next(layer for layer in model.layers if isinstance(layer, QuantizedConv2D))
 

@@ -58,6 +58,9 @@ def prepare(
         raise InputError("quantization-aware training requires Keras 3; tfmot offers it for Keras 2.")
     if weight_bits not in range(2, 9):
         raise InputError(f"weight_bits must be from 2 to 8; got {weight_bits!r}.")
+    if mean is None and std is not None:
+        raise InputError("std requires mean, which the images had subtracted; got mean=None.")
+    model = _functional(model)
     graph = _Graph(model)
     pixels = _Pixels.of(graph, mean, std) if mean is not None else None
 
@@ -98,6 +101,19 @@ def prepare(
     return prepared
 
 
+def _functional(model: Any) -> keras.Model:
+    """Return a model as a functional one; raise `InputError` for those without a graph of layers."""
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not isinstance(model, keras.Model) or not any(
+        isinstance(part, keras.layers.InputLayer) for part in model.layers
+    ):
+        raise InputError(f"model must be a functional or built sequential model; got a {type(model).__name__}.")
+    if any(type(layer).__name__ in ("Quantize", "IntegerConv2D") for layer in model.layers):
+        raise InputError(f"model must be a float network; {model.name} is from quantization.prepare or a copy of it.")
+    return model
+
+
 def restore(model: keras.Model, prepared: keras.Model) -> None:
     """Copy the weights of a prepared network to the float network that it was built from."""
     for layer in model.layers:
@@ -118,7 +134,7 @@ class _Graph:
     def __init__(self, model: keras.Model):
         self.layers = {layer.name: layer for layer in model.layers}
         self.readers = readers(model)
-        self.producers = {id(layer.output): layer for layer in model.layers}
+        self.producers = {id(tensor): layer for layer in model.layers for tensor in compat.flatten(layer.output)}
         for layer in model.layers:
             self._check(layer)
         convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -132,6 +148,29 @@ class _Graph:
             raise InputError(f"model must have layers that int8 files have; {layer.name!r} is a {kind}.")
         if layer.weights and layer.compute_dtype != "float32":
             raise InputError(f"model must compute in float32; {layer.name!r} computes in {layer.compute_dtype}.")
+        if any(id(tensor) not in self.producers for tensor in compat.flatten(layer.input)):
+            raise InputError(f"model must call each layer once; {layer.name!r} reads one that is called several times.")
+        if unusual := self._unusual(layer):
+            raise InputError(f"model must have layers as in the networks of this package; {layer.name!r} {unusual}.")
+
+    def _unusual(self, layer: keras.layers.Layer) -> str:
+        """What a layer does that int8 files of this package do not compute; "" if there is nothing."""
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            return "has channels first"
+        if isinstance(layer, keras.layers.Conv2D):
+            if layer.groups != 1 or tuple(layer.dilation_rate) != (1, 1):
+                return "has groups or a dilation"
+            if self.activation(layer) != "linear":
+                return "has an activation, which must be a layer of its own"
+        if isinstance(layer, keras.layers.ReLU) and (
+            layer.max_value is not None or layer.negative_slope or layer.threshold
+        ):
+            return "has a largest value, a slope or a threshold"
+        if isinstance(layer, keras.layers.BatchNormalization):
+            before = self.before(layer.input)
+            if not isinstance(before, keras.layers.Conv2D) or len(self.readers[id(before.output)]) != 1:
+                return "does not follow a convolution that nothing else reads"
+        return ""
 
     @staticmethod
     def activation(layer: keras.layers.Layer) -> str:
@@ -188,10 +227,22 @@ class _Pixels:
         if mean.ndim != 1 or len(mean) != channels:
             raise InputError(f"mean must have {channels} numbers, one for each channel; its shape is {mean.shape}.")
         std = np.ones(channels) if std is None else np.asarray(std, np.float64)
+        if std.shape != mean.shape:
+            raise InputError(f"std must have {channels} numbers, one for each channel; its shape is {std.shape}.")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+            raise InputError(f"mean must be finite and std above 0; got {mean.tolist()} and {std.tolist()}.")
         before = graph.before(graph.first.input)
         if isinstance(before, keras.layers.ZeroPadding2D):
+            if len({side for sides in before.padding for side in sides}) != 1:
+                raise InputError(f"model must pad all sides of the images equally; {before.name!r} does not.")
             return cls(mean, std, before, before.padding[0][0])
-        margin = graph.first.kernel_size[0] // 2 if graph.first.padding == "same" else 0
+        (height, width), same = graph.first.kernel_size, graph.first.padding == "same"
+        if same and (height != width or height % 2 == 0 or tuple(graph.first.strides) != (1, 1)):
+            raise InputError(
+                f"model must pad all sides of the images equally; {graph.first.name!r} with padding 'same' does not: "
+                "use ZeroPadding2D before it and padding 'valid'."
+            )
+        margin = height // 2 if same else 0
         return cls(mean, std, None, margin)
 
     def pad(self, name: str) -> ColorPadding2D:

@@ -102,13 +102,13 @@ def export(
     check(out, variants)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1, or None for any number; got {batch_size}.")
+    images, outputs = report.choose_images(source, dataset, report_split, report_images)
     name, model = source.config.model, source.load()
     trained = is_integer(model)
     transform = EvalTransform.unnormalized(source.photo_transform())
     calibration = None
     if needs_calibration(variants, trained):
         calibration = calibrate(dataset, calibration_split, calibration_images, transform)
-    images, outputs = report.choose_images(source, dataset, report_split, report_images)
 
     with files.new_folder(out) as folder:
         paths = write(source, model, folder, variants, calibration, batch_size)

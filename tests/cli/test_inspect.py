@@ -114,6 +114,12 @@ def test_classification(tmp_path, capsys):
 def test_folders_of_no_task(tmp_path, capsys):
     (tmp_path / "data").mkdir()
     assert "data must be a folder of images with boxes" in inspect(capsys, code=1)
+    for name, kind in (("a.tar", "tar"), ("a.parquet", "parquet"), ("train-00000-of-00001", "tfrecord")):
+        (tmp_path / "data" / name).touch()
+        assert f"; its shards, such as {name}, train with --dataset={kind}:" in inspect(capsys, code=1)
+        (tmp_path / "data" / name).unlink()
+    assert cli.main(["inspect", "--data=tar:data"]) == 1
+    assert "data must be a folder of images; got 'tar:data', a data set whose splits" in capsys.readouterr().err
     assert cli.main(["inspect"]) == 1
     assert "data must be given" in capsys.readouterr().err
     assert "task must be one of" in inspect(capsys, "--task=detecting", code=1)

@@ -5,9 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from array_record.python import array_record_module
 
 from keras_resnet.cli import main as cli
 from keras_resnet.data import prepare, sources
+from keras_resnet.errors import InputError
 
 COUNT = 30
 BROKEN = (3, 4, 17)
@@ -108,3 +110,15 @@ def test_splits_without_images(tmp_path, folder):
         path.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ValueError, match=r"split 'val' must have an image that can be decoded; of .*0.png none can"):
         prepare.prepare(f"folder:{folder}", tmp_path / "out")
+
+
+def test_a_full_disk_is_an_error_of_out(tmp_path, monkeypatch):
+    def full(self):
+        raise RuntimeError("write() failed: No space left on device; writing out; Failed to close")
+
+    dataset = sources.from_arrays(np.zeros((2, 8, 8, 3), "uint8"), np.zeros(2, int), ("a",))
+    with monkeypatch.context() as patch:
+        patch.setattr(array_record_module.ArrayRecordWriter, "close", full)
+        with pytest.raises(InputError, match=r"out must be writable; '.*out' is not: .*No space left on device\."):
+            prepare.prepare(dataset, tmp_path / "out", jobs=1)
+    assert prepare.prepare(dataset, tmp_path / "out", jobs=1).splits == {"train": 2}

@@ -29,3 +29,21 @@ def test_refusals(random):
         quantization.calibrate(net, [])
     with pytest.raises(InputError, match="at least one image"):
         quantization.calibrate(prepared(net, random), [])
+
+
+def test_batches_that_are_not_normalized_images(random):
+    model = prepared(network(block="basic"), random)
+    images = normalized(pixels(random, 2))
+    for batch, got in [
+        ((images, np.zeros(2)), "a tuple"),
+        (images[0], r"float32\[16, 16, 3\]"),
+        (images[:0], r"float32\[0, 16, 16, 3\]"),
+        (images[..., :1], r"float32\[2, 16, 16, 1\]"),
+        (images[:, :8], r"float32\[2, 8, 16, 3\]"),
+        (pixels(random, 2), r"uint8\[2, 16, 16, 3\]"),
+        (images * np.nan, "values that are not finite"),
+    ]:
+        with pytest.raises(
+            InputError, match=rf"batches must be of normalized images, float32\[B,16,16,3\].*; got {got}"
+        ):
+            quantization.calibrate(model, [batch])

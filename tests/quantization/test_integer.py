@@ -111,6 +111,15 @@ def test_a_network_without_a_mean_is_refused():
         quantization.integer_network(quantization.prepare(network(block="basic")))
 
 
+def test_a_network_that_was_not_calibrated_or_is_integer_is_refused(random):
+    net = network(block="basic")
+    with pytest.raises(InputError, match=r"call quantization.calibrate first"):
+        quantization.integer_network(quantization.prepare(net, MEAN, STD))
+    result = quantization.integer_network(prepared(net, random))
+    with pytest.raises(InputError, match=r"is an integer network already"):
+        quantization.integer_network(result)
+
+
 def test_it_is_a_keras_model_of_constants(random):
     whole = quantization.integer_network(prepared(network(block="basic"), random))
     assert isinstance(whole, keras.Model)

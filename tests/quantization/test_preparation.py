@@ -7,6 +7,8 @@ import pytest
 import keras_resnet
 from keras_resnet import quantization
 from keras_resnet.errors import InputError
+from keras_resnet.models import weights
+from keras_resnet.models.weights.convert import convert
 from keras_resnet.quantization.layers import Quantize, QuantizedConv2D
 from tests.quantization.nets import NETS, network, normalized, pixels, prepared
 from tests.serving.sources import MEAN, STD
@@ -119,3 +121,78 @@ def test_refusals(case):
     arguments, options, message = refused(case)
     with pytest.raises(InputError, match=message):
         quantization.prepare(*arguments, **options)
+
+
+def chain(*layers):
+    """A model of the layers in turn."""
+    inputs = outputs = keras.Input((8, 8, 3))
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs, name="net")
+
+
+def convolution(**options):
+    return keras.layers.Conv2D(4, 3, name="conv", **options)
+
+
+SHARED = keras.layers.Conv2D(4, 3, name="shared", padding="same")
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([convolution(activation="relu")], "'conv' has an activation, which must be a layer of its own"),
+        ([convolution(dilation_rate=2)], "'conv' has groups or a dilation"),
+        ([convolution(), keras.layers.Conv2D(4, 1, groups=2, name="two")], "'two' has groups or a dilation"),
+        ([convolution(data_format="channels_first")], "'conv' has channels first"),
+        ([convolution(), keras.layers.ReLU(6.0, name="six")], "'six' has a largest value, a slope or a threshold"),
+        ([convolution(), keras.layers.ReLU(negative_slope=0.1, name="leaky")], "'leaky' has a largest value, a slope"),
+        ([keras.layers.BatchNormalization(name="norm"), convolution()], "'norm' does not follow a convolution"),
+        (
+            [convolution(), keras.layers.ReLU(), keras.layers.BatchNormalization(name="norm")],
+            "'norm' does not follow a convolution",
+        ),
+        ([convolution(strides=2, padding="same")], "pad all sides of the images equally; 'conv' with padding 'same'"),
+        ([keras.layers.Conv2D(4, 2, padding="same", name="conv")], "pad all sides .*; 'conv' with padding 'same'"),
+        ([keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad"), convolution()], "pad all sides .*; 'pad' does not"),
+        ([convolution(), SHARED, keras.layers.ReLU(), SHARED, keras.layers.ReLU()], "model must call each layer once"),
+    ],
+)
+def test_layers_that_would_be_computed_otherwise(layers, message):
+    with pytest.raises(InputError, match=message):
+        quantization.prepare(chain(*layers), MEAN, STD)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        (MEAN, (1.0, 1.0), r"std must have 3 numbers, one for each channel; its shape is \(2,\)"),
+        (MEAN, (1.0, 0.0, 1.0), "mean must be finite and std above 0"),
+        ((np.nan,) * 3, STD, "mean must be finite and std above 0"),
+        (None, STD, "std requires mean"),
+    ],
+)
+def test_other_normalizations(mean, std, message):
+    with pytest.raises(InputError, match=message):
+        quantization.prepare(chain(convolution()), mean, std)
+
+
+def test_models_of_other_kinds():
+    sequential = keras.Sequential([keras.Input((8, 8, 3)), convolution(), keras.layers.ReLU()])
+    result = quantization.prepare(sequential, MEAN, STD)
+    quantization.restore(sequential, result)
+    for model in (result, keras.models.clone_model(result)):
+        with pytest.raises(InputError, match=r"model must be a float network; .* is from quantization.prepare"):
+            quantization.prepare(model, MEAN, STD)
+    for model in ("resnet20", keras.Sequential([convolution()])):
+        with pytest.raises(InputError, match=r"must be a functional or built sequential model; got a (str|Sequential)"):
+            quantization.prepare(model, MEAN, STD)
+
+
+def test_a_file_of_a_network_for_int8_does_not_fit_a_float_network(random, tmp_path):
+    net = network(block="basic")
+    path = tmp_path / "int8.weights.h5"
+    weights.save(prepared(net, random), path)
+    for use in (lambda: weights.load(net, path), lambda: convert(path, tmp_path / "float.safetensors")):
+        with pytest.raises(InputError, match=r"it has the weights of a run with quantize; use the float network"):
+            use()

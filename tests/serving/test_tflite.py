@@ -217,6 +217,12 @@ def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_report_is_checked_before_the_network_is_loaded(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(type(run), "load", None)
+    with pytest.raises(ValueError, match="dataset must be given for a report"):
+        tflite.export(run, tmp_path / "out", variants=["float32"], report_split="test")
+
+
 def test_an_existing_output_is_rejected(run, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ValueError, match=r"out must be a folder that does not exist yet"):

@@ -15,6 +15,8 @@ from keras_resnet import files
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import resnet, weights
 from keras_resnet.models.architectures import EXPANSION, Architecture, find
+from keras_resnet.models.weights import readers
+from keras_resnet.models.weights.files import QUANTIZED, is_quantized
 from keras_resnet.models.weights.info import ModelInfo
 from keras_resnet.models.weights.spec import STEM, ArchitectureSpec
 from keras_resnet.ops.normalization import MODES
@@ -34,6 +36,9 @@ def _opened(
     try:
         with weights.opened(path, stride_in_1x1, weights_key) as stored:
             if stored is None:
+                with readers.opened(path) as content:
+                    if is_quantized(content.tensors):
+                        raise InputError(QUANTIZED)
                 raise InputError(
                     "it is not from a network of this package, or was written by an older version of Keras"
                 )

@@ -283,6 +283,15 @@ def reverse_input_channels(model: keras.Model) -> None:
     kernel.assign(np.ascontiguousarray(kernel.numpy()[:, :, ::-1]))  # PyTorch accepts no negative strides
 
 
+QUANTIZED = "it has the weights of a run with quantize; use the float network that this run started from"
+"""Why a file cannot be used for a float network."""
+
+
+def is_quantized(names: Iterable[str]) -> bool:
+    """Return whether variables are those of a network that is trained for int8, by their names in a file or model."""
+    return any(re.search(r"(^|/)quantize(_\d+)?/|_int8/", name) for name in names)
+
+
 def _load_whole(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Load a file of Keras into a model of the same architecture, by the names of layers or with Keras' reader."""
     before = model.get_weights()
@@ -296,6 +305,8 @@ def _load_whole(model: keras.Model, path: str | os.PathLike[str]) -> None:
                 for name, variable in named.items():
                     variable.assign(values[name])
                 return
+            if is_quantized(content.tensors) and not is_quantized(named):
+                raise ValueError(QUANTIZED)
             stored = sum(int(np.prod(tensor.shape)) for tensor in content.tensors.values())
         if stored != model.count_params():
             unnamed = any(name.startswith("layers/") for name in shapes)
