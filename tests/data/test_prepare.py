@@ -122,3 +122,8 @@ def test_a_full_disk_is_an_error_of_out(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"out must be writable; '.*out' is not: .*No space left on device\."):
             prepare.prepare(dataset, tmp_path / "out", jobs=1)
     assert prepare.prepare(dataset, tmp_path / "out", jobs=1).splits == {"train": 2}
+
+
+def test_records_do_not_depend_on_the_process():
+    records = [prepare._example(bytes([number]), number) for number in range(16)]
+    assert all(record.index(b"image") < record.index(b"label") for record in records)
