@@ -175,10 +175,11 @@ def block(
         dilated = dilations[0] != dilations[1]
         identity = shortcut(x, filters * EXPANSION[options.block], stride, name=name, options=options, dilated=dilated)
     x = RESIDUAL_FUNCTIONS[options.block](x, filters, stride, dilations, name=name, options=options)
-    if options.shortcut is not None:
-        add = functools.partial(layers.stochastic_depth, 1.0 - drop_rate) if drop_rate else keras.layers.Add
-        x = add(name=f"{name}_add", dtype=options.dtype)([identity, x])
-    return relu(x, name=f"{name}_out", options=options)
+    if options.shortcut is None:
+        return relu(x, name=f"{name}_out", options=options)
+    add = functools.partial(layers.stochastic_depth, 1.0 - drop_rate) if drop_rate else keras.layers.Add
+    x = add(name=f"{name}_add", dtype=options.dtype)([identity, x])
+    return layers.ReLU(name=f"{name}_out", dtype=options.dtype)(x)
 
 
 def stage(

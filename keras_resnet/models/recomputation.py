@@ -15,8 +15,13 @@ from typing import Any
 
 import keras
 
+from keras_resnet.models.layers import PointwiseConv2D, ReLU
+
 BLOCK = re.compile(r"conv\d+_block\d+(?=_)")
 """The part of a layer's name that identifies its block."""
+
+DIFFERENT_IN_TRAINING = (keras.layers.BatchNormalization, PointwiseConv2D, ReLU)
+"""Layers of the blocks that have the argument `training`."""
 
 
 def group_size(blocks: int) -> int:
@@ -42,7 +47,7 @@ def run(layers: Sequence[keras.layers.Layer], inputs: Any, x: Any) -> Any:
     known = {id(inputs): x}
     for layer in layers:
         arguments = keras.tree.map_structure(lambda tensor: known[id(tensor)], layer.input)
-        training = {"training": True} if isinstance(layer, keras.layers.BatchNormalization) else {}
+        training = {"training": True} if isinstance(layer, DIFFERENT_IN_TRAINING) else {}
         x = known[id(layer.output)] = layer(arguments, **training)
     return x
 

@@ -22,6 +22,8 @@ CLASSES = {
     "IdentityShortcut": "keras_resnet.models.layers",
     "StochasticDepth": "keras_resnet.models.layers",
     "DilatedConv2D": "keras_resnet.models.layers",
+    "PointwiseConv2D": "keras_resnet.models.layers",
+    "ReLU": "keras_resnet.models.layers",
     "ResizeLike": "keras_resnet.models.layers",
     "RecomputingModel": "keras_resnet.models.recomputation",
     "ColorPadding2D": "keras_resnet.quantization.layers",

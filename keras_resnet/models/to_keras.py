@@ -7,8 +7,17 @@ from typing import Any
 import keras
 
 from keras_resnet.errors import InputError
-from keras_resnet.models.layers import BatchNormalization, DilatedConv2D, IdentityShortcut, StochasticDepth
+from keras_resnet.models import layers
+from keras_resnet.models.layers import IdentityShortcut, StochasticDepth
 from keras_resnet.models.submodels import rebuild
+
+STOCK = {
+    layers.BatchNormalization: keras.layers.BatchNormalization,
+    layers.DilatedConv2D: keras.layers.Conv2D,
+    layers.PointwiseConv2D: keras.layers.Conv2D,
+    layers.ReLU: keras.layers.Activation,
+}
+"""Layer of this package -> the layer of Keras with the same configuration and results."""
 
 
 def to_keras(model: keras.Model) -> keras.Model:
@@ -39,7 +48,7 @@ def to_keras(model: keras.Model) -> keras.Model:
         if isinstance(layer, keras.Model):
             raise InputError(f"model must not contain other models; layer {layer.name!r} is one: convert it alone.")
         own = type(layer).__module__.split(".")[0] == "keras_resnet"
-        if own and not isinstance(layer, (BatchNormalization, DilatedConv2D, IdentityShortcut, StochasticDepth)):
+        if own and not isinstance(layer, (*STOCK, IdentityShortcut, StochasticDepth)):
             raise InputError(
                 f"model must consist of the layers of networks and of Keras; layer {layer.name!r} is a "
                 f"{type(layer).__name__}."
@@ -52,13 +61,10 @@ def to_keras(model: keras.Model) -> keras.Model:
 
 
 def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Copy a layer; batch norm and convolutions of this package become those of Keras, with the same configuration."""
+    """Copy a layer; those of this package that have the configuration of one of Keras become it."""
     if isinstance(layer, (IdentityShortcut, StochasticDepth)):
         return layer  # `_call` takes its place
-    stock = (keras.layers.BatchNormalization, keras.layers.Conv2D)
-    own = isinstance(layer, (BatchNormalization, DilatedConv2D))
-    kind = next(kind for kind in stock if isinstance(layer, kind)) if own else type(layer)
-    return kind.from_config(layer.get_config())
+    return STOCK.get(type(layer), type(layer)).from_config(layer.get_config())
 
 
 def _call(layer: keras.layers.Layer, inputs: Any) -> Any:

@@ -19,7 +19,10 @@ SAME_SCALE = ("ZeroPadding2D", "MaxPooling2D", "IdentityShortcut", "GlobalMaxPoo
 ACTIVATIONS = {"Activation": ("relu", "linear", "softmax"), "Dense": ("linear", "softmax", "sigmoid")}
 """Kind of layer -> the activations that it may have."""
 
-UNCONDITIONAL = ("InputLayer", "Conv2D", "BatchNormalization", "ReLU", "Add", "GlobalAveragePooling2D", *SAME_SCALE)
+UNCONDITIONAL = (
+    *("InputLayer", "Conv2D", "PointwiseConv2D", "BatchNormalization", "ReLU", "Add", "GlobalAveragePooling2D"),
+    *SAME_SCALE,
+)
 """Further kinds of layers that a network may have."""
 
 

@@ -8,7 +8,15 @@ import tensorflow as tf
 import keras_resnet
 from keras_resnet import compat
 from keras_resnet.models import weights
-from keras_resnet.models.layers import BatchNormalization, DilatedConv2D, IdentityShortcut, ResizeLike, stochastic_depth
+from keras_resnet.models.layers import (
+    BatchNormalization,
+    DilatedConv2D,
+    IdentityShortcut,
+    PointwiseConv2D,
+    ReLU,
+    ResizeLike,
+    stochastic_depth,
+)
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 
@@ -261,3 +269,70 @@ def test_dilated_networks_use_them_and_convert_to_stock_layers():
     assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
     np.testing.assert_allclose(stock(images), model(images), atol=1e-5)
+
+
+def gradients(layer, images, upstream, training=True):
+    """Outputs of a layer in bfloat16, and the gradients by its images and weights, all in float32."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]])])
+    def step(images):
+        images = tf.cast(images, tf.bfloat16)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = layer(images, training=training)
+            loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * upstream)
+        weights = [compat.tf_variable(weight) for weight in layer.trainable_weights]
+        return outputs, *tape.gradient(loss, [images, *weights])
+
+    return [tf.cast(value, tf.float32).numpy() for value in step(images)]
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (5, 4)), (2, (6, 8)), (2, (5, 7))])
+def test_pointwise_convolutions_are_kerass_and_exact_to_bfloat16(stride, size, random):
+    """Their gradient by kernel is compared with NumPy's, in float64 of the same rounded numbers."""
+    images = random.normal(size=(3, *size, 6)).astype("float32")
+    used = tf.cast(images, tf.bfloat16).numpy().astype("float64")[:, ::stride, ::stride]
+    upstream = random.normal(size=(*used.shape[:3], 8)).astype("float32")
+    upstream = tf.cast(tf.cast(upstream, tf.bfloat16), tf.float32).numpy()
+    results = []
+    for kind in (PointwiseConv2D, keras.layers.Conv2D):
+        layer = kind(8, 1, strides=stride, use_bias=False, dtype="mixed_bfloat16")
+        layer.build((None, *size, 6))
+        layer.set_weights([np.random.default_rng(1).normal(size=(1, 1, 6, 8))])
+        results.append(gradients(layer, images, upstream))
+    (outputs, of_images, of_kernel), (*expected, _) = results
+    np.testing.assert_array_equal(outputs, expected[0])
+    np.testing.assert_array_equal(of_images, expected[1])
+    exact = np.einsum("bhwc,bhwf->cf", used, upstream.astype("float64"))
+    np.testing.assert_allclose(of_kernel[0, 0], exact, rtol=2**-8)
+
+
+def test_relu_of_training_is_kerass(random):
+    """Also of infinities and of NaN with and without a sign, which processors and sums produce."""
+    images = random.normal(size=(2, 3, 3, 64)).astype("float32")
+    special = [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40]
+    images[0, 0, 0, : len(special)] = special
+    upstream = random.normal(size=images.shape).astype("float32")
+    ours, theirs = (
+        gradients(layer, images, upstream)
+        for layer in (ReLU(dtype="mixed_bfloat16"), keras.layers.ReLU(dtype="mixed_bfloat16"))
+    )
+    for found, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert np.isnan(ours[0][0, 0, 0, :2]).all()
+
+
+def test_fast_layers_are_in_networks_and_convert_to_stock_layers(random):
+    model = keras_resnet.ResNet([(32, 1, 1)], block="bottleneck", input_shape=(32, 32, 3), dtype="mixed_bfloat16")
+    kinds = {layer.name: type(layer) for layer in model.layers}
+    assert kinds["conv2_block1_1_conv"] is kinds["conv2_block1_0_conv"] is PointwiseConv2D
+    assert (kinds["conv2_block1_out"], kinds["conv2_block1_1_relu"]) == (ReLU, keras.layers.Activation)
+    stock = keras_resnet.to_keras(model)
+    assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
+    images = random.normal(size=(2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(stock(images), model(images))
+    for name in ("conv2_block1_1_conv", "conv2_block1_out"):
+        layer = model.get_layer(name)
+        again = keras.layers.deserialize(keras.layers.serialize(layer))
+        assert type(again) is type(layer)
+        assert again.get_config() == layer.get_config()
