@@ -85,7 +85,14 @@ def batch(batch_size: int, size: int, classes: int):
 
 
 def keras_training(
-    library: str, model: str, batch_size: int, size: int, dtype: str = "float32", recipe: bool = False, **options
+    library: str,
+    model: str,
+    batch_size: int,
+    size: int,
+    dtype: str = "float32",
+    recipe: bool = False,
+    keras_sgd: bool = False,
+    **options,
 ) -> Turn:
     """One training step on an in-memory batch, SGD with momentum; this package's with the optimizer of its runs.
 
@@ -96,6 +103,7 @@ def keras_training(
         size: side of the images in pixels.
         dtype: dtype policy.
         recipe: whether to use the weight decay, loss and metric of `keras-resnet train` too.
+        keras_sgd: whether to use Keras' SGD with this package's network, as in a user's script.
         **options: for this package's constructor.
     """
     import keras
@@ -113,7 +121,7 @@ def keras_training(
     else:
         from keras_resnet.training import optimizers
 
-        sgd = optimizers.SGD if library == "keras_resnet" else keras.optimizers.SGD
+        sgd = optimizers.SGD if library == "keras_resnet" and not keras_sgd else keras.optimizers.SGD
         network.compile(sgd(0.01, momentum=0.9), "sparse_categorical_crossentropy")
     images, labels = batch(batch_size, size, network.output_shape[-1])
     images, labels = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(labels)
@@ -159,17 +167,36 @@ def torch_training(
 
 
 def keras_inference(
-    library: str, model: str, batch_size: int, size: int, dtype: str = "float32", fold: bool = False
+    library: str,
+    model: str,
+    batch_size: int,
+    size: int,
+    dtype: str = "float32",
+    fold: bool = False,
+    optimized: bool = False,
 ) -> Turn:
-    """One call of `predict_on_batch`, a graph; with `fold`, of the network as it is exported."""
+    """One call of `predict_on_batch`, a graph; with `fold`, of the network as it is exported.
+
+    With `optimized`, one call of `keras_resnet.optimized(network)`.
+    """
     import keras
 
-    network = keras_network(library, model, size, "float32" if fold else dtype)
+    import keras_resnet
+
+    network = keras_network(library, model, size, "float32" if fold or optimized else dtype)
+    images = keras.ops.convert_to_tensor(batch(batch_size, size, 1)[0])
+    if optimized:
+        network = keras_resnet.optimized(network, dtype.removeprefix("mixed_"))
+
+        def call():
+            network(images).numpy()
+            return batch_size
+
+        return call
     if fold:
         from keras_resnet.serving import folding
 
         network = folding.fold(network, dtype.removeprefix("mixed_"))
-    images = keras.ops.convert_to_tensor(batch(batch_size, size, 1)[0])
 
     def turn():
         network.predict_on_batch(images)

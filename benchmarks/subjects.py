@@ -64,6 +64,10 @@ JAX = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
+SUFFIXES = {" folded": {"fold": True}, " optimized": {"optimized": True}, " with Keras' SGD": {"keras_sgd": True}}
+"""End of a library's name in a table -> options of its contender."""
+
+
 def operations(model: str, size: int, work: str = "inference", **options) -> float:
     """Return floating-point operations per image: two per multiply-add, and three times as many in a training step."""
     from keras_resnet import ARCHITECTURES
@@ -102,8 +106,8 @@ def networks(
         batch_size: images in a batch.
         size: side of the images in pixels.
         dtype: "float32" or "bfloat16".
-        libraries: "keras_resnet", "keras_resnet folded", "keras_resnet on JAX", "keras_resnet on PyTorch",
-            "keras.applications", "keras batch norm", "keras batch norm on PyTorch", "torch", "torch.compile", "timm" or
+        libraries: "keras_resnet", "keras_resnet folded", "keras_resnet optimized", "keras_resnet with Keras' SGD",
+            "keras_resnet on JAX", "keras_resnet on PyTorch", "keras.applications", "keras batch norm", "keras batch norm on PyTorch", "torch", "torch.compile", "timm" or
             "timm compiled".
     """
     common = {
@@ -122,8 +126,8 @@ def networks(
             made.append((library, f"torch_{work}", options, {}))
         else:
             name, _, backend = library.partition(" on ")
-            options = {"library": name.removesuffix(" folded")}
-            options |= {"fold": True} if name.endswith("folded") else {}
+            known = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+            options = {"library": name.removesuffix(known), **SUFFIXES.get(known, {})}
             made.append((library, f"keras_{work}", options, {"JAX": JAX, "PyTorch": TORCH}.get(backend, gpu)))
     return [
         Contender(
@@ -142,7 +146,8 @@ def networks(
 def training(settings: Settings) -> list[Subject]:
     """Training steps of the ImageNet and CIFAR networks, compared with keras.applications and Keras' batch norm."""
     gpu = settings.device == "gpu"
-    big, small = ("keras_resnet", "keras.applications"), ("keras_resnet", "keras batch norm")
+    big = ("keras_resnet", "keras_resnet with Keras' SGD", "keras.applications")
+    small = ("keras_resnet", "keras_resnet with Keras' SGD", "keras batch norm")
     others = ("torch", "torch.compile")
     others += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
     cases = [("ResNet50", 64 if gpu else 16, 224, (*big, *others)), ("ResNet20", 128, 32, (*small, *others[:2]))]
@@ -161,7 +166,8 @@ def training(settings: Settings) -> list[Subject]:
 def inference(settings: Settings) -> list[Subject]:
     """Inference of the ImageNet network; bfloat16 is also compared with float32."""
     gpu = settings.device == "gpu"
-    libraries = ("keras_resnet", "keras_resnet folded", "keras.applications", "torch", "torch.compile")
+    libraries = ("keras_resnet", "keras_resnet folded", "keras_resnet optimized", "keras.applications")
+    libraries += ("torch", "torch.compile")
     libraries += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
     case = (settings, "inference", "ResNet50", 256 if gpu else 32, 224)
     return [

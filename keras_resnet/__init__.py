@@ -3,8 +3,9 @@
     import keras_resnet
     model = keras_resnet.ResNet50(classes=10)
 
-The models and functions of this level work on every Keras backend; `data`, `training`, `evaluation`, `serving` and the
-tasks require TensorFlow. Everything is imported on first use, so that a command line responds before Keras is loaded.
+The models and functions of this level work on every Keras backend, except `optimized`; `data`, `training`,
+`evaluation`, `serving` and the tasks require TensorFlow. Everything is imported on first use, so that a command line
+responds before Keras is loaded.
 """
 
 import importlib
@@ -44,6 +45,7 @@ __all__ = [
     "list_weights",
     "load_weights",
     "model_info",
+    "optimized",
     "preprocess_input",
     "to_keras",
 ]
@@ -92,6 +94,7 @@ if typing.TYPE_CHECKING:
     from keras_resnet.models.weights.files import load as load_weights
     from keras_resnet.models.weights.published import list_weights, model_info
     from keras_resnet.ops.normalization import preprocess_input
+    from keras_resnet.serving.optimized import optimized
 else:  # hidden from type checkers, which would accept every name in a module that has a `__getattr__`
     _LOCATIONS = {
         **{name: f"keras_resnet.models.resnet:{name}" for name in __all__ if "Net" in name},
@@ -103,6 +106,7 @@ else:  # hidden from type checkers, which would accept every name in a module th
         "list_weights": "keras_resnet.models.weights.published:list_weights",
         "load_weights": "keras_resnet.models.weights.files:load",
         "model_info": "keras_resnet.models.weights.published:model_info",
+        "optimized": "keras_resnet.serving.optimized:optimized",
         "preprocess_input": "keras_resnet.ops.normalization:preprocess_input",
         "to_keras": "keras_resnet.models.to_keras:to_keras",
     }

@@ -18,6 +18,7 @@ FUNCTIONS = (
     "list_weights",
     "load_weights",
     "model_info",
+    "optimized",
     "preprocess_input",
     "to_keras",
 )
