@@ -265,12 +265,12 @@ def matrix_product(library: str, dtype: str, size: int, device: str = "cpu") -> 
 
 
 def write_exports(model: str, size: int, folder: str) -> Turn:
-    """Export a network with random weights as SavedModel and TFLite files in the turn."""
+    """Export a network with random weights as SavedModel, OpenVINO and TFLite files in the turn."""
     import numpy as np
 
     import keras_resnet
     from keras_resnet.data.dataset import Dataset, DatasetInfo, Images
-    from keras_resnet.serving import saved_model, tflite
+    from keras_resnet.serving import interchange, saved_model, tflite
     from tests.serving.sources import MEAN, STD, Source, settle, smooth
 
     source = Source(settle(getattr(keras_resnet, model)(input_shape=(size, size, 3))))
@@ -282,6 +282,7 @@ def write_exports(model: str, size: int, folder: str) -> Turn:
 
     def turn():
         saved_model.export(source, pathlib.Path(folder, "saved_model"))
+        interchange.export(source, pathlib.Path(folder, "openvino"), "openvino")
         tflite.export(
             source,
             pathlib.Path(folder, "tflite"),
@@ -324,6 +325,28 @@ def lite(folder: str, size: int, variant: str) -> Turn:
 
     def turn():
         runner(images=images)
+        return 1
+
+    return turn
+
+
+def openvino(folder: str, size: int, dtype: str) -> Turn:
+    """A call of OpenVINO with one thread per core.
+
+    Args:
+        folder: the folder of `write_exports`.
+        size: side of the images in pixels.
+        dtype: "f32" or "bf16", in which OpenVINO computes the float32 file.
+    """
+    import openvino as runtime
+
+    (path,) = pathlib.Path(folder, "openvino").glob("*.xml")
+    threads = len(os.sched_getaffinity(0))
+    options = {"INFERENCE_PRECISION_HINT": dtype, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled, images = runtime.Core().compile_model(path, "CPU", options), pixels(size).astype("float32")
+
+    def turn():
+        compiled([images])
         return 1
 
     return turn

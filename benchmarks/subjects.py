@@ -106,9 +106,8 @@ def networks(
         batch_size: images in a batch.
         size: side of the images in pixels.
         dtype: "float32" or "bfloat16".
-        libraries: "keras_resnet", "keras_resnet folded", "keras_resnet optimized", "keras_resnet with Keras' SGD",
-            "keras_resnet on JAX", "keras_resnet on PyTorch", "keras.applications", "keras batch norm", "keras batch norm on PyTorch", "torch", "torch.compile", "timm" or
-            "timm compiled".
+        libraries: "keras_resnet", "keras.applications", "keras batch norm", "torch", "torch.compile", "timm" or
+            "timm compiled"; the first three also with an end of `SUFFIXES`, or " on JAX" or " on PyTorch".
     """
     common = {
         "model": model,
@@ -207,6 +206,7 @@ def export(settings: Settings) -> list[Subject]:
     made = {"folder": settings.folder, "size": size}
     called = {"model": "ResNet50", "size": size}
     once = {"model": "ResNet50", "batch_size": 1, "size": size}
+    fast = {"library": "keras_resnet", "optimized": True, **once}
     return [
         Subject(
             "export",
@@ -216,10 +216,18 @@ def export(settings: Settings) -> list[Subject]:
                 Contender("LiteRT int8", "lite", {**made, "variant": "int8"}),
                 Contender("LiteRT float32", "lite", {**made, "variant": "float32"}, operations=cost),
                 Contender("SavedModel in TensorFlow's C API", "saved_model", made, operations=cost),
+                *(
+                    Contender(f"keras_resnet optimized {dtype}", "keras_inference", {**fast, "dtype": policy})
+                    for dtype, policy in DTYPES.items()
+                ),
                 Contender("keras_resnet predict_on_batch", "keras_inference", {"library": "keras_resnet", **once}),
                 Contender("keras_resnet model(x)", "keras_call", {"library": "keras_resnet", **called}),
                 Contender("keras.applications model(x)", "keras_call", {"library": "keras.applications", **called}),
+                Contender("OpenVINO float32", "openvino", {**made, "dtype": "f32"}, operations=cost),
+                Contender("OpenVINO bfloat16", "openvino", {**made, "dtype": "bf16"}),
                 Contender("torch", "torch_inference", once, operations=cost),
+                Contender("torch.compile", "torch_inference", {**once, "compile": True}, operations=cost),
+                Contender("torch.compile bfloat16", "torch_inference", {**once, "compile": True, "dtype": "bfloat16"}),
                 *limits(settings, "float32"),
             ],
             prepare=Contender("exports", "write_exports", {"model": "ResNet50", **made}, fresh=True),

@@ -82,9 +82,8 @@ class OptimizedModel(keras.Model):
 
         function = tf.function(call, input_signature=signature, autograph=False)
         self._graph = convert_variables_to_constants_v2(function.get_concrete_function())
-        self._pack = functools.partial(
-            tf.nest.pack_sequence_as, model.output
-        )  # Keras would track the dictionary itself
+        # Keras would track a dictionary of outputs, and change its type.
+        self._pack = functools.partial(tf.nest.pack_sequence_as, model.output)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
