@@ -11,7 +11,7 @@ from keras_resnet.models import layers
 from keras_resnet.models.layers import IdentityShortcut, StochasticDepth
 from keras_resnet.models.submodels import rebuild
 
-STOCK = {
+STOCK: dict[type, Any] = {
     layers.BatchNormalization: keras.layers.BatchNormalization,
     layers.DilatedConv2D: keras.layers.Conv2D,
     layers.PointwiseConv2D: keras.layers.Conv2D,
