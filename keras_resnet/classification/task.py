@@ -314,7 +314,9 @@ class Export(SourceFlags):
         elif self.format == "web":
             commands = [["python", "-m", "http.server", "--bind=localhost", f"--directory={out}"]]
         else:
-            file = next(f for f in sorted(pathlib.Path(out).iterdir(), reverse=True) if f.suffix in EXPORTED)
+            written = [file for file in pathlib.Path(out).iterdir() if file.suffix in EXPORTED]
+            # The int8 file rather than float32, and rather than the one for comparison.
+            file = min(written, key=lambda file: ("int8" not in file.stem, len(file.stem)))
             commands = [[*evaluate, f"--{self.format}={file}"]]
         print(tasks.next_commands(*commands))
 

@@ -59,7 +59,10 @@ class IntegerConv2D(keras.layers.Layer):
         units = np.float64(self.weight_scales) * scale
         self.bias_units = np.rint(bias / units).astype("int64")
         if np.abs(self.bias_units).max() >= 2**31:
-            raise InputError(f"model cannot be quantized: the bias of {layer.name!r} is too large for its scales.")
+            raise InputError(
+                f"model must have biases that fit its scales; that of {layer.name!r} is too large, as after training "
+                "that diverged: lower the learning rate."
+            )
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         def constant(name: str, value: np.ndarray) -> Any:

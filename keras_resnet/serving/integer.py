@@ -38,11 +38,13 @@ def convert(model: keras.Model, batch_size: int | None = 1) -> bytes:
     return conversion.convert(network, Endpoint(predict, spec), configure)
 
 
-def fake_quantized(model: keras.Model) -> keras.Model:
+def fake_quantized(model: keras.Model, rounds_padding: bool = False) -> keras.Model:
     """Return a network of pixels with fake quantization, from which the converter reads the scales.
 
     Args:
         model: as for `convert`.
+        rounds_padding: whether padded images are rounded again, for runtimes that look for a scale at the input of each
+            convolution; they are integers already.
 
     Returns:
         A network f32[N,H,W,3] in [0, 255] -> f32[N,K].
@@ -54,7 +56,7 @@ def fake_quantized(model: keras.Model) -> keras.Model:
         if isinstance(layer, ColorPadding2D):
             return folding.ColorPadding(layer.margin, layer.color)
         if isinstance(layer, integer.IntegerConv2D):
-            return _Convolution(layer)
+            return Convolution(layer)
         if isinstance(layer, integer.IntegerAdd):
             return _Addition(layer)
         if isinstance(layer, integer.IntegerMean):
@@ -63,7 +65,8 @@ def fake_quantized(model: keras.Model) -> keras.Model:
 
     def call(layer: keras.layers.Layer, inputs: Any) -> Any:
         # Tensors are real numbers already.
-        return inputs if isinstance(layer, keras.layers.Rescaling) else layer(inputs)
+        outputs = inputs if isinstance(layer, keras.layers.Rescaling) else layer(inputs)
+        return _Pixels()(outputs) if rounds_padding and isinstance(layer, folding.ColorPadding) else outputs
 
     return rebuild(model, copy, call)
 
@@ -118,7 +121,7 @@ class _Mean(keras.layers.Layer):
         return (input_shape[0], input_shape[3])
 
 
-class _Convolution(keras.layers.Layer):
+class Convolution(keras.layers.Layer):
     """A convolution of constant weights on their scales, and its rounding; a classifier is a 1x1 convolution.
 
     The converter supports per-channel scales in convolutions only.

@@ -120,6 +120,13 @@ def test_a_network_that_was_not_calibrated_or_is_integer_is_refused(random):
         quantization.integer_network(result)
 
 
+def test_a_network_that_diverged_is_refused(random):
+    result = prepared(network(block="basic"), random)
+    result.get_layer("predictions").bias.assign([1e12] * 5)
+    with pytest.raises(InputError, match=r"that of 'predictions' is too large, as after training that diverged"):
+        quantization.integer_network(result)
+
+
 def test_it_is_a_keras_model_of_constants(random):
     whole = quantization.integer_network(prepared(network(block="basic"), random))
     assert isinstance(whole, keras.Model)
