@@ -40,6 +40,10 @@ def keras_network(library: str, model: str, size: int, dtype: str, **options):
     if library == "keras.applications":
         return getattr(keras.applications, model)(weights=None, input_shape=(size, size, 3))
     network = getattr(keras_resnet, model)(input_shape=(size, size, 3), **options)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Biases of 0, which trained networks do not have, are removed where weights are constants.
+            layer.beta.assign(0.1 * keras.ops.ones_like(layer.beta))
     if library == "keras_resnet":
         return network
 
