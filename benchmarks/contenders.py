@@ -188,22 +188,15 @@ def keras_inference(
     import keras_resnet
 
     network = keras_network(library, model, size, "float32" if fold or optimized else dtype)
-    images = keras.ops.convert_to_tensor(batch(batch_size, size, 1)[0])
-    if optimized:
-        network = keras_resnet.optimized(network, dtype.removeprefix("mixed_"))
-
-        def call():
-            network(images).numpy()
-            return batch_size
-
-        return call
     if fold:
         from keras_resnet.serving import folding
 
         network = folding.fold(network, dtype.removeprefix("mixed_"))
+    predict = keras_resnet.optimized(network, dtype.removeprefix("mixed_")) if optimized else network.predict_on_batch
+    images = keras.ops.convert_to_tensor(batch(batch_size, size, 1)[0])
 
     def turn():
-        network.predict_on_batch(images)
+        keras.ops.convert_to_numpy(predict(images))  # waits for the result
         return batch_size
 
     return turn

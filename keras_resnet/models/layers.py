@@ -12,6 +12,9 @@ from keras_resnet import compat
 
 BATCH_NORM_EPSILON = 1e-5
 
+RELU_CHANNELS = 64
+"""Least number of channels for which XLA's ReLU is faster than TensorFlow's."""
+
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -111,12 +114,8 @@ class ReLU(keras.layers.Activation):
         super().__init__(activation, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        fast = training and inputs.shape[-1] >= CHANNELS and _is_narrow_on_cpu(inputs)
+        fast = training and inputs.shape[-1] >= RELU_CHANNELS and _is_narrow_on_cpu(inputs)
         return _relu_of_training()(inputs) if fast else super().call(inputs)
-
-
-CHANNELS = 64
-"""Least number of channels for which XLA's ReLU is faster."""
 
 
 @functools.cache
@@ -152,8 +151,10 @@ class PointwiseConv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        simple = self.data_format == "channels_last" and self.groups == 1 and not self.use_bias
-        if not (training and simple and self.activation is keras.activations.linear and _is_narrow_on_cpu(inputs)):
+        simple = self.kernel_size == (1, 1) and self.strides[0] == self.strides[1] and self.groups == 1
+        bare = not self.use_bias and self.activation is keras.activations.linear
+        last = self.data_format == "channels_last"
+        if not (training and simple and bare and last and _is_narrow_on_cpu(inputs)):
             return super().call(inputs)
         return _pointwise_convolution(inputs, compat.cast(self.kernel, inputs.dtype), self.strides[0])
 

@@ -11,9 +11,16 @@ from typing import Any
 import keras
 
 from keras_resnet import compat
+from keras_resnet.errors import InputError
 
 FRAMES_PER_LAYER = 30
 """Upper bound of the Python frames that Keras' recursion over a model's graph takes for each layer."""
+
+
+def check_functional(model: keras.Model) -> None:
+    """Raise `InputError` unless a model is functional."""
+    if not hasattr(model, "inputs") or not getattr(model, "_is_graph_network", hasattr(model, "operations")):
+        raise InputError(f"model must be a functional Keras model; got {type(model).__name__}.")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import keras
 from keras_resnet.errors import InputError
 from keras_resnet.models import layers
 from keras_resnet.models.layers import IdentityShortcut, StochasticDepth
-from keras_resnet.models.submodels import rebuild
+from keras_resnet.models.submodels import check_functional, rebuild
 
 STOCK: dict[type, Any] = {
     layers.BatchNormalization: keras.layers.BatchNormalization,
@@ -42,8 +42,7 @@ def to_keras(model: keras.Model) -> keras.Model:
         ValueError: the model is not functional, contains other models, or has other layers of this package, such as a
             detector's.
     """
-    if not hasattr(model, "inputs") or not getattr(model, "_is_graph_network", hasattr(model, "operations")):
-        raise InputError(f"model must be a functional Keras model; got {type(model).__name__}.")
+    check_functional(model)
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             raise InputError(f"model must not contain other models; layer {layer.name!r} is one: convert it alone.")

@@ -13,10 +13,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# TensorFlow's guide exports constant graphs by this function, which has no public name.
+# The function that makes variables constants has no public name.
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_resnet.errors import InputError, check_choice
+from keras_resnet.models.submodels import check_functional
 from keras_resnet.serving import folding
 
 PRECISIONS = ("auto", *folding.DTYPES)
@@ -45,8 +46,7 @@ def optimized(model: keras.Model, precision: str = "auto") -> OptimizedModel:
     check_choice("precision", precision, PRECISIONS)
     if keras.backend.backend() != "tensorflow":
         raise InputError(f"optimized requires Keras on TensorFlow; its backend is {keras.backend.backend()!r}.")
-    if not hasattr(model, "inputs") or not getattr(model, "_is_graph_network", hasattr(model, "operations")):
-        raise InputError(f"model must be a functional Keras model; got {type(model).__name__}.")
+    check_functional(model)
     if precision == "auto":
         integer = folding.is_integer(model)
         precision = "bfloat16" if computes_in_bfloat16() and not integer else "float32"
