@@ -45,7 +45,7 @@ def command(capfd):
     return call
 
 
-def test_predict_example(tmp_path):
+def test_predict_example(tmp_path, script):
     from keras_resnet import ResNet20
     from keras_resnet.models import weights
     from keras_resnet.models.weights import published
@@ -55,7 +55,7 @@ def test_predict_example(tmp_path):
     photos = [tmp_path / f"{name}.png" for name in "ab"]
     for photo in photos:
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3)).astype("uint8")).save(photo)
-    output = run("examples/predict.py", f"--weights={tmp_path}/a.weights.h5", f"--plot={tmp_path}/best.png", *photos)
+    output = script("examples/predict.py", f"--weights={tmp_path}/a.weights.h5", f"--plot={tmp_path}/best.png", *photos)
     assert output.count("%  ") == 10
     assert f"wrote {tmp_path}/best.png" in output
     assert Image.open(tmp_path / "best.png").size[0] > 600
@@ -96,23 +96,22 @@ def test_train_evaluate_predict_export(installed, command, script, tmp_path):
     assert packaged <= {path.relative_to(console.parents[1]) for path in console.parents[1].rglob("zoo/*/*")}
 
     run_dir = tmp_path / "run"
-    output = python(console, "train", "--preset=digits_resnet20", "--steps=4", "--eval_steps=2", f"--workdir={run_dir}")
-    assert "resnet20: 269,722 parameters, 40.6e6 multiply-adds" in output
-    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records] == [2, 4]
-    best = min(record["val_top1_error"] for record in records)
-
     photo = tmp_path / "a photo.png"
     Image.fromarray(np.zeros((50, 40, 3), "uint8")).save(photo)
     served = [f"--workdir={run_dir}", f"--out={tmp_path}/models/digits"]
     lite = [f"--workdir={run_dir}", f"--out={tmp_path}/lite", "--variants=float32"]
     calls = [
+        [console, "train", "--preset=digits_resnet20", "--steps=4", "--eval_steps=2", f"--workdir={run_dir}"],
         [console, "evaluate", f"--workdir={run_dir}"],
         [console, "predict", f"--workdir={run_dir}", photo],
         [ROOT / "export/to_saved_model.py", *served],
         [ROOT / "export/to_tflite.py", *lite, "--report_images=20"],
     ]
     output = python("-c", SCRIPTS, json.dumps(calls, default=str))
+    assert "resnet20: 269,722 parameters, 40.6e6 multiply-adds" in output
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [2, 4]
+    best = min(record["val_top1_error"] for record in records)
     (row,) = [line for line in output.splitlines() if line.startswith("| resnet20 | single |")]
     assert row.startswith(f"| resnet20 | single | {best:.2f} |")
     assert row.endswith("| 599 |")

@@ -124,12 +124,16 @@ def lose_one(run_strategy, folder):
             os._exit(lost.code)
 
 
-def main(folder, elastic=""):
+def main(folder):
     resnet.CONSTRUCTORS["resnet20"] = one_block
     run_strategy = strategy.make(timeout=60)
-    if elastic:
-        lose_one(run_strategy, folder)
-        return
+    if collectives.count(run_strategy) == 2:
+        together(run_strategy, folder)
+    lose_one(run_strategy, folder)
+
+
+def together(run_strategy, folder):
+    """What needs both workers."""
     number = collectives.index(run_strategy)
     train.train(SAME, folder / "same", run_strategy)
     train.train(ACCUMULATED, folder / "accumulated", run_strategy)
@@ -145,4 +149,4 @@ def main(folder, elastic=""):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])
+    main(pathlib.Path(sys.argv[1]))
