@@ -9,7 +9,7 @@ from keras_resnet.errors import InputError, check_choice
 from keras_resnet.experiment import names
 from keras_resnet.experiment.backbone import FineTunedConfig
 from keras_resnet.experiment.config import option
-from keras_resnet.localization.choices import PROTOCOLS
+from keras_resnet.localization.choices import PROTOCOLS, SELECTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +95,12 @@ class LocalizerConfig(FineTunedConfig):
         (40_000,), "Steps at which the learning rate is divided by 10.", "optimization"
     )
     eval_steps: int = option(5_000, "Steps between evaluations on eval_split.", "run", minimum=1)
+    select_by: str = option(
+        "error",
+        "Measure on eval_split that selects the weights to keep: the lowest error or the highest mean_iou.",
+        "run",
+        choices=tuple(SELECTIONS),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

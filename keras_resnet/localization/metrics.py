@@ -167,6 +167,17 @@ class Result:
         return self._error([iou is None or iou < self.iou_thresh for iou in ious])
 
     @property
+    def mean_iou(self) -> float:
+        """Mean IoU of the boxes for the true class, 0 where one is missing; NaN if all of these are missing.
+
+        It changes with each box, so that it compares networks on fewer images than an error.
+        """
+        ious = [outcome.iou for outcome in self._counted()]
+        if all(iou is None for iou in ious):
+            return math.nan
+        return float(np.mean([iou or 0.0 for iou in ious]))
+
+    @property
     def localization_error(self) -> float:
         """Share of the images of which no pair of the best five is right: the error of the challenge."""
         return self._predicted_error([outcome.place >= TOP for outcome in self._counted()])
@@ -207,9 +218,10 @@ class Result:
         return markdown_table(("error",), ("%", "95 % interval", "images"), rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the errors for JSON, in which NaN is null."""
-        errors = {name: None if math.isnan(error) else error for name, (error, _) in self.errors().items()}
-        return {"images": self.images, "blacklisted": self.blacklisted, "iou_thresh": self.iou_thresh, **errors}
+        """Return the measures for JSON, in which NaN is null."""
+        numbers = {"mean_iou": self.mean_iou, **{name: error for name, (error, _) in self.errors().items()}}
+        measures = {name: None if math.isnan(number) else number for name, number in numbers.items()}
+        return {"images": self.images, "blacklisted": self.blacklisted, "iou_thresh": self.iou_thresh, **measures}
 
     def _counted(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if not outcome.blacklisted]

@@ -18,6 +18,7 @@ from keras_resnet.distribute import collectives
 from keras_resnet.errors import InputError, counted, listed
 from keras_resnet.experiment.config import resolved
 from keras_resnet.localization import evaluate, proposals
+from keras_resnet.localization.choices import SELECTIONS
 from keras_resnet.localization.config import PRESETS, LocalizerConfig
 from keras_resnet.localization.data import pipeline
 from keras_resnet.localization.data.examples import Example, LocalizationDataset
@@ -35,9 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluation(keras.callbacks.Callback):
-    """Add the localization error with the true class given, in percent, to the logs at the end of each epoch.
+    """Add the measures with the true class given to the logs at the end of each epoch.
 
-    The logs get `val_error`. This callback must come before those that read them.
+    The logs get `val_error`, the localization error in percent, and `val_iou_loss`, 1 minus the mean IoU. This callback
+    must come before those that read them.
 
     Args:
         examples: the images to evaluate on.
@@ -69,7 +71,8 @@ class Evaluation(keras.callbacks.Callback):
         total = LocalizationError()
         for part in collectives.gather(strategy, pickle.dumps(numbered)):
             total.outcomes.update(pickle.loads(part))
-        logs["val_error"] = total.result().true_class_error
+        result = total.result()
+        logs["val_error"], logs["val_iou_loss"] = result.true_class_error, 1 - result.mean_iou
 
 
 def train(
@@ -78,7 +81,8 @@ def train(
     """Train the network of a configuration on its data set.
 
     An interrupted run is resumed from its newest checkpoint: its batches, and the sampling of each step, are pure
-    functions of seed and step. The weights with the lowest error on `eval_split`, with the true class given, are kept.
+    functions of seed and step. The weights with the lowest error on `eval_split`, with the true class given, or with
+    the highest mean IoU are kept, as `select_by` says.
 
     Args:
         config: the run, or the name of a preset.
@@ -183,7 +187,7 @@ def _fit(
         model,
         run,
         batches,
-        monitor="val_error",
+        monitor=SELECTIONS[config.select_by],
         shown=("error", "localization error {:.2f} %"),
         lines={"val_error": "test, true class given"},
         label="localization error (%)",

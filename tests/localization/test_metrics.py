@@ -196,6 +196,20 @@ def test_a_missing_box_of_the_true_class_is_wrong():
     errors.update(0, [RIGHT], [], [], RIGHT)
     errors.update(0, [RIGHT], [], [], None)
     assert errors.result().true_class_error == 50
+    assert errors.result().mean_iou == 0.5
+
+
+def test_the_mean_iou_is_that_of_the_boxes_of_the_true_class():
+    errors = LocalizationError()
+    errors.update(0, [[0, 0, 10, 10]], [], [], [0, 0, 10, 5])
+    errors.update(0, [[0, 0, 10, 10], [0, 0, 10, 4]], [], [], [0, 0, 10, 5])
+    errors.update(0, [[0, 0, 10, 10]], [], [], [0, 0, 10, 10], blacklisted=True)
+    result = errors.result()
+    assert result.mean_iou == pytest.approx((0.5 + 0.8) / 2)
+    assert result.to_dict()["mean_iou"] == result.mean_iou
+    unmeasured = LocalizationError()
+    unmeasured.update(0, [RIGHT], [0], [RIGHT])
+    assert unmeasured.result().to_dict()["mean_iou"] is None
 
 
 @pytest.mark.parametrize(("classes", "boxes"), [([0] * 6, [RIGHT] * 6), ([0, 1], [RIGHT])])

@@ -30,7 +30,7 @@ def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsy
     config, whole = configs(trained_runs)[stage], LocalizerRun.open(trained_runs[stage])
     records = read_metrics(whole.metrics)
     assert [record["step"] for record in records] == [2, 4]
-    assert {"val_error", "class_loss", "box_loss", "loss"} <= set(records[0])
+    assert {"val_error", "val_iou_loss", "class_loss", "box_loss", "loss"} <= set(records[0])
     config = dataclasses.replace(config, log=("csv",))
     with signal_at(3), pytest.raises(errors.Stopped, match="SIGTERM at step 3"):
         train.train(config, tmp_path / "parts")
@@ -71,13 +71,31 @@ def test_a_resumed_second_stage_trains_on_the_proposals_in_its_folder(trained_ru
     train.train(config, tmp_path / "run")
 
 
-def test_the_log_has_the_error_of_the_saved_weights(trained_runs):
+def test_the_log_has_the_measures_of_the_saved_weights(trained_runs):
     for path in trained_runs:
         run = LocalizerRun.open(path)
         best = min(read_metrics(run.metrics), key=lambda record: (record["val_error"], -record["step"]))
         examples = run.dataset().examples(run.config.eval_split)
         result = evaluate.evaluate(run.localizer(), examples, run.transform()).error.result()
         assert result.true_class_error == pytest.approx(best["val_error"])
+        assert result.mean_iou == pytest.approx(1 - best["val_iou_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("select_by", "kept"), [("error", 3), ("mean_iou", 2)])
+def test_the_weights_with_the_best_measure_are_kept(select_by, kept, tmp_path, tiny_backbone, monkeypatch):
+    """The error is lowest at step 3, the IoU loss at step 2."""
+    measures = {1: (40.0, 0.5), 2: (30.0, 0.1), 3: (20.0, 0.2), 4: (30.0, 0.3)}
+    saved = {}
+
+    def measure(self, epoch, logs):
+        step = int(self.model.optimizer.iterations.numpy())
+        saved[step] = self.model.get_weights()
+        logs["val_error"], logs["val_iou_loss"] = measures[step]
+
+    monkeypatch.setattr(train.Evaluation, "on_epoch_end", measure)
+    run = train.train(first(select_by=select_by, eval_steps=1), tmp_path / "run")
+    for ours, theirs in zip(run.load().get_weights(), saved[kept], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_two_replicas_train_to_the_weights_of_one(tmp_path, two_replicas, tiny_backbone, capsys):
