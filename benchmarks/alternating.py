@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ class Contender:
         operations: floating-point operations per item, if known.
         dtype: "float32" or "bfloat16"; used if `operations` is known.
         is_limit: whether it measures the machine's limit instead of a contender.
+        planned: expected seconds until its first turn; if a deadline leaves less, it is not started.
+        priority: contenders that do not take turns with others are measured in this order, lowest first.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Contender:
     operations: float = 0.0
     dtype: str = "float32"
     is_limit: bool = False
+    planned: float = 0.0
+    priority: int = 0
 
 
 @dataclasses.dataclass
@@ -56,6 +61,7 @@ class Turns:
         seconds: wall time.
         processor: processor seconds over all cores.
         peak_mib: peak memory of the process so far, in MiB.
+        device_mib: peak memory of its arrays on a GPU so far, in MiB; empty on a CPU.
         error: why it was not measured; if set, the lists are empty.
     """
 
@@ -63,6 +69,7 @@ class Turns:
     seconds: list[float] = dataclasses.field(default_factory=list)
     processor: list[float] = dataclasses.field(default_factory=list)
     peak_mib: list[float] = dataclasses.field(default_factory=list)
+    device_mib: list[float] = dataclasses.field(default_factory=list)
     error: str | None = None
 
     def add(self, reply: Mapping[str, float]) -> None:
@@ -70,6 +77,8 @@ class Turns:
         self.seconds.append(reply["seconds"])
         self.processor.append(reply["processor"])
         self.peak_mib.append(reply["peak_mib"])
+        if "device_mib" in reply:
+            self.device_mib.append(reply["device_mib"])
 
 
 class Failed(Exception):
@@ -82,12 +91,14 @@ class Process:
     Args:
         contender: the contender.
         seconds: least seconds of a turn; fresh contenders run once per turn.
+        deadline: value of `time.monotonic()` at which the process is killed, if any.
     """
 
-    def __init__(self, contender: Contender, seconds: float):
+    def __init__(self, contender: Contender, seconds: float, deadline: float | None = None):
         # A second import or build in the same process would find cached results of the first.
         warm_up, seconds = (0, 0.0) if contender.fresh else (WARM_UP, seconds)
         task = {"make": contender.make, "options": dict(contender.options), "seconds": seconds, "warm_up": warm_up}
+        self.deadline = deadline
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), json.dumps(task)],
@@ -100,6 +111,10 @@ class Process:
         self._answer()
 
     def _answer(self) -> dict:
+        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        if not select.select([self.process.stdout], [], [], left)[0]:
+            self.process.kill()
+            raise Failed("stopped at the time limit")
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
@@ -112,7 +127,7 @@ class Process:
         """Run one turn and return its measurements.
 
         Raises:
-            Failed: the process exited.
+            Failed: the process exited, or was killed at the deadline.
         """
         with contextlib.suppress(BrokenPipeError):  # `_answer` reports the reason
             self.process.stdin.write("go\n")
@@ -127,7 +142,9 @@ class Process:
         self.errors.close()
 
 
-def alternate(contenders: Sequence[Contender], rounds: int, seconds: float, note=print) -> dict[str, Turns]:
+def alternate(
+    contenders: Sequence[Contender], rounds: int, seconds: float, note=print, deadline: float | None = None
+) -> dict[str, Turns]:
     """Measure contenders in rounds: each has one turn per round, and the order rotates by one from round to round.
 
     All processes are set up, one after the other, before the first round. A contender that fails is left out afterward.
@@ -137,6 +154,7 @@ def alternate(contenders: Sequence[Contender], rounds: int, seconds: float, note
         rounds: number of turns of each.
         seconds: least seconds of a turn.
         note: called with a line about each step.
+        deadline: value of `time.monotonic()` at which all processes are killed, if any.
 
     Returns:
         Name -> measurements.
@@ -153,7 +171,10 @@ def alternate(contenders: Sequence[Contender], rounds: int, seconds: float, note
             note(f"{contender.name}: not measured, {error}")
 
     def start(contender: Contender) -> None:
-        processes[contender.name] = Process(contender, seconds)
+        needed = contender.planned + (0.0 if contender.fresh else rounds * seconds)
+        if deadline is not None and time.monotonic() + needed > deadline:
+            raise Failed("no time left")
+        processes[contender.name] = Process(contender, seconds, deadline)
 
     def measure(contender: Contender) -> None:
         if contender.fresh:

@@ -43,7 +43,7 @@ def keras_network(library: str, model: str, size: int, dtype: str, **options):
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             # Biases of 0, which trained networks do not have, are removed where weights are constants.
-            layer.beta.assign(0.1 * keras.ops.ones_like(layer.beta))
+            layer.beta.assign(keras.ops.full(layer.beta.shape, 0.1))
     if library == "keras_resnet":
         return network
 
@@ -58,16 +58,20 @@ def torch_network(source: str, model: str):
     """Build the same network in PyTorch, without weights.
 
     Args:
-        source: "own" for the modules of the tests, with the strides of the paper, or "timm".
+        source: "own" for the modules of the tests, with the strides of the paper, "timm" or "torchvision".
         model: name of this package's constructor.
     """
-    import keras_resnet
-
-    net = keras_resnet.ARCHITECTURES[model]
     if source == "timm":
         import timm
 
         return timm.create_model(model.lower())
+    if source == "torchvision":
+        import torchvision
+
+        return torchvision.models.get_model(model.lower())
+    import keras_resnet
+
+    net = keras_resnet.ARCHITECTURES[model]
     from tests.models import torch_nets
 
     blocks = tuple(stage.blocks for stage in net.stages)
@@ -85,6 +89,57 @@ def batch(batch_size: int, size: int, classes: int):
     return images, random.integers(0, classes, batch_size)
 
 
+def on_torch_device(device: str) -> None:
+    """Let PyTorch use what training scripts use on a GPU: TF32 products, and the fastest of cuDNN's convolutions."""
+    import torch
+
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+
+
+def jax_turn(network, work: str, steps: int, images, labels=None) -> Turn:
+    """Return a turn of steps of `fit` or `predict` on JAX, whose state stays on the device from step to step.
+
+    `train_on_batch` and `predict_on_batch` copy results, and assign all variables, after each step.
+
+    Args:
+        network: a network on JAX, for training with an optimizer and loss; its variables cannot be used afterward.
+        work: "training" or "inference".
+        steps: steps of a turn.
+        images: f32[B,H,W,3] on the device.
+        labels: i64[B], for training.
+
+    Returns:
+        The turn function; its attributes are `step`, the compiled step, and `state`, lists of the values of variables.
+    """
+    import jax
+
+    groups = [network.trainable_variables, network.non_trainable_variables]
+    if work == "training":
+        network.optimizer.build(network.trainable_variables)
+        groups += [network.optimizer.variables, network.metrics_variables]
+        function, data = network.train_step, (images, labels)
+    else:
+
+        def function(state, data):
+            outputs, changed = network.predict_step(state, data)
+            return outputs, (state[0], changed)
+
+        data = (images,)
+    state = tuple([variable.value for variable in group] for group in groups)
+    step = jax.jit(function, donate_argnums=0).lower(state, data).compile()
+
+    def turn():
+        for _ in range(steps):
+            outputs, turn.state = step(turn.state, data)
+        jax.block_until_ready((outputs, turn.state))
+        return steps * len(images)
+
+    turn.step, turn.state = step, state
+    return turn
+
+
 # Training and inference
 
 
@@ -96,9 +151,10 @@ def keras_training(
     dtype: str = "float32",
     recipe: bool = False,
     keras_sgd: bool = False,
+    steps: int = 1,
     **options,
 ) -> Turn:
-    """One training step on an in-memory batch, SGD with momentum; this package's with the optimizer of its runs.
+    """Training steps on an in-memory batch, SGD with momentum; on TensorFlow, this package's with that of its runs.
 
     Args:
         library: as for `keras_network`.
@@ -108,6 +164,7 @@ def keras_training(
         dtype: dtype policy.
         recipe: whether to use the weight decay, loss and metric of `keras-resnet train` too.
         keras_sgd: whether to use Keras' SGD with this package's network, as in a user's script.
+        steps: steps of a turn.
         **options: for this package's constructor.
     """
     import keras
@@ -129,10 +186,15 @@ def keras_training(
         network.compile(sgd(0.01, momentum=0.9), "sparse_categorical_crossentropy")
     images, labels = batch(batch_size, size, network.output_shape[-1])
     images, labels = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(labels)
+    if keras.backend.backend() == "jax":
+        return jax_turn(network, "training", steps, images, labels)
+    if keras.backend.backend() == "torch":
+        on_torch_device(images.device.type)
 
     def turn():
-        network.train_on_batch(images, labels)
-        return batch_size
+        for _ in range(steps):
+            network.train_on_batch(images, labels)
+        return steps * batch_size
 
     return turn
 
@@ -145,12 +207,14 @@ def torch_training(
     compile: bool = False,
     source: str = "own",
     device: str = "cpu",
+    steps: int = 1,
 ) -> Turn:
-    """One training step of PyTorch in channels-last format; half precision by autocast, as its manual recommends."""
+    """Training steps of PyTorch in channels-last format; half precision by autocast, as its manual recommends."""
     import torch
 
+    on_torch_device(device)
     network = torch_network(source, model).to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, fused=device == "cuda")
     loss_function = torch.nn.CrossEntropyLoss()
     forward = torch.compile(network) if compile else network
     images, labels = batch(batch_size, size, 10)
@@ -159,13 +223,15 @@ def torch_training(
     half = dtype != "float32"
 
     def turn():
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            loss = loss_function(forward(images), labels)
-        loss.backward()
-        optimizer.step()
-        loss.item()  # waits for a GPU
-        return batch_size
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device, torch.bfloat16, enabled=half):
+                loss = loss_function(forward(images), labels)
+            loss.backward()
+            optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return steps * batch_size
 
     return turn
 
@@ -178,26 +244,42 @@ def keras_inference(
     dtype: str = "float32",
     fold: bool = False,
     optimized: bool = False,
+    steps: int = 1,
+    **options,
 ) -> Turn:
-    """One call of `predict_on_batch`, a graph; with `fold`, of the network as it is exported.
+    """Calls of `predict_on_batch`, a graph, or of the step of `predict` on JAX.
 
-    With `optimized`, one call of `keras_resnet.optimized(network)`.
+    Args:
+        library: as for `keras_network`.
+        model: name of the constructor.
+        batch_size: images in a batch.
+        size: side of the images in pixels.
+        dtype: dtype policy.
+        fold: whether to fold batch norm, as in an exported network.
+        optimized: whether to call `keras_resnet.optimized(network)` instead.
+        steps: calls of a turn.
+        **options: for this package's constructor.
     """
     import keras
 
     import keras_resnet
 
-    network = keras_network(library, model, size, "float32" if fold or optimized else dtype)
+    network = keras_network(library, model, size, "float32" if fold or optimized else dtype, **options)
     if fold:
         from keras_resnet.serving import folding
 
         network = folding.fold(network, dtype.removeprefix("mixed_"))
     predict = keras_resnet.optimized(network, dtype.removeprefix("mixed_")) if optimized else network.predict_on_batch
     images = keras.ops.convert_to_tensor(batch(batch_size, size, 1)[0])
+    if keras.backend.backend() == "jax":
+        return jax_turn(network, "inference", steps, images)
+    if keras.backend.backend() == "torch":
+        on_torch_device(images.device.type)
 
     def turn():
-        keras.ops.convert_to_numpy(predict(images))  # waits for the result
-        return batch_size
+        for _ in range(steps):
+            keras.ops.convert_to_numpy(predict(images))  # waits for the result
+        return steps * batch_size
 
     return turn
 
@@ -210,10 +292,12 @@ def torch_inference(
     compile: bool = False,
     source: str = "own",
     device: str = "cpu",
+    steps: int = 1,
 ) -> Turn:
-    """One call of PyTorch in channels-last format, with weights in `dtype`."""
+    """Calls of PyTorch in channels-last format, with weights in `dtype`."""
     import torch
 
+    on_torch_device(device)
     kind = getattr(torch, dtype.removeprefix("mixed_"))
     network = torch_network(source, model).to(device, kind, memory_format=torch.channels_last).eval()
     forward = torch.compile(network) if compile else network
@@ -222,20 +306,23 @@ def torch_inference(
 
     def turn():
         with torch.inference_mode():
-            forward(images).float().cpu()
-        return batch_size
+            for _ in range(steps):
+                outputs = forward(images)
+            outputs.float().cpu()  # waits for a GPU
+        return steps * batch_size
 
     return turn
 
 
-def matrix_product(library: str, dtype: str, size: int, device: str = "cpu") -> Turn:
-    """One product of two square matrices, an upper limit for convolutions.
+def matrix_product(library: str, dtype: str, size: int, device: str = "cpu", steps: int = 1) -> Turn:
+    """Products of two square matrices, an upper limit for convolutions; in float32 on GPUs by TF32.
 
     Args:
-        library: "tensorflow" or "torch".
+        library: "tensorflow", "jax" or "torch".
         dtype: "float32" or "bfloat16".
         size: side of the matrices.
         device: "cpu" or "cuda", for torch.
+        steps: products of a turn, without TensorFlow.
     """
     if library == "tensorflow":
         import tensorflow as tf
@@ -246,14 +333,108 @@ def matrix_product(library: str, dtype: str, size: int, device: str = "cpu") -> 
         def turn():
             product()[0, 0].numpy()
             return 1
+    elif library == "jax":
+        import jax
+
+        a, b = (jax.random.normal(jax.random.key(seed), (size, size), dtype) for seed in range(2))
+        product = jax.jit(jax.numpy.matmul)
+
+        def turn():
+            for _ in range(steps):
+                result = product(a, b)
+            result.block_until_ready()
+            return steps
     else:
         import torch
 
+        on_torch_device(device)
         a, b = (torch.randn(size, size, dtype=getattr(torch, dtype), device=device) for _ in range(2))
 
         def turn():
-            torch.mm(a, b)[0, 0].item()
-            return 1
+            for _ in range(steps):
+                result = torch.mm(a, b)
+            result[0, 0].item()
+            return steps
+
+    return turn
+
+
+# Correctness
+
+
+def outputs(
+    library: str,
+    model: str,
+    batch_size: int,
+    size: int,
+    dtype: str,
+    device: str,
+    work: str = "inference",
+    limit: float | None = None,
+) -> Turn:
+    """Compare a network on a GPU with its float32 copy on the CPU.
+
+    The turn returns the largest difference of a logit, as a share of the largest logit, or in training the same of the
+    change of all weights by one step.
+
+    Args:
+        library: "keras_resnet", on JAX, "timm" or "torchvision".
+        model: name of the constructor.
+        batch_size: images in a batch.
+        size: side of the images in pixels.
+        dtype: dtype policy on the GPU.
+        device: "cuda", or "cpu" to compare two networks on the CPU.
+        work: "inference" or, of this package, "training".
+        limit: largest difference that is accepted, if any.
+
+    Raises:
+        RuntimeError: the turn found a larger one.
+    """
+    import numpy as np
+
+    images, labels = batch(batch_size, size, 10)
+    places = [("cpu", "float32"), (device, dtype)]
+
+    def of_keras():
+        import jax
+        import keras
+
+        weights, found = None, []
+        for place, policy in places:
+            with jax.default_device(jax.devices("cpu" if place == "cpu" else None)[0]):
+                network = keras_network(library, model, size, policy, classifier_activation=None)
+                weights = network.get_weights() if weights is None else weights
+                network.set_weights(weights)
+                if work == "inference":
+                    found.append(network.predict_on_batch(images))
+                    continue
+                before = [variable.numpy() for variable in network.trainable_variables]
+                loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                network.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
+                network.train_on_batch(images, labels)
+                after = [variable.numpy() for variable in network.trainable_variables]
+                found.append(np.concatenate([(new - old).ravel() for new, old in zip(after, before, strict=True)]))
+        return found
+
+    def of_torch():
+        import torch
+
+        network, pixels, found = torch_network(library, model).eval(), torch.from_numpy(images), []
+        for place, policy in places:
+            options = {"dtype": getattr(torch, policy.removeprefix("mixed_")), "memory_format": torch.channels_last}
+            with torch.inference_mode():
+                logits = network.to(place, **options)(pixels.permute(0, 3, 1, 2).to(place, **options))
+            found.append(logits.float().cpu().numpy())
+        return found
+
+    def turn():
+        exact, found = (
+            np.asarray(values, "float32") for values in (of_keras if library == "keras_resnet" else of_torch)()
+        )
+        difference = float(np.abs(found - exact).max() / np.abs(exact).max())
+        if limit is not None and not difference <= limit:
+            raise RuntimeError(f"the largest difference is {difference:.2g}; allowed is {limit:g}")
+        return difference
 
     return turn
 

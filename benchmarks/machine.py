@@ -5,18 +5,24 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import shutil
+import subprocess
 
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "timm", "ai-edge-litert", "numpy")
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "torchvision", "timm", "ai-edge-litert", "numpy")
 
 
 def describe() -> dict[str, str]:
-    """Return the date, processor, cores, load and installed versions by name."""
+    """Return the date, processor, cores, load and installed versions by name, and the GPUs if there are any."""
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    gpus = ""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        gpus = subprocess.run(query, capture_output=True, text=True).stdout.strip().replace("\n", "; ")
     lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     wide = [
@@ -25,6 +31,7 @@ def describe() -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{about.get('model name', platform.processor())} ({', '.join(wide)})",
+        **({"GPU": gpus} if gpus else {}),
         "cores": str(len(os.sched_getaffinity(0))),
         "load before": f"{os.getloadavg()[0]:.2f}",
         "versions": ", ".join([f"Python {platform.python_version()}", *(f"{k} {v}" for k, v in versions.items())]),

@@ -39,6 +39,7 @@ class Row:
         rate: operations per second of wall time, if known.
         share: `rate` over that of the largest matrix product of the same dtype.
         peak_mib: peak memory of the process.
+        device_mib: peak memory of its arrays on a GPU.
         is_limit: whether it is a matrix product.
         error: why it was not measured.
     """
@@ -49,6 +50,7 @@ class Row:
     rate: float | None = None
     share: float | None = None
     peak_mib: float | None = None
+    device_mib: float | None = None
     is_limit: bool = False
     error: str | None = None
 
@@ -60,7 +62,7 @@ class Table:
     Attributes:
         kind: kind of the subject.
         title: heading.
-        unit: "images/s", "ms", "s" or "MiB".
+        unit: as of `subjects.Subject`.
         rows: the first one is this package's.
     """
 
@@ -70,12 +72,26 @@ class Table:
     rows: list[Row]
 
     @classmethod
-    def of(cls, kind: str, title: str, unit: str, contenders: Sequence[Contender], turns: Mapping[str, Turns]) -> Table:
-        """Return the table of measurements."""
-        products: dict[str, list[float]] = {}
-        for contender in contenders:
-            if contender.is_limit and not turns[contender.name].error:
-                products.setdefault(contender.dtype, []).append(_rate(contender, turns[contender.name]))
+    def of(
+        cls,
+        kind: str,
+        title: str,
+        unit: str,
+        contenders: Sequence[Contender],
+        turns: Mapping[str, Turns],
+        products: Mapping[str, float] | None = None,
+    ) -> Table:
+        """Return the table of measurements.
+
+        Args:
+            kind: kind of the subject.
+            title: heading.
+            unit: as of `subjects.Subject`.
+            contenders: those measured.
+            turns: name -> measurements.
+            products: dtype -> rate of its largest matrix product, if another table has them.
+        """
+        products = {**(products or {}), **limits(contenders, turns)}
         rows = []
         for contender in contenders:
             measured = turns[contender.name]
@@ -83,7 +99,7 @@ class Table:
                 rows.append(Row(contender.name, [], [], is_limit=contender.is_limit, error=measured.error))
                 continue
             rate = _rate(contender, measured) if contender.operations else None
-            largest = max(products.get(contender.dtype, [0.0]))
+            largest = products.get(contender.dtype)
             rows.append(
                 Row(
                     contender.name,
@@ -92,6 +108,7 @@ class Table:
                     rate,
                     rate / largest if rate and largest else None,
                     max(measured.peak_mib),
+                    max(measured.device_mib, default=None),
                     contender.is_limit,
                 )
             )
@@ -100,29 +117,35 @@ class Table:
     def markdown(self) -> str:
         """Return the table; matrix products have no values, because images/s do not apply to them."""
         first = self.rows[0]
+        on_device = any(row.device_mib is not None for row in self.rows)
         lines = [
             f"### {self.title}",
             "",
             f"| | {self.unit}, median (range) | first row / this row (per round) | by processor time | GFLOP/s "
-            "| of matrix product | peak MiB |",
-            "|---|---:|---:|---:|---:|---:|---:|",
+            f"| of matrix product | peak MiB |{' GPU MiB |' if on_device else ''}",
+            f"|---|---:|---:|---:|---:|---:|---:|{'---:|' if on_device else ''}",
         ]
         for row in self.rows:
             if row.error:
-                lines.append(f"| {row.name} | not measured: {row.error.replace('|', '/')} | | | | | |")
+                reason = f"not measured: {row.error.replace('|', '/')}"
+                lines.append(f"| {row.name} | {reason} | | | | | |{' |' if on_device else ''}")
                 continue
             cells = [row.name, "", "", ""]
             if not row.is_limit:
                 cells[1] = spread(row.values, _digits(row.values))
-                if not first.error:
+                if not first.error and self.unit != "difference":
                     ratio, each = ratios(first.values, row.values)
                     cells[2] = f"{ratio:.2f} ({min(each):.2f}-{max(each):.2f})"
-                    cells[3] = f"{ratios(first.processor, row.processor)[0]:.2f}" if self.unit != "MiB" else ""
+                    # Libraries of GPUs let the processor wait in a loop.
+                    if self.unit != "MiB" and not on_device:
+                        cells[3] = f"{ratios(first.processor, row.processor)[0]:.2f}"
             cells += [
                 f"{row.rate / 1e9:.0f}" if row.rate else "",
                 f"{row.share:.0%}" if row.share else "",
                 f"{row.peak_mib:.0f}",
             ]
+            if on_device:
+                cells.append("" if row.device_mib is None else f"{row.device_mib:.0f}")
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
@@ -131,10 +154,21 @@ class Table:
         rows = []
         for row in self.rows:
             values = dataclasses.asdict(row)
-            if row.values and not row.is_limit and not self.rows[0].error:
+            compared = self.unit != "difference" and not row.is_limit and not self.rows[0].error
+            if row.values and compared:
                 values["first_over_this"], values["by_round"] = ratios(self.rows[0].values, row.values)
             rows.append(values)
         return {"kind": self.kind, "title": self.title, "unit": self.unit, "rows": rows}
+
+
+def limits(contenders: Sequence[Contender], turns: Mapping[str, Turns]) -> dict[str, float]:
+    """Return dtype -> rate of its largest matrix product, of those that were measured."""
+    largest: dict[str, float] = {}
+    for contender in contenders:
+        if contender.is_limit and contender.name in turns and not turns[contender.name].error:
+            rate = _rate(contender, turns[contender.name])
+            largest[contender.dtype] = max(rate, largest.get(contender.dtype, 0.0))
+    return largest
 
 
 def _rate(contender: Contender, turns: Turns) -> float:
@@ -147,6 +181,8 @@ def _values(unit: str, turns: Turns, seconds: Sequence[float]) -> list[float]:
     """Return the value of each round in the table's unit."""
     if unit == "MiB":
         return list(turns.peak_mib)
+    if unit == "difference":
+        return list(turns.amounts)
     if unit == "images/s":
         return [amount / max(spent, TICK) for amount, spent in zip(turns.amounts, seconds, strict=True)]
     return [
@@ -167,6 +203,8 @@ def plot(tables: Sequence[Table], path: pathlib.Path) -> None:
 
     shown = [(table, [row for row in table.rows if row.values and not row.is_limit]) for table in tables]
     shown = [(table, rows) for table, rows in shown if rows]
+    if not shown:
+        return
     heights = [0.8 + 0.35 * len(rows) for _, rows in shown]
     figure, axes = pyplot.subplots(
         len(shown), 1, figsize=(9, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"

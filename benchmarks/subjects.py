@@ -15,10 +15,12 @@ class Subject:
     Attributes:
         kind: name for `--only`.
         title: heading.
-        unit: "images/s" (higher is better), "ms", "s" or "MiB".
+        unit: "images/s" (higher is better), "ms", "s", "MiB" or "difference", which is not compared.
         contenders: the first one is this package's.
         rounds: number of rounds, if it differs from the command's.
         prepare: a contender that runs once, before the others are set up.
+        together: whether the contenders take turns; if not, each is measured after the one before has exited, because
+            a GPU's memory does not hold all of them.
     """
 
     kind: str
@@ -27,6 +29,7 @@ class Subject:
     contenders: Sequence[Contender]
     rounds: int | None = None
     prepare: Contender | None = None
+    together: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +62,25 @@ class Settings:
 DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 """Dtype -> dtype policy."""
 
-TORCH = {"KERAS_BACKEND": "torch"}
-JAX = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+ENVIRONMENTS = {
+    ("JAX", "cpu"): {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+    ("JAX", "gpu"): {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+    ("PyTorch", "cpu"): {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cpu"},
+    ("PyTorch", "gpu"): {"KERAS_BACKEND": "torch"},
+    ("TensorFlow", "cpu"): {"KERAS_BACKEND": "tensorflow"},
+    ("TensorFlow", "gpu"): {"KERAS_BACKEND": "tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+}
+"""Keras' backend and device -> environment variables; names without a backend have none of them."""
 
+EXACT = {"JAX_DEFAULT_MATMUL_PRECISION": "highest", "NVIDIA_TF32_OVERRIDE": "0"}
+"""Environment variables for float32 products without TF32 on a GPU."""
 
-SUFFIXES = {" folded": {"fold": True}, " optimized": {"optimized": True}, " with Keras' SGD": {"keras_sgd": True}}
+SUFFIXES = {
+    " folded": {"fold": True},
+    " optimized": {"optimized": True},
+    " with Keras' SGD": {"keras_sgd": True},
+    " v1.5": {"stride_in_1x1": False},
+}
 """End of a library's name in a table -> options of its contender."""
 
 
@@ -76,21 +92,28 @@ def operations(model: str, size: int, work: str = "inference", **options) -> flo
     return 2.0 * passes * ARCHITECTURES[model].multiply_adds(input_size=size, **options)
 
 
-def limits(settings: Settings, dtype: str) -> list[Contender]:
-    """Return the matrix products of both libraries, the limit of the machine."""
+def limits(settings: Settings, dtype: str, libraries: Sequence[str] = ("tensorflow", "torch")) -> list[Contender]:
+    """Return the matrix products of libraries, the limit of the machine."""
     device = "cuda" if settings.device == "gpu" else "cpu"
     side = 64 if settings.quick else 4096 if device == "cpu" else 8192
     return [
         Contender(
             f"{library} matrix product {dtype}",
             "matrix_product",
-            {"library": library, "dtype": dtype, "size": side, "device": device},
-            environment=GPU if device == "cuda" else {},
+            {
+                "library": library,
+                "dtype": dtype,
+                "size": side,
+                "device": device,
+                "steps": 1 if device == "cpu" else 20,
+            },
+            environment=ENVIRONMENTS["JAX", settings.device] if library == "jax" else {},
             operations=2.0 * side**3,
             dtype=dtype,
             is_limit=True,
+            planned=10.0,
         )
-        for library in ("tensorflow", "torch")
+        for library in libraries
     ]
 
 
@@ -106,37 +129,43 @@ def networks(
         batch_size: images in a batch.
         size: side of the images in pixels.
         dtype: "float32" or "bfloat16".
-        libraries: "keras_resnet", "keras.applications", "keras batch norm", "torch", "torch.compile", "timm" or
-            "timm compiled"; the first three also with an end of `SUFFIXES`, or " on JAX" or " on PyTorch".
+        libraries: "keras_resnet", "keras.applications", "keras batch norm", "torch", "torch.compile", "timm",
+            "timm compiled", "torchvision" or "torchvision compiled"; the first three also with an end of `SUFFIXES`,
+            and then " on JAX", " on PyTorch" or " on TensorFlow".
     """
+    gpu = settings.device == "gpu"
     common = {
         "model": model,
         "batch_size": settings.count(batch_size),
         "size": settings.size(size),
         "dtype": DTYPES[dtype],
+        "steps": max(1, 2048 // batch_size) if gpu else 1,
     }
-    device = "cuda" if settings.device == "gpu" else "cpu"
-    gpu = GPU if device == "cuda" else {}
     made = []
     for library in libraries:
         if library.startswith(("torch", "timm")):
-            source = "timm" if library.startswith("timm") else "own"
-            options = {"compile": "compile" in library, "source": source, "device": device}
+            source = next((name for name in ("timm", "torchvision") if library.startswith(name)), "own")
+            options = {"compile": "compile" in library, "source": source, "device": "cuda" if gpu else "cpu"}
             made.append((library, f"torch_{work}", options, {}))
         else:
             name, _, backend = library.partition(" on ")
             known = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
             options = {"library": name.removesuffix(known), **SUFFIXES.get(known, {})}
-            made.append((library, f"keras_{work}", options, {"JAX": JAX, "PyTorch": TORCH}.get(backend, gpu)))
+            made.append((library, f"keras_{work}", options, ENVIRONMENTS.get((backend, settings.device), {})))
     return [
         Contender(
             f"{library} {dtype}",
             make,
             {**common, **options},
             environment,
-            # timm's network has its strides in the 3x3, as torchvision's.
-            operations=operations(model, common["size"], work, stride_in_1x1=options.get("source") != "timm"),
+            operations=operations(
+                model,
+                common["size"],
+                work,
+                stride_in_1x1=options.get("stride_in_1x1", options.get("source", "own") == "own"),
+            ),
             dtype=dtype,
+            planned=60.0 if "compile" in library or " on JAX" in library else 20.0,
         )
         for library, make, options, environment in made
     ]
@@ -144,12 +173,10 @@ def networks(
 
 def training(settings: Settings) -> list[Subject]:
     """Training steps of the ImageNet and CIFAR networks, compared with keras.applications and Keras' batch norm."""
-    gpu = settings.device == "gpu"
     big = ("keras_resnet", "keras_resnet with Keras' SGD", "keras.applications")
     small = ("keras_resnet", "keras_resnet with Keras' SGD", "keras batch norm")
     others = ("torch", "torch.compile")
-    others += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
-    cases = [("ResNet50", 64 if gpu else 16, 224, (*big, *others)), ("ResNet20", 128, 32, (*small, *others[:2]))]
+    cases = [("ResNet50", 16, 224, (*big, *others)), ("ResNet20", 128, 32, (*small, *others[:2]))]
     return [
         Subject(
             "training",
@@ -164,11 +191,9 @@ def training(settings: Settings) -> list[Subject]:
 
 def inference(settings: Settings) -> list[Subject]:
     """Inference of the ImageNet network; bfloat16 is also compared with float32."""
-    gpu = settings.device == "gpu"
     libraries = ("keras_resnet", "keras_resnet folded", "keras_resnet optimized", "keras.applications")
     libraries += ("torch", "torch.compile")
-    libraries += ("keras_resnet on JAX", "timm", "timm compiled") if gpu else ()
-    case = (settings, "inference", "ResNet50", 256 if gpu else 32, 224)
+    case = (settings, "inference", "ResNet50", 32, 224)
     return [
         Subject(
             "inference",
@@ -311,6 +336,93 @@ def whole_run(settings: Settings) -> list[Subject]:
     return subjects
 
 
+def products(settings: Settings) -> list[Subject]:
+    """The largest matrix products, the limit of the tables that follow."""
+    rows = [product for dtype in DTYPES for product in limits(settings, dtype, ("jax", "torch"))]
+    return [Subject("products", "Matrix products", "images/s", rows, together=False)]
+
+
+def outputs(settings: Settings) -> list[Subject]:
+    """Outputs and updates on the device compared with those of float32 on the CPU, before speed is measured."""
+    gpu = settings.device == "gpu"
+    common = {
+        "model": "ResNet50",
+        "batch_size": settings.count(8),
+        "size": settings.size(224),
+        "device": "cuda" if gpu else "cpu",
+    }
+    exact, tf32, half = (("float32", EXACT), ("TF32", {}), ("bfloat16", {}))
+    cases = [
+        ("keras_resnet on JAX", "inference", exact),
+        ("keras_resnet on JAX", "inference", tf32),
+        ("keras_resnet on JAX", "inference", half),
+        ("timm", "inference", exact),
+        ("timm", "inference", tf32),
+        ("timm", "inference", half),
+        ("keras_resnet on JAX", "training", exact),
+    ]
+    rows = []
+    for name, work, (dtype, environment) in cases:
+        if dtype == "TF32" and not gpu:
+            continue
+        library = name.removesuffix(" on JAX")
+        # The CPU is needed too.
+        backend = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if library != name else {}
+        options = {"library": library, "dtype": DTYPES.get(dtype, "float32"), "work": work, **common}
+        if dtype == "float32":
+            options["limit"] = 1e-3
+        what = "logits" if work == "inference" else "change of weights by a step"
+        environment = {**backend, **(environment if gpu else {})}
+        rows.append(Contender(f"{name} {dtype}: {what}", "outputs", options, environment, fresh=True, planned=40.0))
+    title = f"Largest difference of ResNet50 from float32 on the CPU, batch {common['batch_size']}"
+    return [Subject("outputs", title, "difference", rows, 1, together=False)]
+
+
+WITHOUT_TENSORFLOW = {
+    "keras_resnet on JAX": 0,
+    "keras_resnet v1.5 on JAX": 2,
+    "keras_resnet on PyTorch": 2,
+    "keras_resnet on TensorFlow": 2,
+    "keras.applications on JAX": 1,
+    "timm": 0,
+    "timm compiled": 0,
+    "torchvision": 1,
+    "torchvision compiled": 2,
+}
+"""Library of the tables of a GPU -> its priority, if time is limited; timm and torchvision have the network v1.5."""
+
+
+def without_tensorflow(settings: Settings, work: str) -> list[Subject]:
+    """Return tables of training or inference with Keras on JAX and PyTorch, for the smaller and larger batch."""
+    dtypes = {"bfloat16": "bfloat16", "float32": "TF32" if settings.device == "gpu" else "float32"}
+    return [
+        Subject(
+            f"gpu_{work}",
+            f"{'Training step' if work == 'training' else 'Inference'} of ResNet50 without TensorFlow, "
+            f"batch {settings.count(batch_size)}, {settings.size(224)} pixels, {name}",
+            "images/s",
+            [
+                dataclasses.replace(contender, priority=priority)
+                for library, priority in WITHOUT_TENSORFLOW.items()
+                for contender in networks(settings, work, "ResNet50", batch_size, 224, dtype, [library])
+            ],
+            together=False,
+        )
+        for batch_size in ((256,) if settings.quick else (256, 64))
+        for dtype, name in dtypes.items()
+    ]
+
+
+def gpu_training(settings: Settings) -> list[Subject]:
+    """Training steps of the ImageNet network with Keras on JAX, timm and torchvision."""
+    return without_tensorflow(settings, "training")
+
+
+def gpu_inference(settings: Settings) -> list[Subject]:
+    """Inference of the ImageNet network with Keras on JAX, timm and torchvision."""
+    return without_tensorflow(settings, "inference")
+
+
 KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "training": training,
     "inference": inference,
@@ -319,8 +431,12 @@ KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "export": export,
     "start_up": start_up,
     "memory": memory,
+    "products": products,
+    "outputs": outputs,
+    "gpu_training": gpu_training,
+    "gpu_inference": gpu_inference,
 }
 """Name for `--only` -> function that returns its tables."""
 
-ON_GPU = ("training", "inference", "backends")
-"""Kinds that `--device=gpu` measures."""
+ON_GPU = ("products", "outputs", "gpu_training", "gpu_inference")
+"""Kinds that `--device=gpu` measures, without TensorFlow; `--device=cpu` measures them only if they are named."""

@@ -1,7 +1,7 @@
 """The process of one contender: set it up, report that it is ready, and run one turn for each line of input.
 
 Started by `alternating.Process`, not by hand. Each answer is a line of JSON: items processed, wall seconds, processor
-seconds, and the peak memory of the process so far.
+seconds, and the peak memory of the process so far, also on a GPU if it has one.
 """
 
 import json
@@ -27,6 +27,21 @@ def peak_mib() -> float:
     """
     status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 2**10
+
+
+def device_mib() -> float | None:
+    """Return the peak memory of this process's arrays on the first GPU so far, in MiB; None without a GPU.
+
+    It includes what the libraries tried when they chose algorithms.
+    """
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if jax := sys.modules.get("jax"):
+        statistics = jax.local_devices()[0].memory_stats()  # None on a CPU
+        return statistics["peak_bytes_in_use"] / 2**20 if statistics else None
+    if (tf := sys.modules.get("tensorflow")) and tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    return None
 
 
 def measured(turn, seconds: float) -> dict[str, float]:
@@ -58,7 +73,8 @@ def main() -> None:
     answer({})
     for _ in sys.stdin:
         reply = measured(turn, task["seconds"])
-        answer({"peak_mib": peak_mib(), **reply})
+        device = device_mib()
+        answer({"peak_mib": peak_mib(), **({} if device is None else {"device_mib": device}), **reply})
 
 
 if __name__ == "__main__":

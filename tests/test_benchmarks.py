@@ -2,10 +2,11 @@
 
 import inspect
 import json
+import time
 
 import pytest
 
-from benchmarks import contenders, machine, results, subjects
+from benchmarks import contenders, machine, profiles, results, subjects
 from benchmarks.alternating import Contender, Turns, alternate
 
 
@@ -36,6 +37,18 @@ def test_a_turn_is_repeated_until_its_time_is_over_but_not_in_a_fresh_process():
     assert found["a"].amounts[0] > 10
     assert 0.05 <= found["a"].seconds[0] < 1
     assert found["b"].amounts == [1]
+
+
+def test_a_deadline_leaves_out_contenders():
+    """One that is not started because it needs longer, and one that is stopped while it starts."""
+    rows = [Contender("long", "importing", planned=1000.0), Contender("late", "importing", {"module": "json"})]
+    found = alternate(rows, 1, 0.0, note=lambda line: None, deadline=time.monotonic() + 0.01)
+    assert {name: turns.error for name, turns in found.items()} == {
+        "long": "no time left",
+        "late": "stopped at the time limit",
+    }
+    found = alternate(rows[1:], 1, 0.0, note=lambda line: None, deadline=time.monotonic() + 100)
+    assert found["late"].error is None
 
 
 def turns(*seconds, amount=10):
@@ -77,6 +90,84 @@ def test_tables_by_hand(tmp_path):
     assert (tmp_path / "bars.png").stat().st_size > 5000
 
 
+def test_tables_of_a_gpu_by_hand(tmp_path):
+    """The largest product is of another table; differences have no ratios."""
+    products = [Contender(name, "matrix_product", operations=8e9, is_limit=True) for name in ("jax", "torch")]
+    limits = results.limits(products, {"jax": turns(1.0, amount=1), "torch": Turns(error="broken")})
+    assert limits == {"float32": 8e9}
+    rows = [Contender(name, "keras_training", operations=4e8) for name in ("keras_resnet", "other")]
+    found = {"keras_resnet": turns(1.0), "other": turns(2.0), "missing": Turns(error="no time left")}
+    for each, memory in (("keras_resnet", 1000.0), ("other", 2000.0)):
+        found[each].device_mib.append(memory)
+    rows.append(Contender("missing", "keras_training"))
+    lines = results.Table.of("gpu_training", "A step", "images/s", rows, found, limits).markdown().splitlines()
+    assert lines[2].endswith("| of matrix product | peak MiB | GPU MiB |")
+    assert lines[4] == "| keras_resnet | 10.0 | 1.00 (1.00-1.00) |  | 4 | 50% | 100 | 1000 |"
+    assert lines[5] == "| other | 5.00 | 2.00 (2.00-2.00) |  | 2 | 25% | 100 | 2000 |"
+    assert lines[6] == "| missing | not measured: no time left | | | | | | |"
+    assert all(line.count("|") == 9 for line in lines[2:])
+
+    found = {"keras_resnet": turns(9.0, amount=0.0), "other": turns(9.0, amount=2e-5)}
+    table = results.Table.of("outputs", "Differences", "difference", rows[:2], found)
+    assert [line.split("|")[2].strip() for line in table.markdown().splitlines()[4:]] == ["0", "0.0000200"]
+    assert "by_round" not in table.to_dict()["rows"][1]
+    results.plot([results.Table.of("products", "Products", "images/s", products[:1], {"jax": turns(1.0)})], tmp_path)
+
+
+GPU_PROGRAM = """\
+HloModule jit_train_step
+
+%fused_add (param_0: f32[8,4], param_1: f32[8,4]) -> f32[8,4] {
+  %param_0 = f32[8,4]{1,0} parameter(0)
+  %param_1 = f32[8,4]{1,0} parameter(1)
+  ROOT %add.1 = f32[8,4]{1,0} add(%param_0, %param_1), metadata={op_name="jit(train_step)/jvp(conv2_add)/add"}
+}
+
+%fused_reduce (param_0.1: f32[8,4]) -> f32[4] {
+  %param_0.1 = f32[8,4]{1,0} parameter(0)
+  ROOT %reduce.1 = f32[4]{0} reduce(%param_0.1, %zero), dimensions={0}, to_apply=%sum
+}
+
+ENTRY %main.9 (p.1: f32[8,4]) -> (f32[8,4]) {
+  %cudnn-conv.1 = (f32[8,4]{1,0}, u8[16]{0}) custom-call(%p.1, %p.2), custom_call_target="__cudnn$convForward", \
+metadata={op_name="jit(train_step)/jvp(conv1_conv)/conv_general_dilated"}
+  %cudnn-conv-bw-input.2 = (f32[8,4]{1,0}, u8[16]{0}) custom-call(%p.1), custom_call_target="__cudnn$convBackwardInput"
+  %cudnn-conv-bw-filter.3 = (f32[8]{0}, u8[0]{0}) custom-call(%p.1), custom_call_target="__cudnn$convBackwardFilter"
+  %custom-call.4 = (f32[8]{0}, s8[1]{0}) custom-call(%p.1), custom_call_target="__cublas$lt$matmul"
+  %loop_add_fusion = f32[8,4]{1,0} fusion(%p.1, %p.1), kind=kLoop, calls=%fused_add
+  ROOT %input_reduce_fusion.6 = f32[4]{0} fusion(%p.1), kind=kInput, calls=%fused_reduce, \
+metadata={op_name="jit(train_step)/transpose(jvp(conv2_bn))/reduce_sum"}
+}
+"""
+
+
+def test_operations_of_a_program_of_a_gpu_have_kinds():
+    """A program with the names that XLA gives to the operations of GPUs."""
+    known = profiles.operations(GPU_PROGRAM)
+    assert known["cudnn-conv.1"] == ("jit(train_step)/jvp(conv1_conv)/conv_general_dilated", "convolution")
+    assert known["cudnn-conv-bw-input.2"][1] == "gradient of a convolution by input"
+    assert known["cudnn-conv-bw-filter.3"][1] == "gradient of a convolution by kernel"
+    assert known["custom-call.4"][1] == "matrix product"
+    assert known["loop_add_fusion"] == ("jit(train_step)/jvp(conv2_add)/add", "elementwise (forward)")
+    assert known["input_reduce_fusion.6"][1] == "reduction, with what is fused with it (backward)"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64", "convolution"),
+        ("sm80_xmma_wgrad_implicit_gemm_bf16bf16_nhwc", "gradient of a convolution by kernel"),
+        ("triton_poi_fused_convolution_backward_native_batch_norm_backward_7", "elementwise"),
+        ("triton_red_fused__native_batch_norm_legit_functional_2", "reduction, with what is fused with it"),
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float>", "batch norm"),
+        ("nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NTN", "matrix product, also of 1x1 convolutions"),
+        ("a_kernel_of_another_name", "a_kernel_of_another_name"),
+    ],
+)
+def test_kernels_of_gpus_have_kinds(kernel, kind):
+    assert profiles.kind_of_kernel(kernel) == kind
+
+
 def test_times_are_of_one_item():
     found = {"a": turns(1.0, 3.0), "b": turns(4.0, 4.0)}
     rows = [Contender(name, "importing") for name in found]
@@ -93,10 +184,12 @@ def test_times_are_of_one_item():
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_what_is_measured_can_be_called(kind, device, quick):
-    for subject in subjects.KINDS[kind](subjects.Settings(device, quick, folder="exports")):
+    found = subjects.KINDS[kind](subjects.Settings(device, quick, folder="exports"))
+    assert len({subject.title for subject in found}) == len(found)
+    for subject in found:
         names = [contender.name for contender in subject.contenders]
         assert len(set(names)) == len(names)
-        assert not subject.contenders[0].is_limit
+        assert kind == "products" or not subject.contenders[0].is_limit
         for contender in [*subject.contenders, *filter(None, [subject.prepare])]:
             assert "," not in contender.name
             json.dumps([contender.options, contender.environment])
@@ -108,5 +201,5 @@ def test_what_is_measured_can_be_called(kind, device, quick):
 
 def test_the_machine_is_named():
     facts = machine.describe()
-    assert set(facts) == {"date", "processor", "cores", "load before", "versions"}
+    assert set(facts) - {"GPU"} == {"date", "processor", "cores", "load before", "versions"}
     assert "keras 3." in facts["versions"]
