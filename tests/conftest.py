@@ -14,6 +14,8 @@ import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# Elsewhere, each conversion by OpenVINO forks this process to report it over the network.
+os.environ["CI"] = "true"
 
 import numpy as np
 import pytest
@@ -35,9 +37,7 @@ ON_KERAS_2 = {
     "classification/test_train.py::test_evaluations_and_files": "trains",
     "classification/test_train.py::test_fit_with_another_network_and_images_in_memory": "trains a model of Keras",
     "classification/test_train.py::test_not_a_number_is_not_among_the_best_weights": "callbacks of fit",
-    "classification/test_train.py::test_other_recipes_run_and_resume[float16]": "loss scaling",
-    "classification/test_train.py::test_other_recipes_run_and_resume[several steps a call]": "calls of several steps",
-    "classification/test_train.py::test_other_recipes_run_and_resume[plateau]": "callbacks of fit",
+    "classification/test_train.py::test_other_recipes_run_and_resume": "loss scaling, several steps a call, callbacks",
     "data/test_augmentations.py": "operations of TensorFlow 2.15, and layers",
     "data/test_pipeline.py::test_a_pipeline_can_start_at_any_step[cached folder]": "tf.data of TensorFlow 2.15",
     "data/test_pipeline.py::test_in_evaluation_a_broken_or_missing_file_is_an_error_that_names_it": "the same",
