@@ -107,8 +107,8 @@ def test_a_folder_of_photos(command, run, tmp_path):
 def test_analysis(command, run, other_run, tmp_path):
     both = f"--workdir={run.path},{other_run.path}"
     output = command("responses", both, "--split=test[:8]", f"--out={tmp_path}/new/responses.png")
-    assert re.search(r"resnet20: 19 3x3 layers, mean standard deviation \d\.\d{3}", output)
-    assert (tmp_path / "new" / "responses.csv").read_text().count("\n") == 1 + 19 + 19
+    assert re.search(r"resnet20: 5 3x3 layers, mean standard deviation \d\.\d{3}", output)
+    assert (tmp_path / "new" / "responses.csv").read_text().count("\n") == 1 + 5 + 5
     assert "has no metrics.jsonl" in command("curves", both, f"--out={tmp_path}/curves.png", code=1)
     assert "| ResNet50 | 50 | 224 | 25,557,032 | 3,858.0e6 |" in command("costs", "ResNet50")
 

@@ -35,10 +35,10 @@ COUNT, BATCH, STEPS = 1000, 64, 80
 """Images, images in a batch, and steps: five epochs, whose ends are inside batches."""
 
 
-def config_of(kind, folder):
-    """A run on a source."""
+def config_of(kind, folder, count=COUNT):
+    """A run on a source of `count` images."""
     pool = imagenet_shards.photographs(16, 3)
-    name, sequential = imagenet_shards.write(kind, folder, pool, COUNT, 16)
+    name, sequential = imagenet_shards.write(kind, folder, pool, count, 16)
     return dataclasses.replace(
         CONFIG,
         dataset=name,

@@ -139,7 +139,8 @@ def test_blocks_shorter_than_counted():
 
 @pytest.mark.usefixtures("one_block_resnet20", "without_curves")
 def test_a_stopped_run_ends_as_an_uninterrupted_one(tmp_path):
-    config = dataclasses.replace(soak_sources.config_of("stream", tmp_path), steps=20, decay_steps=(9,), eval_steps=20)
+    config = soak_sources.config_of("stream", tmp_path, count=200)
+    config = dataclasses.replace(config, batch_size=16, steps=20, decay_steps=(9,), eval_steps=20)
     whole = train.train(config, tmp_path / "whole")
     with signal_at(17), pytest.raises(errors.Stopped):  # in the second epoch
         train.train(config, tmp_path / "parts")

@@ -1,13 +1,26 @@
 """Runs with random weights, small and quick to load."""
 
 import dataclasses
+import functools
 
 import pytest
 
 
-@pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """A workdir of a ResNet-20 for random images of 16 pixels, whose batch norm fits them."""
+@pytest.fixture(scope="module")
+def two_stages():
+    """Replace ResNet-20 and the plain network by networks of two stages of one block."""
+    from keras_resnet.models import resnet
+
+    build = functools.partial(resnet.ResNet, [(8, 1, 1), (16, 1, 2)], block="basic", stem="cifar")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.CONSTRUCTORS, "resnet20", functools.partial(build, name="resnet20"))
+        patch.setitem(resnet.CONSTRUCTORS, "plainnet20", functools.partial(build, name="plainnet20", shortcut=None))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(two_stages, tmp_path_factory):
+    """A workdir of a residual network for random images of 16 pixels, whose batch norm fits them."""
     from keras_resnet.classification.config import ClassifierConfig
     from keras_resnet.classification.run import ClassifierRun
     from keras_resnet.data import sources
@@ -19,9 +32,9 @@ def run(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def other_run(run):
-    """A second run on the same images, of another depth."""
+    """A second run on the same images, of a plain network."""
     other = dataclasses.replace(
         run, path=run.path.with_name("plain20"), config=dataclasses.replace(run.config, model="plainnet20")
     )

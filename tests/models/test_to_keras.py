@@ -23,14 +23,12 @@ def small(**options):
 
 
 MODELS = {
-    "option_a": lambda: small(shortcut="A"),
     "option_a_after": lambda: small(shortcut="A", zero_channels="after", classifier_activation=None),
     "option_c": lambda: small(shortcut="C", stem="imagenet", block="bottleneck"),
     "any_size": lambda: small(shortcut="A", input_shape=(None, None, 3)),
     "plain": lambda: small(shortcut=None),
     "pyramid": lambda: small(shortcut="A", features_only=True),
     "dilated": lambda: small(output_stride=1),
-    "ResNet20": lambda: keras_resnet.ResNet20(),
 }
 if KERAS_3:
     MODELS["stochastic"] = lambda: small(shortcut="A", drop_path_rate=0.5)

@@ -195,7 +195,10 @@ def test_missing_torch_is_reported(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("images", [200, pytest.param(1000, marks=pytest.mark.soak)])
-@pytest.mark.parametrize(("depth", "name"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")])
+@pytest.mark.parametrize(
+    ("depth", "name"),
+    [(20, "resnet20-12fca82f.th"), pytest.param(56, "resnet56-4bfd9763.th", marks=pytest.mark.soak)],
+)
 def test_cifar_checkpoints_match_pytorch(depth, name, images, real_data):
     """On test images of CIFAR-10."""
     from keras_resnet.classification.pretrained import Pretrained
