@@ -58,6 +58,7 @@ def trained_detector(once):
         keras.utils.set_random_seed(0)
         model = tiny()
         model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)  # otherwise Keras traces the step twice
         batches = tf.data.Dataset.from_tensor_slices(scenes(16, 0)).repeat().batch(4)
         model.fit(batches, steps_per_epoch=200, verbose=0, shuffle=False)
         return model.get_weights()
@@ -74,12 +75,16 @@ def trained_mask_detector():
     import keras
     import tensorflow as tf
 
+    from keras_resnet.detection import masks
     from tests.detection.scenes import shapes, tiny
 
     keras.utils.set_random_seed(0)
     inputs = shapes(16, 0)
-    model = tiny(masks=True, nms_thresh=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masks, "FILTERS", 64)
+        model = tiny(masks=True, nms_thresh=0.5)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, 300)
     model.compile(keras.optimizers.Adam(rate), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     model.fit(tf.data.Dataset.from_tensor_slices(inputs).repeat().batch(4), steps_per_epoch=300, verbose=0)
     return model, inputs

@@ -85,7 +85,7 @@ def test_a_given_detector_is_trained_jointly(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_replicas_train_to_the_weights_of_one(two_replicas):
     batches = tf.data.Dataset.from_tensor_slices(scenes(8, 0, (64, 64))).repeat().batch(4)
     options = {
