@@ -39,11 +39,7 @@ def keras_network(library: str, model: str, size: int, dtype: str, **options):
     keras.config.set_dtype_policy(dtype)
     if library == "keras.applications":
         return getattr(keras.applications, model)(weights=None, input_shape=(size, size, 3))
-    network = getattr(keras_resnet, model)(input_shape=(size, size, 3), **options)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            # Biases of 0, which trained networks do not have, are removed where weights are constants.
-            layer.beta.assign(keras.ops.full(layer.beta.shape, 0.1))
+    network = network_with_biases(getattr(keras_resnet, model)(input_shape=(size, size, 3), **options))
     if library == "keras_resnet":
         return network
 
@@ -52,6 +48,19 @@ def keras_network(library: str, model: str, size: int, dtype: str, **options):
         return (keras.layers.BatchNormalization if batch_norm else type(layer)).from_config(layer.get_config())
 
     return keras.models.clone_model(network, clone_function=copy)
+
+
+def network_with_biases(network):
+    """Give the batch norms of a network the biases that trained ones have, and return it.
+
+    Biases of 0 are removed where weights are constants.
+    """
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.beta.assign(keras.ops.full(layer.beta.shape, 0.1))
+    return network
 
 
 def torch_network(source: str, model: str):

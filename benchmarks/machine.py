@@ -8,7 +8,18 @@ import platform
 import shutil
 import subprocess
 
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "torchvision", "timm", "ai-edge-litert", "numpy")
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "jax",
+    "torch",
+    "torchvision",
+    "timm",
+    "openvino",
+    "ai-edge-litert",
+    "numpy",
+)
 
 
 def describe() -> dict[str, str]:

@@ -423,12 +423,55 @@ def gpu_inference(settings: Settings) -> list[Subject]:
     return without_tensorflow(settings, "inference")
 
 
+def detection(settings: Settings) -> list[Subject]:
+    """Faster R-CNN on conv4_x of ResNet-50, compared with the same network of torchvision's parts and with its FPN."""
+    height, width = (64, 64) if settings.quick else (480, 640)
+    size = {"height": height, "width": width}
+    subjects = []
+    for dtype, policy in DTYPES.items():
+        ours = {"backbone": "resnet50", "dtype": policy, **size}
+        theirs = {"dtype": policy, **size}
+        for work in ("training", "inference"):
+            fast = [("keras_resnet optimized", f"detector_{work}", {**ours, "optimized": True})]
+            rows = [
+                ("keras_resnet", f"detector_{work}", ours),
+                *(fast if work == "inference" else ()),
+                ("torchvision C4", f"torchvision_{work}", {**theirs, "network": "C4"}),
+                ("torchvision FPN", f"torchvision_{work}", {**theirs, "network": "FPN"}),
+            ]
+            title = f"Faster R-CNN on ResNet-50, {work}, one image of {height}x{width} pixels, {dtype}"
+            contenders = [Contender(f"{name} {dtype}", make, options) for name, make, options in rows]
+            subjects.append(Subject("detection", title, "images/s", contenders))
+    return subjects
+
+
+def segmentation(settings: Settings) -> list[Subject]:
+    """DeepLabv3 on ResNet-50 with output stride 8, compared with torchvision's."""
+    subjects = []
+    for dtype, policy in DTYPES.items():
+        for work, batch_size, height, width in (("training", 4, 256, 256), ("inference", 1, 360, 480)):
+            batch_size, height, width = settings.count(batch_size), settings.size(height), settings.size(width)
+            options = {"head": "deeplabv3", "batch_size": batch_size, "height": height, "width": width, "dtype": policy}
+            fast = [("keras_resnet optimized", f"segmenter_{work}", {**options, "optimized": True})]
+            rows = [
+                ("keras_resnet", f"segmenter_{work}", options),
+                *(fast if work == "inference" else ()),
+                ("torchvision", "torchvision_segmenter", {**options, "training": work == "training"}),
+            ]
+            title = f"DeepLabv3 on ResNet-50, {work}, batch {batch_size} of {height}x{width} pixels, {dtype}"
+            contenders = [Contender(f"{name} {dtype}", make, options) for name, make, options in rows]
+            subjects.append(Subject("segmentation", title, "images/s", contenders))
+    return subjects
+
+
 KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "training": training,
     "inference": inference,
     "backends": backends,
     "whole_run": whole_run,
     "export": export,
+    "detection": detection,
+    "segmentation": segmentation,
     "start_up": start_up,
     "memory": memory,
     "products": products,

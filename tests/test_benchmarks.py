@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from benchmarks import contenders, machine, profiles, results, subjects
+from benchmarks import contenders, machine, profiles, results, subjects, worker
 from benchmarks.alternating import Contender, Turns, alternate
 
 
@@ -193,7 +193,7 @@ def test_what_is_measured_can_be_called(kind, device, quick):
         for contender in [*subject.contenders, *filter(None, [subject.prepare])]:
             assert "," not in contender.name
             json.dumps([contender.options, contender.environment])
-            function = getattr(contenders, contender.make)
+            function = worker.find(contender.make)
             if contender.make == "training_memory":
                 function = contenders.keras_training
             inspect.signature(function).bind(**contender.options)

@@ -20,10 +20,11 @@ import tensorflow as tf
 from keras_resnet import compat
 from keras_resnet.detection import anchors, losses, masks, matching, nms, roi, rpn
 from keras_resnet.detection.config import FasterRCNNConfig
-from keras_resnet.errors import InputError
+from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models import blocks, resnet
 from keras_resnet.models.architectures import STEMS, Architecture, Stage
 from keras_resnet.ops import boxes as box_ops
+from keras_resnet.serving import folding
 from keras_resnet.training import finetuning
 
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -103,8 +104,9 @@ class FasterRCNN(keras.Model):
         self.cell_anchors = anchors.cell_anchors(config.anchor_scales, config.anchor_ratios)
         channels = self.trunk.output_shape[-1]
         self.rpn = rpn.head(channels, config.rpn_filters, len(self.cell_anchors), self.policy)
+        self.pool_step = _pool_step(architecture)
         self.region_network = _region_network(
-            architecture, config.roi_pool_size, channels, self.policy, with_maps=config.masks
+            architecture, config.roi_pool_size, self.pool_step, channels, self.policy, with_maps=config.masks
         )
         cells, features = self.region_network.layers[-1].input.shape[-2:]
         self.siblings = _siblings(features * (2 if config.context else 1), classes)
@@ -132,6 +134,11 @@ class FasterRCNN(keras.Model):
             probabilities = tf.concat([probabilities, refined_probabilities], 1)
         return self.with_masks(self.select(pred_boxes, probabilities, valid), features)
 
+    @property
+    def inference_inputs(self) -> dict[str, tf.TensorSpec]:
+        """The inputs of inference: images f32[B,H,W,3] and their sizes without padding f32[B,2]."""
+        return {"images": tf.TensorSpec([None, None, None, 3]), "image_size": tf.TensorSpec([None, 2])}
+
     # The parts in the order of the paper; public for multi-scale testing and ensembles.
 
     def propose(self, features: tf.Tensor, image_size: tf.Tensor, training: bool = False) -> rpn.Proposals:
@@ -139,16 +146,20 @@ class FasterRCNN(keras.Model):
         return self._proposals(*self._rpn_outputs(features), image_size, training=training)
 
     def pool(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
-        """Pool regions f32[B,R,4] of maps f32[B,h,w,C]: f32[B,R,size,size,C]."""
+        """Pool regions f32[B,R,4] of maps f32[B,h,w,C]: f32[B,R,S,S,C], the bins that conv5_x reads."""
         pooling = roi.POOLINGS[self.config.roi_pooling]
-        return pooling(features, regions, self.config.roi_pool_size, self.stride)
+        return pooling(features, regions, self.config.roi_pool_size, self.stride, self.pool_step)
+
+    def pools_any_size(self, side: int) -> bool:
+        """Return whether one graph pools the regions of images of all sizes up to a side in pixels."""
+        return self.config.roi_pooling == "align" or side <= self.stride * roi.LARGEST_MAP
 
     def vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         """Pool regions f32[B,R,4] and apply conv5_x and global average pooling: f32[B,R,F]."""
         return self.pooled_vectors(self.pool(features, regions))
 
     def pooled_vectors(self, pooled: tf.Tensor) -> tf.Tensor:
-        """Apply conv5_x and global average pooling: f32[B,R,size,size,C] -> f32[B,R,F]."""
+        """Apply conv5_x and global average pooling: f32[B,R,S,S,C] -> f32[B,R,F]."""
         return self._region_outputs(pooled)[0]
 
     def all_vectors(self, features: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
@@ -368,6 +379,22 @@ class FasterRCNN(keras.Model):
         targets = box_ops.encode(tf.gather(gt_boxes, index, batch_dims=1), regions, DELTA_WEIGHTS)
         return tf.stop_gradient(regions), labels, targets, sampled, index
 
+    def folded(self, dtype: str = "float32") -> FasterRCNN:
+        """Copy the detector for inference, with batch norm folded into the convolutions; see `serving.folding.fold`.
+
+        Args:
+            dtype: dtype of the convolutions and their weights: "float32", "float16" or "bfloat16"; boxes and
+                probabilities are float32.
+
+        Raises:
+            ValueError: unknown dtype.
+        """
+        check_choice("dtype", dtype, folding.DTYPES)
+        copy = FasterRCNN(self.config, self.classes, dtype, name=self.name)
+        copy.set_weights(self.get_weights())
+        copy.trunk, copy.region_network = (folding.fold(part, dtype) for part in (self.trunk, self.region_network))
+        return copy
+
     def load_backbone(self, classifier: keras.Model) -> None:
         """Copy the weights of a classification network into the trunk and conv5_x, by the names of its layers.
 
@@ -378,8 +405,9 @@ class FasterRCNN(keras.Model):
         layers = {layer.name: layer for layer in (*self.trunk.layers, *self.region_network.layers) if layer.weights}
         reasons = {name: "no such layer" for name in layers if name not in source}
         reasons |= {name: "a further layer" for name in source if name.startswith("conv") and name not in layers}
+        first = {layer.name for layer in self.region_network.layers if layer.input is self.region_network.input}
         for name in layers.keys() & source.keys():
-            if _geometry(source[name]) != _geometry(layers[name]):
+            if _geometry(source[name]) != _geometry(layers[name], self.pool_step if name in first else 1):
                 reasons[name] = "a layer of another shape or stride"
         if reasons:
             name = min(reasons)
@@ -430,15 +458,30 @@ def faster_rcnn(
     return FasterRCNN(FasterRCNNConfig().replace(backbone=backbone, **options), classes, policy, name)
 
 
+def _pool_step(architecture: Architecture) -> int:
+    """The distance of the bins of a region that conv5_x reads.
+
+    A bottleneck begins with 1x1 convolutions, which with a stride skip rows and columns; basic blocks read all bins.
+    """
+    before, last = architecture.stages[-2:]
+    # With as many channels as before, a block without a stride would have no projection.
+    skips = architecture.block == "bottleneck" and last.filters != before.filters
+    return last.stride if skips else 1
+
+
 def _region_network(
-    architecture: Architecture, size: int, channels: int, policy: Any, *, with_maps: bool
+    architecture: Architecture, size: int, step: int, channels: int, policy: Any, *, with_maps: bool
 ) -> keras.Model:
-    """conv5_x and global average pooling: f32[N,size,size,channels] -> f32[N,F], and conv5_x's maps if asked for."""
-    pooled = keras.Input((size, size, channels))
+    """conv5_x and global average pooling: f32[N,S,S,channels] -> f32[N,F], and conv5_x's maps if asked for.
+
+    Its input has every `step`-th row and column of a grid of `size` bins, so its stride is that much smaller.
+    """
+    side = -(-size // step)
+    pooled = keras.Input((side, side, channels))
     stage = architecture.stages[-1]
     options = blocks.BlockOptions(architecture.block, architecture.shortcut, dtype=policy)
     name = f"conv{len(architecture.stages) + 1}"
-    maps = blocks.stage(pooled, stage.filters, stage.blocks, stage.stride, name=name, options=options)
+    maps = blocks.stage(pooled, stage.filters, stage.blocks, stage.stride // step, name=name, options=options)
     vectors = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(maps)
     return keras.Model(pooled, [vectors, maps] if with_maps else vectors, name="region_network")
 
@@ -452,6 +495,7 @@ def _siblings(features: int, classes: int) -> keras.Model:
     return keras.Model(vectors, [logits(vectors), deltas(vectors)], name="siblings")
 
 
-def _geometry(layer: keras.layers.Layer) -> tuple[list[tuple[int, ...]], Any]:
-    """Shapes and strides, in which two layers must agree to exchange weights."""
-    return [tuple(weight.shape) for weight in layer.weights], getattr(layer, "strides", None)
+def _geometry(layer: keras.layers.Layer, factor: int = 1) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+    """Shapes and strides, times a factor, in which two layers must agree to exchange weights."""
+    strides = tuple(factor * stride for stride in getattr(layer, "strides", ()))
+    return [tuple(weight.shape) for weight in layer.weights], strides

@@ -5,6 +5,7 @@ Both are dense tensor code with static shapes, so that XLA compiles them and TFL
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet.ops import graph_errors
@@ -16,13 +17,13 @@ With a 14x14 grid the tables cover regions of up to 98 cells, or 1568 pixels, pe
 """
 
 
-def _bins(low: tf.Tensor, high: tf.Tensor, bins: int, limit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """First cell and end of each bin along one axis: i32[B,R] each -> i32[B,R,bins] each.
+def _bins(low: tf.Tensor, high: tf.Tensor, bins: int, step: int, limit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """First cell and end of every `step`-th bin along one axis: i32[B,R] each -> i32[B,R,ceil(bins/step)] each.
 
     In integers, since XLA turns float division into a multiplication by the reciprocal, which gives other bins.
     """
     length = tf.maximum(high - low + 1, 1)[..., None]
-    number = tf.range(bins)
+    number = tf.range(0, bins, step)
     start = low[..., None] + number * length // bins
     end = low[..., None] - (-(number + 1) * length) // bins
     return tf.clip_by_value(start, 0, limit), tf.clip_by_value(end, 0, limit)
@@ -64,7 +65,7 @@ def _window_maxima(features: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     return tf.stack(tables, 1)
 
 
-def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> tf.Tensor:
+def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int, step: int = 1) -> tf.Tensor:
     """Max-pool the features of regions on a grid, quantized as in Fast R-CNN's code (section 2.1).
 
     Regions are clipped to the map and their borders are rounded to cells, half up. Bins of a region that does not
@@ -76,9 +77,10 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
         boxes: f32[B,R,4] in pixels.
         size: rows and columns of the grid.
         stride: pixels of a cell.
+        step: only every `step`-th row and column of the grid is computed, starting with the first.
 
     Returns:
-        f32[B,R,size,size,C].
+        f32[B,R,S,S,C], where S is ceil(size / step).
 
     Raises:
         tf.errors.InvalidArgumentError: a region exceeds the tables of a map of unknown size; see `LARGEST_MAP`.
@@ -90,8 +92,8 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
     height, width = height or shape[1], width or shape[2]
     limit = tf.cast(tf.stack([height, width, height, width]), tf.float32)
     cells = tf.cast(tf.floor(tf.clip_by_value(boxes / stride, 0.0, limit) + 0.5), tf.int32)
-    top, bottom = _bins(cells[..., 0], cells[..., 2], size, height)
-    left, right = _bins(cells[..., 1], cells[..., 3], size, width)
+    top, bottom = _bins(cells[..., 0], cells[..., 2], size, step, height)
+    left, right = _bins(cells[..., 1], cells[..., 3], size, step, width)
     if not known:
         top, left = _reached(top, bottom, rows), _reached(left, right, columns)
     row, column = _level(bottom - top, rows), _level(right - left, columns)
@@ -113,9 +115,15 @@ def max_pool(features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int) -> t
     return tf.where(empty[..., None], tf.zeros([], features.dtype), pooled)
 
 
-def _interpolation(low: tf.Tensor, high: tf.Tensor, size: int, samples: int, cells: int | tf.Tensor) -> tf.Tensor:
-    """Weights of the cells in each bin's mean of samples along one axis: f32[B,R] each -> f32[B,R,size,cells]."""
-    places = (tf.range(size * samples, dtype=tf.float32) + 0.5) / (size * samples)
+def _interpolation(
+    low: tf.Tensor, high: tf.Tensor, size: int, samples: int, step: int, cells: int | tf.Tensor
+) -> tf.Tensor:
+    """Weights of the cells in the mean of samples of every `step`-th bin along one axis.
+
+    f32[B,R] each -> f32[B,R,ceil(size/step),cells].
+    """
+    numbers = np.arange(size * samples, dtype="float32").reshape(size, samples)[::step].reshape(-1)
+    places = (tf.constant(numbers) + 0.5) / (size * samples)
     places = low[..., None] + places * (high - low)[..., None]
     limit = tf.cast(cells, tf.float32)
     inside = (places >= -1.0) & (places <= limit)
@@ -123,11 +131,17 @@ def _interpolation(low: tf.Tensor, high: tf.Tensor, size: int, samples: int, cel
     weights = tf.nn.relu(1.0 - tf.abs(places[..., None] - tf.range(limit)))
     weights = tf.where(inside[..., None], weights, 0.0)
     shape = tf.shape(weights)
-    return tf.reduce_mean(tf.reshape(weights, [shape[0], shape[1], size, samples, shape[3]]), 3)
+    return tf.reduce_mean(tf.reshape(weights, [shape[0], shape[1], len(numbers) // samples, samples, shape[3]]), 3)
 
 
 def align(
-    features: tf.Tensor, boxes: tf.Tensor, size: int, stride: int, samples: int = 2, aligned: bool = True
+    features: tf.Tensor,
+    boxes: tf.Tensor,
+    size: int,
+    stride: int,
+    step: int = 1,
+    samples: int = 2,
+    aligned: bool = True,
 ) -> tf.Tensor:
     """Average bilinear samples of regions on a grid, without rounding (RoIAlign; He et al., 2017).
 
@@ -138,20 +152,21 @@ def align(
         boxes: f32[B,R,4] in pixels.
         size: rows and columns of the grid.
         stride: pixels of a cell.
+        step: as for `max_pool`.
         samples: samples of a bin along each axis.
         aligned: whether the center of the first cell is at half a stride, as for convolutions; False for the first
             published version.
 
     Returns:
-        f32[B,R,size,size,C].
+        f32[B,R,S,S,C], where S is ceil(size / step).
     """
     shape = tf.shape(features)
     height, width = features.shape[1] or shape[1], features.shape[2] or shape[2]
     top, left, bottom, right = tf.unstack(boxes / stride - (0.5 if aligned else 0.0), axis=-1)
     if not aligned:  # the first version also made regions at least one cell large
         bottom, right = tf.maximum(bottom, top + 1.0), tf.maximum(right, left + 1.0)
-    rows = _interpolation(top, bottom, size, samples, height)
-    columns = _interpolation(left, right, size, samples, width)
+    rows = _interpolation(top, bottom, size, samples, step, height)
+    columns = _interpolation(left, right, size, samples, step, width)
     rows, columns = tf.cast(rows, features.dtype), tf.cast(columns, features.dtype)
     return tf.einsum("brqw,brpwc->brpqc", columns, tf.einsum("brph,bhwc->brpwc", rows, features))
 

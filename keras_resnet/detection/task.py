@@ -74,7 +74,11 @@ class DetectFlags(Verb):
             if other.config.masks != run.config.masks:
                 raise InputError(f"ensemble must be runs that all have masks, or none of them; {path!r} differs.")
             models.append(other.load(**options))
-        return run, tf.function(lambda batch: multi_scale.detect(models, batch)), transform, pyramid
+        # Otherwise each new size of an image would be traced, which takes as long as the image itself.
+        sides = [scale.max_size for scale in (transform, *pyramid)]
+        any_size = all(model.pools_any_size(max(sides)) for model in models)
+        detect = tf.function(lambda batch: multi_scale.detect(models, batch), reduce_retracing=any_size)
+        return run, detect, transform, pyramid
 
 
 @dataclasses.dataclass(frozen=True)

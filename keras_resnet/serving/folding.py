@@ -24,7 +24,8 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 
     Args:
         model: a functional network, f32[B,H,W,C] -> f32[B,K]; it is not changed.
-        dtype: dtype of weights and computation: "float32", "float16" or "bfloat16"; pooling and classifier are float32.
+        dtype: dtype of weights and computation: "float32", "float16" or "bfloat16"; pooling and classifier, also those
+            of pixels, are float32.
 
     Returns:
         A functional network with the same layer names, except the folded batch norms; an integer network, which has
@@ -43,6 +44,8 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         is_head = isinstance(layer, (keras.layers.GlobalAveragePooling2D, keras.layers.Dense))
+        # The classifier of pixels and the interpolation of its scores are called "head_logits" and "logits".
+        is_head |= layer.name.endswith("logits")
         config = {**layer.get_config(), "dtype": "float32" if is_head else dtype}
         if layer.name in pairs:
             config["use_bias"] = True

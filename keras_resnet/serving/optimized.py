@@ -2,6 +2,7 @@
 
 fast = keras_resnet.optimized(keras_resnet.ResNet50(weights="imagenet"))
 scores = fast(images)  # or fast.predict(images)
+detections = keras_resnet.optimized(detector)({"images": images, "image_size": image_size})
 """
 
 from __future__ import annotations
@@ -32,25 +33,36 @@ def optimized(model: keras.Model, precision: str = "auto") -> OptimizedModel:
     takes seconds.
 
     Args:
-        model: a functional network, f32[B,H,W,C] -> f32[B,K] or maps; it is not changed, and later changes of its
-            weights do not reach the copy.
+        model: a functional network, f32[B,H,W,C] -> f32[B,K] or maps, such as a classifier or a segmenter; or a
+            detector. It is not changed, and later changes of its weights do not reach the copy.
         precision: "auto" for bfloat16 if the processor computes with it (AVX512-BF16 or AMX on CPUs, compute capability
             8.0 of GPUs) and float32 otherwise; or "float32", "float16" or "bfloat16".
 
     Returns:
-        A `keras.Model` for `predict`, `predict_on_batch` and calls, without variables; outputs are float32.
+        A `keras.Model` for `predict`, `predict_on_batch` and calls, without variables; outputs that are no integers are
+        float32.
 
     Raises:
-        ValueError: unknown precision, the model is not functional, or Keras' backend is not TensorFlow.
+        ValueError: unknown precision, the model is neither functional nor a detector, or Keras' backend is not
+            TensorFlow.
     """
     check_choice("precision", precision, PRECISIONS)
     if keras.backend.backend() != "tensorflow":
         raise InputError(f"optimized requires Keras on TensorFlow; its backend is {keras.backend.backend()!r}.")
+    detector: Any = model if hasattr(model, "folded") else None  # which is not functional and folds itself
+    if detector is not None:
+        return OptimizedModel(detector.folded(_chosen(precision)), detector.inference_inputs, name=model.name)
     check_functional(model)
-    if precision == "auto":
-        integer = folding.is_integer(model)
-        precision = "bfloat16" if computes_in_bfloat16() and not integer else "float32"
-    return OptimizedModel(folding.fold(model, precision), name=model.name)
+    dtype = _chosen(precision, is_integer=folding.is_integer(model))
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
+    return OptimizedModel(folding.fold(model, dtype), signature, name=model.name)
+
+
+def _chosen(precision: str, is_integer: bool = False) -> str:
+    """The dtype of a precision; networks of integers compute in float32."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if computes_in_bfloat16() and not is_integer else "float32"
 
 
 def computes_in_bfloat16() -> bool:
@@ -68,24 +80,33 @@ class OptimizedModel(keras.Model):
     """A network whose weights are constants of a graph; see `optimized`.
 
     Args:
-        model: a functional network for inference.
+        model: a model for inference.
+        signature: the structure of its inputs, of `tf.TensorSpec`.
         name: name of the model.
     """
 
-    def __init__(self, model: keras.Model, name: str | None = None):
+    def __init__(self, model: keras.Model, signature: Any, name: str | None = None):
         super().__init__(name=name)
-        signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
 
-        def call(*inputs: Any) -> Any:
-            outputs = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
-            return tf.nest.map_structure(lambda values: tf.cast(values, tf.float32), outputs)
+        def call(*inputs: tf.Tensor) -> Any:
+            outputs = model(tf.nest.pack_sequence_as(signature, inputs), training=False)
+            return tf.nest.map_structure(_not_half, outputs)
 
-        function = tf.function(call, input_signature=signature, autograph=False)
-        self._graph = convert_variables_to_constants_v2(function.get_concrete_function())
-        # Keras would track a dictionary of outputs, and change its type.
-        self._pack = functools.partial(tf.nest.pack_sequence_as, model.output)
+        function = tf.function(call, input_signature=tf.nest.flatten(signature), autograph=False)
+        concrete = function.get_concrete_function()
+        self._graph = convert_variables_to_constants_v2(concrete)
+        # Keras would track a dictionary, and change its type.
+        self._names = functools.partial(sorted, signature if isinstance(signature, dict) else ())
+        self._pack = functools.partial(tf.nest.pack_sequence_as, concrete.structured_outputs)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if isinstance(inputs, dict):  # which may have more, such as the ground truth
+            inputs = [inputs[name] for name in self._names()]
         outputs = self._graph(*tf.nest.flatten(inputs))
         return self._pack(tf.nest.flatten(outputs))
+
+
+def _not_half(values: tf.Tensor) -> tf.Tensor:
+    """Cast numbers of half precision to float32."""
+    return tf.cast(values, tf.float32) if values.dtype.is_floating else values

@@ -1,5 +1,6 @@
 """The detector as a whole: it learns, and gives the same results eagerly, as a graph, with XLA and after loading."""
 
+import dataclasses
 import json
 
 import keras
@@ -9,12 +10,13 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import compat
-from keras_resnet.detection import average_precision, inference
+from keras_resnet.detection import average_precision, inference, roi
 from keras_resnet.detection.average_precision import GroundTruth
 from keras_resnet.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from keras_resnet.errors import InputError
 from keras_resnet.models import weights
-from tests.detection.scenes import TINY, assert_same, scenes, shown, tiny
+from keras_resnet.models.architectures import Stage
+from tests.detection.scenes import OPTIONS, TINY, assert_same, scenes, shown, tiny
 
 
 def mean_ap(model, inputs):
@@ -207,6 +209,41 @@ def test_conv5_on_the_whole_map_is_the_classifiers(random):
     maps = model.trunk(images, training=False)
     vectors = model.pooled_vectors(maps[:, None])
     np.testing.assert_allclose(vectors[:, 0], classifier(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", roi.POOLINGS)
+@pytest.mark.parametrize("filters", [32, 64])
+def test_regions_are_those_of_conv5_with_its_stride(random, pooling, filters):
+    """Bins that conv5_x skips are not computed; a last stage without more channels has a shortcut without weights."""
+    stages = (*TINY.stages[:2], Stage(32, 1, 2), Stage(filters, 1, 2))
+    architecture = dataclasses.replace(TINY, depth=14, block="bottleneck", stages=stages)
+    model = faster_rcnn(architecture, 2, **{**OPTIONS, "roi_pooling": pooling})
+    classifier = keras_resnet.ResNet([*stages], block="bottleneck", include_top=False, pooling="avg")
+    for layer in classifier.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, layer.gamma.shape) for _ in range(4)])
+    model.load_backbone(classifier)
+    maps = random.normal(size=(1, 12, 16, 128)).astype("float32")
+    boxes = np.array([[[0, 0, 192, 256], [20, 50, 120, 150], [5, 5, 30, 200]]], "float32")
+    pooled = roi.POOLINGS[pooling](maps, boxes, 14, 16)
+    conv5 = keras.Model(classifier.get_layer("conv4_block1_out").output, classifier.output)
+    assert model.pool_step == (1 if filters == 32 else 2)
+    np.testing.assert_allclose(model.vectors(maps, boxes)[0], conv5(pooled[0], training=False), rtol=1e-4, atol=1e-4)
+
+
+def test_the_optimized_copy_detects_the_same():
+    model = tiny(score_thresh=0.3, masks=True, context=True, refine=True)
+    inputs = scenes(2, 0, size=(96, 128))  # it does not read the ground truth
+    expected = model.predict_on_batch(shown(inputs))
+    for precision, tolerance in (("float32", 1e-4), ("bfloat16", 0.05)):
+        found = keras_resnet.optimized(model, precision)(inputs)
+        assert {name: values.dtype for name, values in found.items()} == {
+            name: values.dtype for name, values in expected.items()
+        }
+        assert expected["count"].min() > 0
+        np.testing.assert_allclose(found["scores"], expected["scores"], atol=tolerance)
+        if precision == "float32":
+            assert_same({name: np.asarray(values) for name, values in found.items()}, expected)
 
 
 def test_half_precision_keeps_boxes_in_float32():

@@ -103,7 +103,7 @@ def test_max_pool_refuses_regions_that_exceed_its_tables(random):
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_align_is_exact(maps, samples, compiled):
-    pool = tf.function(lambda maps, box: roi.align(maps, box, 7, 16, samples), jit_compile=compiled)
+    pool = tf.function(lambda maps, box: roi.align(maps, box, 7, 16, samples=samples), jit_compile=compiled)
     pooled = pool(tf.constant(maps), tf.constant(np.stack([BOXES, BOXES[::-1]])))
     for image, chosen in enumerate((BOXES, BOXES[::-1])):
         for number, box in enumerate(chosen):
@@ -118,6 +118,15 @@ def test_align_is_detectron2s_example():
     np.testing.assert_allclose(roi.align(maps, box, 4, 1, samples=1)[0, 0, ..., 0], aligned)
     legacy = roi.align(maps, box, 4, 1, samples=1, aligned=False)[0, 0, ..., 0]
     np.testing.assert_allclose(legacy, np.array(aligned) + 3)
+
+
+@pytest.mark.parametrize("pooling", roi.POOLINGS)
+@pytest.mark.parametrize("size", [7, 14])
+def test_only_some_bins_are_those_of_the_whole_grid(maps, pooling, size):
+    maps, boxes = tf.constant(maps), tf.constant(np.stack([BOXES, BOXES[::-1]]))
+    pool = roi.POOLINGS[pooling]
+    some = pool(maps, boxes, size, 16, step=2)
+    np.testing.assert_allclose(some, pool(maps, boxes, size, 16)[:, :, ::2, ::2], atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", roi.POOLINGS)

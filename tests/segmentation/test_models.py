@@ -75,6 +75,17 @@ def test_half_precision_computes_logits_in_float32(random):
         assert model.get_layer(name).compute_dtype == "bfloat16"
 
 
+def test_the_optimized_copy_labels_the_same(random):
+    model = tiny("deeplabv3_plus")
+    images = random.normal(size=(2, 48, 64, 3)).astype("float32")
+    expected = model.predict_on_batch(images)
+    np.testing.assert_allclose(keras_resnet.optimized(model, "float32")(images), expected, atol=1e-4)
+    found = np.asarray(keras_resnet.optimized(model, "bfloat16")(images))
+    assert np.abs(found - expected).max() < 0.1 * expected.std()
+    # The logits themselves are not rounded to bfloat16.
+    assert (found.view("uint32") & 0xFFFF > 0).mean() > 0.9
+
+
 def test_backbone_and_its_variables():
     model = models.deeplabv3(BASIC, 3, auxiliary=True)
     backbone = models.backbone_of(model)
