@@ -3,6 +3,7 @@
     python benchmarks/performance.py --out=performance --data_dir=DIR --dataset=cifar10
     python benchmarks/performance.py --only=training,inference --contenders=keras_resnet,matrix
     python benchmarks/performance.py --quick            # a smoke run
+    python benchmarks/performance.py --only=guard --rounds=3 --seconds=0.5  # fails if something is twice as slow
     python benchmarks/performance.py --device=gpu --minutes=25 --rounds=3 --seconds=2 --out=gpu
     python benchmarks/performance.py --only=products,outputs,gpu_training,gpu_inference --quick  # the same on a CPU
 
@@ -75,6 +76,9 @@ def main(_):
                 print(f"\n{tables[subject.title].markdown()}\n", flush=True)
             if out:
                 write(out, about, list(tables.values()))
+    slow = [line for subject in chosen for line in tables[subject.title].too_slow(subject.expected)]
+    if slow and not FLAGS.quick:
+        sys.exit("\n".join(slow))
 
 
 def select(subject: subjects.Subject) -> subjects.Subject:

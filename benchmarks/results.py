@@ -149,6 +149,24 @@ class Table:
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
+    def too_slow(self, expected: Mapping[str, float]) -> list[str]:
+        """Return a sentence for each row that the first row is not even half as much faster than as expected.
+
+        Args:
+            expected: row -> ratio of the first row's speed to that row's, by processor time.
+        """
+        sentences = []
+        rows = {row.name: row for row in self.rows}
+        for name, ratio in expected.items():
+            if not self.rows[0].processor or not rows[name].processor:
+                sentences.append(f"{self.title}: {self.rows[0].name} or {name} was not measured.")
+                continue
+            found = ratios(self.rows[0].processor, rows[name].processor)[0]
+            if found < ratio / 2:
+                speed = f"{self.rows[0].name} has {found:.2f} times the speed of {name}"
+                sentences.append(f"{self.title}: {speed} instead of {ratio:.2f}.")
+        return sentences
+
     def to_dict(self) -> dict:
         """Return the table as JSON types, with the ratios."""
         rows = []

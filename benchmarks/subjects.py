@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.alternating import Contender
 
@@ -21,6 +21,7 @@ class Subject:
         prepare: a contender that runs once, before the others are set up.
         together: whether the contenders take turns; if not, each is measured after the one before has exited, because
             a GPU's memory does not hold all of them.
+        expected: ratio of the first row to others as measured on an idle machine; half of it, by processor time, fails.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Subject:
     rounds: int | None = None
     prepare: Contender | None = None
     together: bool = True
+    expected: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -464,6 +466,20 @@ def segmentation(settings: Settings) -> list[Subject]:
     return subjects
 
 
+def guard(settings: Settings) -> list[Subject]:
+    """A comparison of half a minute whose ratio must not fall to half of what it was; see `Subject`."""
+    libraries = ("keras_resnet", "keras batch norm")
+    return [
+        Subject(
+            "guard",
+            "Training step of ResNet20, batch 32, 32 pixels, float32",
+            "images/s",
+            networks(settings, "training", "ResNet20", 32, 32, "float32", libraries),
+            expected={"keras batch norm float32": 1.2},
+        )
+    ]
+
+
 KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "training": training,
     "inference": inference,
@@ -474,6 +490,7 @@ KINDS: dict[str, Callable[[Settings], list[Subject]]] = {
     "segmentation": segmentation,
     "start_up": start_up,
     "memory": memory,
+    "guard": guard,
     "products": products,
     "outputs": outputs,
     "gpu_training": gpu_training,

@@ -4,10 +4,13 @@ import inspect
 import json
 import time
 
+import keras
 import pytest
 
-from benchmarks import contenders, machine, profiles, results, subjects, worker
+from benchmarks import contenders, machine, profiles, results, subjects, traffic, worker
 from benchmarks.alternating import Contender, Turns, alternate
+from keras_resnet.models import blocks
+from keras_resnet.models.blocks import BlockOptions
 
 
 def test_contenders_take_turns_and_one_that_fails_is_left_out():
@@ -168,6 +171,15 @@ def test_kernels_of_gpus_have_kinds(kernel, kind):
     assert profiles.kind_of_kernel(kernel) == kind
 
 
+def test_half_of_the_expected_ratio_is_too_slow():
+    rows = [Contender("a", "importing"), Contender("b", "importing"), Contender("c", "importing")]
+    found = {"a": turns(1.0), "b": turns(1.4), "c": Turns(error="broken")}
+    table = results.Table.of("guard", "Steps", "images/s", rows, found)
+    assert table.too_slow({"b": 2.7}) == []
+    assert table.too_slow({"b": 2.9}) == ["Steps: a has 1.40 times the speed of b instead of 2.90."]
+    assert table.too_slow({"c": 1.0}) == ["Steps: a or c was not measured."]
+
+
 def test_times_are_of_one_item():
     found = {"a": turns(1.0, 3.0), "b": turns(4.0, 4.0)}
     rows = [Contender(name, "importing") for name in found]
@@ -197,6 +209,18 @@ def test_what_is_measured_can_be_called(kind, device, quick):
             if contender.make == "training_memory":
                 function = contenders.keras_training
             inspect.signature(function).bind(**contender.options)
+
+
+def test_traffic_of_a_block_by_hand():
+    """A block of two 3x3 convolutions on maps of 8x8 with 4 channels, 2 images, 2 bytes a number."""
+    maps = keras.Input((8, 8, 4))
+    options = BlockOptions("basic", "A")
+    operations, moved = traffic.traffic(keras.Model(maps, blocks.block(maps, 4, name="a", options=options)), 2, 2)
+    one = 2 * 8 * 8 * 4 * 2  # bytes of a map
+    assert operations == dict.fromkeys(traffic.KINDS[:3], 2 * 2 * (2 * 8 * 8 * 4) * 9 * 4)
+    # The addition reads two maps and writes one; its ReLU reads and writes one, and each ReLU's gradient takes three.
+    expected = [4, 4, 4, 6, 10, 5, 9]
+    assert moved == {kind: count * one for kind, count in zip(traffic.KINDS, expected, strict=True)}
 
 
 def test_the_machine_is_named():

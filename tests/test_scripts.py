@@ -284,6 +284,17 @@ def test_the_benchmark_of_performance_runs(tmp_path, script):
     assert "only must be some of" in script("benchmarks/performance.py", "--only=nothing", code=1)
 
 
+def test_a_training_step_is_not_twice_as_slow():
+    run("benchmarks/performance.py", "--only=guard", "--rounds=3", "--seconds=0.3")
+
+
+@pytest.mark.soak
+def test_the_traffic_of_a_step_is_compared_with_the_step():
+    output = run("benchmarks/traffic.py", "--batch_size=2", "--rounds=1")
+    assert "| convolution | 0.2 | " in output
+    assert "of the limit's speed" in output
+
+
 @pytest.mark.soak
 def test_the_profile_of_a_step_runs():
     arguments = ["--model=ResNet20", "--batch_size=2", "--size=32", "--steps=1", "--layers=2"]
