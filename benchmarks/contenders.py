@@ -36,6 +36,8 @@ def keras_network(library: str, model: str, size: int, dtype: str, **options):
 
     import keras_resnet
 
+    if keras.backend.backend() == "jax":
+        check_jax_device()
     keras.config.set_dtype_policy(dtype)
     if library == "keras.applications":
         return getattr(keras.applications, model)(weights=None, input_shape=(size, size, 3))
@@ -105,6 +107,14 @@ def on_torch_device(device: str) -> None:
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
+
+
+def check_jax_device() -> None:
+    """Raise an error if JAX should use a GPU and has none: it would compute on the CPU."""
+    import jax
+
+    if os.environ.get("JAX_PLATFORMS", "").startswith("cuda") and jax.default_backend() != "gpu":
+        raise RuntimeError("JAX finds no GPU; it requires jax[cuda]")
 
 
 def jax_turn(network, work: str, steps: int, images, labels=None) -> Turn:
@@ -345,6 +355,7 @@ def matrix_product(library: str, dtype: str, size: int, device: str = "cpu", ste
     elif library == "jax":
         import jax
 
+        check_jax_device()
         a, b = (jax.random.normal(jax.random.key(seed), (size, size), dtype) for seed in range(2))
         product = jax.jit(jax.numpy.matmul)
 

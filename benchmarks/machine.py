@@ -33,7 +33,8 @@ def describe() -> dict[str, str]:
     gpus = ""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        gpus = subprocess.run(query, capture_output=True, text=True).stdout.strip().replace("\n", "; ")
+        asked = subprocess.run(query, capture_output=True, text=True)
+        gpus = asked.stdout.strip().replace("\n", "; ") if asked.returncode == 0 else ""
     lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     wide = [

@@ -59,6 +59,8 @@ def main(_):
         out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "benchmarks/performance.py", *sys.argv[1:]])
     about = {"command": command, **machine.describe()}
+    if on_gpu and "GPU" not in about:
+        raise app.UsageError("device must be cpu without an NVIDIA GPU; nvidia-smi finds none.")
     with tempfile.TemporaryDirectory() as folder:
         settings = subjects.Settings(FLAGS.device, FLAGS.quick, FLAGS.dataset, FLAGS.data_dir, folder)
         chosen = [select(subject) for kind in kinds for subject in subjects.KINDS[kind](settings)]

@@ -51,6 +51,7 @@ def main(_):
     if FLAGS.backend:
         os.environ["KERAS_BACKEND"] = FLAGS.backend
     if FLAGS.device == "gpu":
+        os.environ["JAX_PLATFORMS"] = "cuda,cpu"
         # The kernels of a CUDA graph have no names of operations.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_enable_command_buffer=".strip()
     options = {name: FLAGS[name].value for name in ("library", "model", "batch_size", "size", "dtype")}

@@ -66,9 +66,14 @@ DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 ENVIRONMENTS = {
     ("JAX", "cpu"): {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-    ("JAX", "gpu"): {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+    # The first platform is the default; the second one is for comparisons.
+    ("JAX", "gpu"): {
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cuda,cpu",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    },
     ("PyTorch", "cpu"): {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cpu"},
-    ("PyTorch", "gpu"): {"KERAS_BACKEND": "torch"},
+    ("PyTorch", "gpu"): {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cuda"},
     ("TensorFlow", "cpu"): {"KERAS_BACKEND": "tensorflow"},
     ("TensorFlow", "gpu"): {"KERAS_BACKEND": "tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
 }
@@ -368,14 +373,15 @@ def outputs(settings: Settings) -> list[Subject]:
         if dtype == "TF32" and not gpu:
             continue
         library = name.removesuffix(" on JAX")
-        # The CPU is needed too.
-        backend = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if library != name else {}
+        backend = ENVIRONMENTS["JAX", settings.device] if library != name else {}
         options = {"library": library, "dtype": DTYPES.get(dtype, "float32"), "work": work, **common}
         if dtype == "float32":
             options["limit"] = 1e-3
         what = "logits" if work == "inference" else "change of weights by a step"
         environment = {**backend, **(environment if gpu else {})}
-        rows.append(Contender(f"{name} {dtype}: {what}", "outputs", options, environment, fresh=True, planned=40.0))
+        priority = 0 if library != name and dtype == "float32" else 2
+        row = (f"{name} {dtype}: {what}", "outputs", options, environment)
+        rows.append(Contender(*row, fresh=True, planned=60.0, priority=priority))
     title = f"Largest difference of ResNet50 from float32 on the CPU, batch {common['batch_size']}"
     return [Subject("outputs", title, "difference", rows, 1, together=False)]
 
