@@ -114,7 +114,7 @@ def measure(subject: subjects.Subject, contenders: list[Contender], end: float |
     deadline = end
     if end and not subject.together:
         # A contender that hangs must not use up the time of the others.
-        deadline = min(end, time.monotonic() + 3 * contenders[0].planned + 5 * rounds * seconds)
+        deadline = min(end, time.monotonic() + 60 + 3 * contenders[0].planned + 5 * rounds * seconds)
     if subject.prepare:
         alternate([subject.prepare], 1, 0.0, note)
     return alternate(contenders, rounds, seconds, note, deadline)
