@@ -110,16 +110,17 @@ def operations(text: str) -> dict[str, tuple[str, str]]:
         texts = [line, *(text for _, text in reversed(parts))]
         places = (re.search(r'op_name="([^"]*)"', text) for text in texts)
         place = next((found[1] for found in places if found), name)
-        known[name] = (place, kind_of_operation(parts, place))
+        known[name] = (place, kind_of_operation(parts, place, training="jvp(" in text))
     return known
 
 
-def kind_of_operation(parts: list[tuple[str, str]], place: str) -> str:
+def kind_of_operation(parts: list[tuple[str, str]], place: str, training: bool) -> str:
     """Return the kind of an operation of XLA.
 
     Args:
         parts: opcode and text of what is fused into it.
         place: the name that JAX gave it, with the layer and the transformations.
+        training: whether the program has gradients, so that kinds end with the phase of a step.
     """
     lines = {opcode: line for opcode, line in parts}
     if "custom-call" in lines:
@@ -139,13 +140,14 @@ def kind_of_operation(parts: list[tuple[str, str]], place: str) -> str:
     if "dot" in lines:
         return "matrix product"
     phase = "backward" if "transpose(" in place else "forward" if "jvp(" in place else "update and metrics"
+    phase = f" ({phase})" if training else ""
     if {"reduce-window", "select-and-scatter", "scatter"} & set(lines):
         return "pooling"
     if "reduce" in lines:
-        return f"reduction, with what is fused with it ({phase})"
+        return f"reduction, with what is fused with it{phase}"
     if set(lines) <= {"copy", "transpose", "bitcast", "parameter", "convert", "pad", "slice", "reshape"}:
-        return f"copy or conversion ({phase})"
-    return f"elementwise ({phase})"
+        return f"copy or conversion{phase}"
+    return f"elementwise{phase}"
 
 
 def kind_of_kernel(name: str) -> str:
