@@ -82,7 +82,6 @@ ON_KERAS_2 = {
     "segmentation/test_losses.py": "losses and replicas",
     "segmentation/test_models.py": "models",
     "segmentation/test_pretrained.py": "reads files of weights",
-    "segmentation/test_tflite.py::test_files_give_the_probabilities_of_the_network": "exports",
     "segmentation/test_train.py::test_a_given_segmenter_is_trained": "trains a model that Keras built",
     "segmentation/test_train.py::test_an_interrupted_run_resumes_exactly": "trains and resumes",
     "segmentation/test_train.py::test_backbone_weights_are_loaded_frozen_and_slow": "variables of optimizers",

@@ -48,6 +48,7 @@ def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsy
     ]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", [0, 1])
 def test_a_run_that_is_killed_between_checkpoints_resumes_exactly(stage, trained_runs, tmp_path):
     """The step after the newest checkpoint is lost, and repeated."""
