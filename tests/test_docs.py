@@ -52,8 +52,8 @@ APPENDED = [
         "--dataset=synthetic:48x48x4 --image_size=32 --scale_range=40,48 --eval_split=test[:20]",
     ),
     (r"train .*folder:PHOTOS", "--image_size=32"),
-    (r"(evaluate|responses) .*\.th\b", "--dataset=synthetic:32x32x10"),
     (r"evaluate .*multi_scale", "--scales=64,96"),
+    (r"evaluate .*--mirror", "--scales=1,1.25"),
     (r"export .*--workdir=runs/(?!bccd).*--format=tflite", "--calibration_images=20 --report_images=20"),
 ]
 """Commands of `keras-resnet` and flags that make them short; the last flag takes precedence."""
@@ -119,6 +119,14 @@ NOT_EXECUTED = [
     (r"keras-resnet export --weights=resnet50-11ad3fa6.pth", "similar to docs/serving.md; its flags are parsed"),
     (r"keras-resnet evaluate --weights=resnet50_weights", "similar to --weights=imagenet; its flags are parsed"),
     (
+        r"keras-resnet (evaluate|responses) .*\.th\b",
+        "similar to --weights=cifar10 and to --workdir; its flags are parsed",
+    ),
+    (
+        r"keras-resnet (train --preset=camvid_deeplabv3_plus|evaluate --workdir=runs/camvid --split=test$)",
+        "similar to docs/segmentation.md; its flags are parsed",
+    ),
+    (
         r"keras-resnet (train|evaluate|predict|export) .*(_loc_resnet|runs/loc)",
         "localization/test_task.py and test_train.py run the commands; its flags are parsed",
     ),
@@ -135,7 +143,12 @@ NOT_EXECUTED = [
 ]
 """Patterns of commands and blocks that are not executed, and the reason."""
 
-TASK_OF = {"runs/loc": "localization", "runs/animals": "detection", "runs/masks": "detection"}
+TASK_OF = {
+    "runs/loc": "localization",
+    "runs/animals": "detection",
+    "runs/masks": "detection",
+    "runs/camvid": "segmentation",
+}
 """Beginnings of the folders of runs whose training is not executed, and their tasks."""
 
 
