@@ -131,20 +131,23 @@ _IMAGENET = LocalizerConfig(dataset="folder:ILSVRC", synchronized_norm=True)
 _ANIMALS = LocalizerConfig(
     dataset="folder:animals",
     backbone="resnet50",
-    scale_range=(112, 256),
-    anchor_scales=(48.0, 96.0, 160.0, 224.0),
-    batch_size_per_image=64,
-    negative_iou=0.4,
+    scale_range=(100, 224),
+    min_coverage=0.7,
+    output_stride=16,
+    rpn_filters=256,
+    anchor_scales=(40.0, 64.0, 96.0, 144.0, 208.0),
+    batch_size_per_image=256,
+    negative_iou=0.6,
     positive_iou=0.6,
     box_loss_weight=2.0,
-    scales=(160, 224),
+    scales=(128, 192),
     vote_thresh=0.6,
     proposals=40,
     freeze_stages=4,
     freeze_norm=True,
-    backbone_lr_mult=0.05,
+    backbone_lr_mult=0.1,
     batch_size=8,
-    steps=500,
+    steps=480,
     optimizer="adamw",
     schedule="cosine",
     learning_rate=1e-3,
@@ -152,10 +155,15 @@ _ANIMALS = LocalizerConfig(
     warmup_rate=2e-4,
     clip_norm=5.0,
     precision="mixed_bfloat16",
-    eval_steps=250,
+    eval_steps=160,
+    select_by="mean_iou",
     checkpoint_steps=50,
 )
-"""A few hundred images on a CPU: small batches, of which only conv5_x and the head train, and more anchors an image."""
+"""A few hundred images on a CPU: small batches, of which only conv5_x and the head train, and many anchors an image.
+
+No anchor is ignored: those that overlap an object a little too little for a positive one are the negatives from which
+the scores learn to prefer tight boxes.
+"""
 
 _SYNTHETIC = LocalizerConfig(
     dataset="synthetic:64x64x5",
@@ -196,13 +204,15 @@ PRESETS = {
     "animals_loc_resnet50_rcnn": _second_stage(
         _ANIMALS,
         protocol="dense",
+        output_stride=32,
         positive_iou=0.6,
+        negative_iou=0.6,
         context_pixels=16,
         eval_proposals=20,
         batch_size=32,
-        steps=120,
+        steps=160,
         warmup_steps=10,
-        eval_steps=60,
+        eval_steps=160,
         checkpoint_steps=20,
     ),
     "synthetic_loc_resnet18": _SYNTHETIC,
