@@ -7,11 +7,13 @@ checks one folder and writes another.
 Networks of each family with logits, a detector, ten steps of each optimizer, a run with a checkpoint, a SavedModel.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import sys
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -22,7 +24,7 @@ from keras_resnet import compat
 from keras_resnet.classification import train
 from keras_resnet.classification.config import ClassifierConfig
 from keras_resnet.classification.run import ClassifierRun
-from keras_resnet.models import weights
+from keras_resnet.models import resnet, weights
 from keras_resnet.serving import saved_model
 from keras_resnet.training import optimizers
 from tests.detection import scenes
@@ -34,6 +36,17 @@ OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
 CONFIG = ClassifierConfig(
     dataset="digits", model="resnet20", batch_size=32, steps=4, decay_steps=(), eval_steps=4, learning_rate=0.05, pad=1
 )
+
+
+@contextlib.contextmanager
+def one_block_runs() -> Iterator[None]:
+    """Replace the network of runs by one of one block; their files are those of a ResNet-20 but for its depth."""
+    constructor = resnet.CONSTRUCTORS["resnet20"]
+    resnet.CONSTRUCTORS["resnet20"] = one_block
+    try:
+        yield
+    finally:
+        resnet.CONSTRUCTORS["resnet20"] = constructor
 
 
 def network(name: str) -> keras.Model:
@@ -93,8 +106,9 @@ def write(folder: pathlib.Path) -> None:
     np.savez(folder / "detector.npz", *_of_layers(detector))
     for name in OPTIMIZERS:
         np.savez(folder / f"{name}.npz", *ten_steps(name))
-    run = train.train(CONFIG, folder / "run")
-    version = saved_model.export(run, folder / "exported")
+    with one_block_runs():
+        run = train.train(CONFIG, folder / "run")
+        version = saved_model.export(run, folder / "exported")
     function = tf.saved_model.load(str(version)).signatures["images"]
     answer = function(images=tf.constant(_pictures()))
     np.save(folder / "probabilities.npy", answer["probabilities"].numpy())
@@ -128,10 +142,11 @@ def check(folder: pathlib.Path) -> dict[str, float]:
     found["SavedModel"] = _difference([answer["probabilities"].numpy()], [np.load(folder / "probabilities.npy")])
     run = ClassifierRun.open(folder / "run")
     assert run.config == CONFIG
-    best = run.load()
-    found["run"] = _difference([np.asarray(best(images(best), training=False))], [_from_checkpoint(run)])
-    further = dataclasses.replace(CONFIG, init_weights=str(folder / "run"), new_head=False, learning_rate=0.0)
-    resumed = train.train(further, folder / f"resumed_keras{keras.__version__}").load()
+    with one_block_runs():
+        best = run.load()
+        found["run"] = _difference([np.asarray(best(images(best), training=False))], [_from_checkpoint(run)])
+        further = dataclasses.replace(CONFIG, init_weights=str(folder / "run"), new_head=False, learning_rate=0.0)
+        resumed = train.train(further, folder / f"resumed_keras{keras.__version__}").load()
     found["run resumed"] = _difference(resumed.get_weights()[-2:], best.get_weights()[-2:])
     return found
 
