@@ -70,14 +70,26 @@ def rebuild(
 
     Returns:
         A functional model with the same structure of inputs and outputs, and fresh weights.
+
+    Raises:
+        ValueError: a layer is called several times or is a model, or the graph has functions of `keras.ops`.
     """
     known: dict[int, Any] = {}
+
+    def copied(tensor: Any) -> Any:
+        if id(tensor) not in known:
+            raise InputError(
+                f"model must consist of layers that are each called once, without nested models and functions of "
+                f"keras.ops; got {model.name!r}, where none has the output {tensor.name!r}."
+            )
+        return known[id(tensor)]
+
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             known[id(layer.output)] = keras.Input(layer.output.shape[1:], name=layer.name, dtype=layer.output.dtype)
             continue
-        inputs = [known[id(tensor)] for tensor in compat.flatten(layer.input)]
+        inputs = [copied(tensor) for tensor in compat.flatten(layer.input)]
         known[id(layer.output)] = call(copy(layer), inputs if isinstance(layer.input, list) else inputs[0])
-    ends = (compat.map_structure(lambda tensor: known[id(tensor)], end) for end in (model.input, model.output))
+    ends = (compat.map_structure(copied, end) for end in (model.input, model.output))
     with deep_recursion(len(model.layers)):
         return keras.Model(*ends, name=model.name)

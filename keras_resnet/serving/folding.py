@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet import compat
 from keras_resnet.errors import InputError, check_choice
 from keras_resnet.models.submodels import readers, rebuild
 from keras_resnet.quantization.integer import is_integer
@@ -20,7 +21,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
     """Copy a network for inference, with each batch norm folded into its convolution (Jacob et al., 2018, section 3.2).
 
     `gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta` is a convolution with a bias; its kernel is computed
-    in float64. A batch norm is kept unless it is the only layer that reads the output of a convolution.
+    in float64. A batch norm is kept unless it alone reads the output of a convolution, which has no activation.
 
     Args:
         model: a functional network, f32[B,H,W,C] -> f32[B,K]; it is not changed.
@@ -65,21 +66,35 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
 
 
 def foldable(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Name of each convolution whose output only a batch norm reads -> that batch norm."""
-    convolutions = {id(layer.output): layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    """Name of each convolution without activation whose output only a batch norm reads -> that batch norm."""
+    convolutions = {
+        id(layer.output): layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D) and layer.activation in (None, keras.activations.linear)
+    }
+    for output in compat.flatten(model.output):
+        convolutions.pop(id(output), None)
     readers_of = readers(model)
     return {
         convolutions[id(layer.input)].name: layer
         for layer in model.layers
         if isinstance(layer, keras.layers.BatchNormalization) and len(readers_of[id(layer.input)]) == 1
-        if id(layer.input) in convolutions
+        if id(layer.input) in convolutions and _normalizes_channels(layer, convolutions[id(layer.input)])
     }
+
+
+def _normalizes_channels(norm: keras.layers.BatchNormalization, convolution: keras.layers.Conv2D) -> bool:
+    axis = norm.axis[0] if isinstance(norm.axis, (list, tuple)) else norm.axis  # a list in Keras 2
+    return axis % 4 == (1 if convolution.data_format == "channels_first" else 3)
 
 
 def _folded_weights(convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
     """Kernel and bias of a convolution with its batch norm folded into it."""
     kernel, *bias = (np.asarray(weight, np.float64) for weight in convolution.get_weights())
-    gamma, beta, mean, variance = (np.asarray(weight, np.float64) for weight in norm.get_weights())
+    weights = [np.asarray(weight, np.float64) for weight in norm.get_weights()]
+    mean, variance = weights[-2:]
+    gamma = weights[0] if norm.scale else 1.0
+    beta = weights[-3] if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
     return [kernel * scale, beta + (sum(bias) - mean) * scale]
 

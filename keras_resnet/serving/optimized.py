@@ -40,7 +40,7 @@ def optimized(model: keras.Model, precision: str = "auto") -> OptimizedModel:
 
     Returns:
         A `keras.Model` for `predict`, `predict_on_batch` and calls, without variables; outputs that are no integers are
-        float32.
+        float32. Inputs are cast to the network's dtypes; those of other shapes raise a `ValueError`.
 
     Raises:
         ValueError: unknown precision, the model is neither functional nor a detector, or Keras' backend is not
@@ -54,7 +54,9 @@ def optimized(model: keras.Model, precision: str = "auto") -> OptimizedModel:
         return OptimizedModel(detector.folded(_chosen(precision)), detector.inference_inputs, name=model.name)
     check_functional(model)
     dtype = _chosen(precision, is_integer=folding.is_integer(model))
-    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
+    signature = tf.nest.map_structure(
+        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name), model.input
+    )
     return OptimizedModel(folding.fold(model, dtype), signature, name=model.name)
 
 
@@ -96,15 +98,32 @@ class OptimizedModel(keras.Model):
         concrete = function.get_concrete_function()
         self._graph = convert_variables_to_constants_v2(concrete)
         # Keras would track a dictionary, and change its type.
-        self._names = functools.partial(sorted, signature if isinstance(signature, dict) else ())
+        self._arguments = functools.partial(_arguments, signature)
         self._pack = functools.partial(tf.nest.pack_sequence_as, concrete.structured_outputs)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        if isinstance(inputs, dict):  # which may have more, such as the ground truth
-            inputs = [inputs[name] for name in self._names()]
-        outputs = self._graph(*tf.nest.flatten(inputs))
+        outputs = self._graph(*self._arguments(inputs))
         return self._pack(tf.nest.flatten(outputs))
+
+
+def _arguments(signature: Any, inputs: Any) -> list[tf.Tensor]:
+    """The flat inputs of a graph, cast to its dtypes; a graph checks no shapes, and some kernels abort the process."""
+    specs = tf.nest.flatten(signature)
+    if isinstance(inputs, dict):  # which may have more, such as the ground truth
+        names = sorted(signature) if isinstance(signature, dict) else [spec.name for spec in specs]
+        if missing := [name for name in names if name not in inputs]:
+            raise InputError(f"inputs must have {', '.join(names)}; got none for {', '.join(missing)}.")
+        inputs = [inputs[name] for name in names]
+    tensors = [tf.convert_to_tensor(values) for values in tf.nest.flatten(inputs)]
+    shapes = [tensor.shape for tensor in tensors]
+    if len(tensors) != len(specs) or not all(map(tf.TensorShape.is_compatible_with, shapes, (s.shape for s in specs))):
+        required = ", ".join(str(spec.shape) for spec in specs)
+        raise InputError(f"inputs must be of shape {required}; got {', '.join(map(str, shapes))}.")
+    return [
+        tensor if tensor.dtype == spec.dtype else tf.cast(tensor, spec.dtype)
+        for tensor, spec in zip(tensors, specs, strict=True)
+    ]
 
 
 def _not_half(values: tf.Tensor) -> tf.Tensor:

@@ -75,3 +75,46 @@ def test_mistakes():
         keras_resnet.optimized(network(), "bf16")
     with pytest.raises(ValueError, match="model must be a functional Keras model; got Sequential"):
         keras_resnet.optimized(keras.Sequential([keras.layers.Dense(2)]))
+    layers = keras.layers
+    images = keras.Input((4, 4, 3))
+    shared, nested = layers.Conv2D(3, 1), keras.Model(images, layers.ReLU()(images))
+    for outputs in (shared(shared(images)), nested(layers.ReLU()(images)), images + 1):
+        with pytest.raises(ValueError, match="layers that are each called once"):
+            keras_resnet.optimized(keras.Model(images, outputs), "float32")
+
+
+def test_layers_that_do_not_fold_in_the_usual_way(random):
+    layers = keras.layers
+    inputs = keras.Input((6, 6, 4))
+    output = layers.Conv2D(4, 3, groups=2)(inputs)
+    outputs = [
+        output,
+        layers.BatchNormalization()(output),
+        layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(inputs)),
+        layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(inputs)),
+        layers.BatchNormalization(scale=False)(layers.Conv2D(4, 3, groups=2)(inputs)),
+        layers.BatchNormalization(center=False)(layers.Conv2D(4, 3, use_bias=False)(inputs)),
+        layers.BatchNormalization(center=False, scale=False)(layers.Conv2D(4, 3)(inputs)),
+    ]
+    model = keras.Model(inputs, outputs)
+    model.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in model.get_weights()])
+    images = random.normal(size=(2, 6, 6, 4)).astype("float32")
+    fast = keras_resnet.optimized(model, "float32")
+    for found, expected in zip(fast(images), model(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_inputs_are_cast_and_their_shapes_checked():
+    inputs = {name: keras.Input((2, 2, 3), name=name) for name in ("one", "two")}
+    model = keras.Model(list(inputs.values()), keras.layers.Subtract()(list(inputs.values())))
+    fast = keras_resnet.optimized(model, "float32")
+    pixels = np.full((1, 2, 2, 3), 7, "uint8")
+    zeros = np.zeros((1, 2, 2, 3))
+    for images in ([pixels, zeros], {"two": zeros, "one": pixels}):
+        np.testing.assert_array_equal(fast(images), pixels)
+        np.testing.assert_array_equal(fast.predict(images, verbose=0), pixels)
+    with pytest.raises(ValueError, match="inputs must have one, two; got none for two"):
+        fast({"one": pixels})
+    for images in ([pixels[0], zeros], [pixels], [pixels[..., :1], zeros]):
+        with pytest.raises(ValueError, match=r"inputs must be of shape \(None, 2, 2, 3\), \(None, 2, 2, 3\); got"):
+            fast(images)
