@@ -9,7 +9,6 @@ other work on the machine disturbs little. Kernels stay in the cache and are lef
 optimizer.
 """
 
-import collections
 import pathlib
 import statistics
 import sys
@@ -19,7 +18,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from benchmarks import contenders, machine
+from benchmarks import contenders, machine, step_costs
 from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
@@ -28,56 +27,6 @@ flags.DEFINE_integer("batch_size", 128, "Images in a batch.", lower_bound=1)
 flags.DEFINE_integer("size", 32, "Side of the images in pixels.", lower_bound=8)
 flags.DEFINE_string("dtype", "float32", "Dtype policy.")
 flags.DEFINE_integer("rounds", 7, "Timed calls of each.", lower_bound=1)
-
-KINDS = (
-    "convolution",
-    "its gradient by input",
-    "its gradient by kernel",
-    "batch norm",
-    "its gradient",
-    "addition and ReLU",
-    "their gradients, and sums of gradients",
-)
-
-
-def traffic(model, batch_size: int, width: int) -> tuple[collections.Counter, collections.Counter]:
-    """Return the operations and the bytes of each kind of operation in a training step.
-
-    Batch norm reads a map twice, for the statistics and to normalize it, and so does its gradient with two maps. A ReLU
-    that follows a batch norm directly is part of it, but its gradient is not.
-
-    Args:
-        model: a network for images of a fixed size.
-        batch_size: images in a batch.
-        width: bytes of a number.
-    """
-    import keras
-
-    operations, numbers = collections.Counter(), collections.Counter()
-
-    def count(tensor) -> int:
-        return batch_size * tensor.shape[1] * tensor.shape[2] * tensor.shape[3]
-
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            inputs, outputs = count(layer.input), count(layer.output)
-            height, columns, channels, _ = layer.kernel.shape
-            passes = KINDS[:3] if layer.name != "conv1_conv" else (KINDS[0], KINDS[2])  # no gradient by the images
-            for kind in passes:
-                operations[kind] += 2 * outputs * height * columns * channels
-                numbers[kind] += inputs + outputs
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            numbers["batch norm"] += 3 * count(layer.output)
-            numbers["its gradient"] += 5 * count(layer.output)
-        elif isinstance(layer, keras.layers.Add):
-            # The sum of two maps, and in the backward pass of the gradients by the two ways into the block.
-            numbers["addition and ReLU"] += 3 * count(layer.output)
-            numbers["their gradients, and sums of gradients"] += 3 * count(layer.output)
-        elif layer.name.endswith(("relu", "out")):
-            follows_norm = layer.name.endswith("relu")
-            numbers["addition and ReLU"] += 0 if follows_norm else 2 * count(layer.output)
-            numbers["their gradients, and sums of gradients"] += 3 * count(layer.output)
-    return operations, collections.Counter({kind: width * number for kind, number in numbers.items()})
 
 
 def seconds(call, rounds: int) -> float:
@@ -97,7 +46,7 @@ def main(_):
     dtype = FLAGS.dtype.removeprefix("mixed_")
     options = {"library": "keras_resnet", "model": FLAGS.model, "size": FLAGS.size, "dtype": FLAGS.dtype}
     model = contenders.keras_network(**options)
-    operations, moved = traffic(model, FLAGS.batch_size, tf.as_dtype(dtype).size)
+    operations, moved = step_costs.traffic(model, FLAGS.batch_size, tf.as_dtype(dtype).size)
 
     matrix = tf.cast(tf.random.normal((2048, 2048)), dtype)
     product = tf.function(lambda: tf.matmul(matrix, matrix))
@@ -118,7 +67,7 @@ def main(_):
     print("| operation | GFLOP | MB | ms at the rate of the matrix product | ms at that of the memory |")
     print("|---|---:|---:|---:|---:|")
     limit = 0.0
-    for kind in KINDS:
+    for kind in step_costs.KINDS:
         arithmetic, memory = operations[kind] / rate, moved[kind] / bandwidth
         limit += max(arithmetic, memory)
         numbers = (

@@ -7,7 +7,7 @@ import time
 import keras
 import pytest
 
-from benchmarks import contenders, machine, profiles, results, subjects, traffic, worker
+from benchmarks import contenders, machine, profiles, results, step_costs, subjects, worker
 from benchmarks.alternating import Contender, Turns, alternate
 from keras_resnet.models import blocks
 from keras_resnet.models.blocks import BlockOptions
@@ -215,12 +215,12 @@ def test_traffic_of_a_block_by_hand():
     """A block of two 3x3 convolutions on maps of 8x8 with 4 channels, 2 images, 2 bytes a number."""
     maps = keras.Input((8, 8, 4))
     options = BlockOptions("basic", "A")
-    operations, moved = traffic.traffic(keras.Model(maps, blocks.block(maps, 4, name="a", options=options)), 2, 2)
+    operations, moved = step_costs.traffic(keras.Model(maps, blocks.block(maps, 4, name="a", options=options)), 2, 2)
     one = 2 * 8 * 8 * 4 * 2  # bytes of a map
-    assert operations == dict.fromkeys(traffic.KINDS[:3], 2 * 2 * (2 * 8 * 8 * 4) * 9 * 4)
+    assert operations == dict.fromkeys(step_costs.KINDS[:3], 2 * 2 * (2 * 8 * 8 * 4) * 9 * 4)
     # The addition reads two maps and writes one; its ReLU reads and writes one, and each ReLU's gradient takes three.
     expected = [4, 4, 4, 6, 10, 5, 9]
-    assert moved == {kind: count * one for kind, count in zip(traffic.KINDS, expected, strict=True)}
+    assert moved == {kind: count * one for kind, count in zip(step_costs.KINDS, expected, strict=True)}
 
 
 def test_the_machine_is_named():
