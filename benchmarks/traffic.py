@@ -10,7 +10,6 @@ optimizer.
 """
 
 import pathlib
-import statistics
 import sys
 import time
 
@@ -19,6 +18,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import contenders, machine, step_costs
+from benchmarks.clock import median_seconds
 from keras_resnet.cli import main as cli
 
 FLAGS = flags.FLAGS
@@ -27,17 +27,6 @@ flags.DEFINE_integer("batch_size", 128, "Images in a batch.", lower_bound=1)
 flags.DEFINE_integer("size", 32, "Side of the images in pixels.", lower_bound=8)
 flags.DEFINE_string("dtype", "float32", "Dtype policy.")
 flags.DEFINE_integer("rounds", 7, "Timed calls of each.", lower_bound=1)
-
-
-def seconds(call, rounds: int) -> float:
-    """Return the median processor time of a call."""
-    taken = []
-    for number in range(rounds + 2):
-        start = time.process_time()
-        call()
-        if number > 1:
-            taken.append(time.process_time() - start)
-    return statistics.median(taken)
 
 
 def main(_):
@@ -50,7 +39,7 @@ def main(_):
 
     matrix = tf.cast(tf.random.normal((2048, 2048)), dtype)
     product = tf.function(lambda: tf.matmul(matrix, matrix))
-    rate = 2 * 2048**3 / seconds(product, FLAGS.rounds)
+    rate = 2 * 2048**3 / median_seconds(product, FLAGS.rounds, time.process_time)
     largest = max(
         FLAGS.batch_size * layer.output.shape[1] * layer.output.shape[2] * layer.output.shape[3]
         for layer in model.layers
@@ -58,8 +47,9 @@ def main(_):
     )
     array = tf.random.normal((largest * tf.as_dtype(dtype).size // 4,))
     total = tf.function(lambda: tf.add(array, array[0]))
-    bandwidth = 2 * array.shape[0] * 4 / seconds(total, FLAGS.rounds)
-    step = seconds(contenders.keras_training(batch_size=FLAGS.batch_size, **options), FLAGS.rounds)
+    bandwidth = 2 * array.shape[0] * 4 / median_seconds(total, FLAGS.rounds, time.process_time)
+    training = contenders.keras_training(batch_size=FLAGS.batch_size, **options)
+    step = median_seconds(training, FLAGS.rounds, time.process_time)
 
     print(", ".join(f"{name} {value}" for name, value in machine.describe().items()))
     print(f"{FLAGS.model}, batch {FLAGS.batch_size}, {FLAGS.size} pixels, {FLAGS.dtype}; processor time of all cores")
