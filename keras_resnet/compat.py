@@ -225,9 +225,16 @@ def name_layers(file: Any, model: keras.Model) -> None:
 
 
 def write_out(archive: Any, folder: str) -> None:
-    """Write a `keras.export.ExportArchive` to a folder without printing its summary."""
+    """Write a `keras.export.ExportArchive` to a folder without printing its summary.
+
+    Gradients that are written in Python are left out: tracing them takes a third of a segmenter's export, and servers
+    compute none.
+    """
+    import tensorflow as tf  # only runs on the TensorFlow backend
+
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with contextlib.redirect_stdout(io.StringIO()):
-        archive.write_out(folder)
+        archive.write_out(folder, options=options)
 
 
 # Optimizers of Keras 3, of Keras 2, and Keras 2's legacy ones, which tensorflow-addons uses

@@ -147,7 +147,7 @@ class PointwiseConv2D(keras.layers.Conv2D):
     """A 1x1 convolution, whose gradient by kernel is a matrix product in training in bfloat16 on CPUs.
 
     Arguments, weights, weight files and results are those of `keras.layers.Conv2D`. TensorFlow's own operation for this
-    gradient takes two to four times as long (`benchmarks/pointwise_gradient.py`).
+    gradient takes two to four times as long with AMX (`benchmarks/convolutions.py`).
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
