@@ -5,7 +5,8 @@ import os
 import pathlib
 
 # Two devices of the CPU, which must be asked for before JAX is imported.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Compiling takes most of the time of these tests, and less without LLVM's optimization.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0")
 
 import pytest
 from absl import flags

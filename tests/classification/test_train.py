@@ -223,7 +223,9 @@ RECIPES = {
 """Options that do not touch each other are together, as tracing their networks takes most of the time."""
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak if name == "plateau" else ()) for name in RECIPES]
+)
 def test_other_recipes_run_and_resume(name, tmp_path):
     config = dataclasses.replace(CONFIG, **RECIPES[name])
     whole = train.train(config, tmp_path / "whole")

@@ -137,6 +137,7 @@ def test_blocks_shorter_than_counted():
     assert stream.part(4, 5).pick(np.array([0])).count == 1
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("one_block_resnet20", "without_curves")
 def test_a_stopped_run_ends_as_an_uninterrupted_one(tmp_path):
     config = soak_sources.config_of("stream", tmp_path, count=200)

@@ -69,9 +69,8 @@ def trained_detector(once):
     return model
 
 
-@pytest.fixture(scope="session")
-def trained_mask_detector():
-    """A small detector with masks after 300 steps on 16 synthetic images, and these."""
+def train_mask_detector(steps):
+    """Return a small detector with masks after training on 16 synthetic images, and these."""
     import keras
     import tensorflow as tf
 
@@ -83,8 +82,14 @@ def trained_mask_detector():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(masks, "FILTERS", 64)
         model = tiny(masks=True, nms_thresh=0.5)
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, 300)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(rate), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
-    model.fit(tf.data.Dataset.from_tensor_slices(inputs).repeat().batch(4), steps_per_epoch=300, verbose=0)
+    model.fit(tf.data.Dataset.from_tensor_slices(inputs).repeat().batch(4), steps_per_epoch=steps, verbose=0)
     return model, inputs
+
+
+@pytest.fixture(scope="session")
+def trained_mask_detector():
+    """A small detector with masks that finds most of 16 synthetic images' objects, and these images."""
+    return train_mask_detector(120)

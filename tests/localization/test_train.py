@@ -26,7 +26,7 @@ def configs(trained_runs):
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsys, caplog):
+def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsys, caplog, monkeypatch):
     config, whole = configs(trained_runs)[stage], LocalizerRun.open(trained_runs[stage])
     records = read_metrics(whole.metrics)
     assert [record["step"] for record in records] == [2, 4]
@@ -36,6 +36,7 @@ def test_an_interrupted_run_resumes_exactly(stage, trained_runs, tmp_path, capsy
         train.train(config, tmp_path / "parts")
     assert "starts from random weights" in caplog.text
     caplog.clear()
+    monkeypatch.setattr(train.proposals, "collect", lambda *_, **__: pytest.fail("the folder has the proposals"))
     parts = train.train(config, tmp_path / "parts")
     assert "starts from random weights" not in caplog.text
     output = capsys.readouterr().out
@@ -62,14 +63,6 @@ def test_a_run_that_is_killed_between_checkpoints_resumes_exactly(stage, trained
         train.train(config, tmp_path / "run")
     run = train.train(config, tmp_path / "run")
     assert_equal(variables_of(LocalizerRun.open(trained_runs[stage])), variables_of(run))
-
-
-def test_a_resumed_second_stage_trains_on_the_proposals_in_its_folder(trained_runs, tmp_path, monkeypatch):
-    config = second(trained_runs[0])
-    with signal_at(1), pytest.raises(errors.Stopped):
-        train.train(config, tmp_path / "run")
-    monkeypatch.setattr(train.proposals, "collect", lambda *_, **__: pytest.fail("they are there"))
-    train.train(config, tmp_path / "run")
 
 
 def test_the_log_has_the_measures_of_the_saved_weights(trained_runs):
@@ -99,6 +92,7 @@ def test_the_weights_with_the_best_measure_are_kept(select_by, kept, tmp_path, t
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.soak
 def test_two_replicas_train_to_the_weights_of_one(tmp_path, two_replicas, tiny_backbone, capsys):
     config = first(synchronized_norm=True, steps=2)
     runs = [

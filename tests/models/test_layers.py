@@ -318,7 +318,8 @@ def test_relu_of_training_is_kerass(random):
         for layer in (ReLU(dtype="mixed_bfloat16"), keras.layers.ReLU(dtype="mixed_bfloat16"))
     )
     for found, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(found, expected)
+        # Whether subnormal numbers become 0 depends on the thread.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-38)
     assert np.isnan(ours[0][0, 0, 0, :2]).all()
 
 

@@ -50,6 +50,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
         segmentation.train(dataclasses.replace(options, steps=6), tmp_path / "parts")
 
 
+@pytest.mark.soak
 def test_a_run_that_is_killed_between_checkpoints_resumes_exactly(trained_run, tmp_path):
     """The step after the newest checkpoint is lost, and repeated."""
 
@@ -81,6 +82,7 @@ def test_the_log_has_the_measures_of_the_best_weights(trained_run):
     assert best["val_pixel_accuracy"] == pytest.approx(100 * np.trace(matrix) / matrix.sum(), abs=1e-4)
 
 
+@pytest.mark.soak
 def test_two_replicas_train_to_the_weights_of_one(data, tmp_path, two_replicas, capsys):
     options = config(data, synchronized_norm=True, dropout=0.0, steps=2)
     runs = [

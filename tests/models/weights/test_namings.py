@@ -26,7 +26,10 @@ def thin(depth, **options):
     return keras_resnet.ResNet(stages, block=kind, classes=5, **options)
 
 
-@pytest.mark.parametrize(("depth", "stride_in_1x1"), [(18, None), (50, False), (50, True), (152, False)])
+@pytest.mark.parametrize(
+    ("depth", "stride_in_1x1"),
+    [(18, None), (50, False), (50, True), pytest.param(152, False, marks=pytest.mark.soak)],
+)
 def test_torchvision_and_back(depth, stride_in_1x1, images, tmp_path):
     net = torch_nets.randomized(torch_nets.TorchvisionNet(*IMAGENET[depth], THIN, 5, stride_in_1x1))
 
