@@ -122,7 +122,7 @@ def test_degradation(tmp_path, script):
 
 
 @pytest.mark.slow
-def test_search_optuna(tmp_path, script, without_curves):
+def test_search_optuna(tmp_path, script, without_curves, one_block_resnet20):
     """Two trials, of which the first has the settings of the preset; the same command again repeats none."""
     arguments = ["--trials=2", "--steps=2", "--batch_size=8", f"--workdir={tmp_path}/search"]
     for message in ("wrote", "nothing to do"):

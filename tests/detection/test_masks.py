@@ -159,7 +159,13 @@ def test_objects_without_a_mask_have_no_mask_loss(inputs):
     assert values["roi_class_loss"] > 0
 
 
-@pytest.mark.parametrize("options", [{}, {"refine": True, "context": True}], ids=["plain", "refined"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"refine": True, "context": True}, id="refined", marks=pytest.mark.soak),
+    ],
+)
 def test_boxes_are_those_of_the_network_without_masks(inputs, options):
     """To the bit: initial weights, losses and detections; masks are those of the final boxes, in chunks of any size."""
     models = {}

@@ -51,7 +51,7 @@ def test_an_interrupted_run_resumes_exactly(trained_run, tmp_path, capsys, caplo
         detection.train(dataclasses.replace(options, steps=6), tmp_path / "parts")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_alternating_training_changes_what_each_step_may_change(data, tmp_path):
     run = detection.train(config(data, training="alternating", steps=1, eval_steps=1), tmp_path / "run")
     steps = [dataclasses.replace(run, path=run.path / f"step{number}").load() for number in (1, 2, 3, 4)]
