@@ -224,6 +224,15 @@ def name_layers(file: Any, model: keras.Model) -> None:
             group["vars"].attrs["name"] = part.name
 
 
+def call_arguments(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Return what a layer of a functional model is called with in addition to its inputs, such as {"training": True}."""
+    node = layer._inbound_nodes[0]
+    arguments = getattr(node, "arguments", None)
+    args, kwargs = (arguments.args, arguments.kwargs) if arguments else (node.call_args, node.call_kwargs)
+    positional = {f"argument {number}": value for number, value in enumerate(args[1:], 2)}
+    return positional | {name: value for name, value in kwargs.items() if value is not None}
+
+
 def write_out(archive: Any, folder: str) -> None:
     """Write a `keras.export.ExportArchive` to a folder without printing its summary.
 

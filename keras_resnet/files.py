@@ -22,6 +22,9 @@ from keras_resnet.errors import InputError
 CACHE_VARIABLE = "KERAS_RESNET_CACHE"
 """Environment variable with the cache folder."""
 
+FILE_SUFFIXES = (".csv", ".html", ".jpg", ".json", ".keras", ".onnx", ".png", ".tflite", ".txt", ".xml", ".zip")
+"""Endings of names that are not taken for new folders."""
+
 PATH_KINDS = ("folder", "idx", "parquet", "tar", "tfrecord", "tfds", "voc", "cityscapes", "ade20k", "coco")
 """What stands before the colon in names of data sets that are paths."""
 
@@ -205,6 +208,8 @@ def check_no_bracket(path: str | os.PathLike, argument: str = "out") -> None:
 def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str = "out") -> None:
     """Raise `InputError` if `out` exists or cannot be created: commands overwrite only what they wrote in the same run.
 
+    Nor may a folder have the name of a file, such as "model.onnx".
+
     Args:
         out: the path; None passes.
         kind: "folder" or "file", for the message.
@@ -214,6 +219,12 @@ def check_new(out: str | os.PathLike | None, kind: str = "folder", argument: str
         return
     if pathlib.Path(out).exists():
         raise InputError(f"{argument} must be a {kind} that does not exist yet; {os.fspath(out)!r} does.")
+    if kind == "folder" and pathlib.Path(out).suffix.lower() in FILE_SUFFIXES:
+        name = os.fspath(pathlib.Path(out).with_suffix(""))
+        raise InputError(
+            f"{argument} must be a folder to create, for several files; {os.fspath(out)!r} is the name of a file: "
+            f"use {name!r}."
+        )
     _check_can_create(pathlib.Path(out).absolute().parent, f"{argument} must be a writable {kind}")
 
 

@@ -81,3 +81,13 @@ def test_what_cannot_be_created_is_refused_before_the_work(check, tmp_path, monk
 )
 def test_names_that_are_published_have_no_folders(name, expected):
     assert files.without_folders(name) == expected
+
+
+def test_a_folder_with_the_name_of_a_file_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"out must be a folder to create.*'\S+model\.ONNX' is the name of a file: use '\S+/model'"
+    ):
+        files.check_new(tmp_path / "model.ONNX")
+    for name in ("model", "resnet50.v1", "a.b"):
+        files.check_new(tmp_path / name)
+    files.check_new(tmp_path / "model.onnx", "file")

@@ -60,6 +60,8 @@ def rebuild(
     model: keras.Model,
     copy: Callable[[keras.layers.Layer], keras.layers.Layer],
     call: Callable[[keras.layers.Layer, Any], Any],
+    *,
+    inference: bool = False,
 ) -> keras.Model:
     """Rebuild a functional model from copies of its layers.
 
@@ -67,12 +69,14 @@ def rebuild(
         model: a functional model whose layers are each called once; it is not changed.
         copy: returns the copy of a layer, without the weights.
         call: applies a copy to its inputs, and returns the outputs.
+        inference: whether the result is not for training, so that layers called with `training=False` are as others.
 
     Returns:
         A functional model with the same structure of inputs and outputs, and fresh weights.
 
     Raises:
-        ValueError: a layer is called several times or is a model, or the graph has functions of `keras.ops`.
+        ValueError: a layer is called several times, or with more than its inputs, or is a model, or the graph has
+            functions of `keras.ops`.
     """
     known: dict[int, Any] = {}
 
@@ -89,6 +93,13 @@ def rebuild(
             known[id(layer.output)] = keras.Input(layer.output.shape[1:], name=layer.name, dtype=layer.output.dtype)
             continue
         inputs = [copied(tensor) for tensor in compat.flatten(layer.input)]
+        for name, value in compat.call_arguments(layer).items():
+            if not (inference and name == "training" and value is False):
+                what = name if name.startswith("argument") else f"{name}={value!r}"
+                raise InputError(
+                    f"model must consist of layers that are called with their inputs alone; layer {layer.name!r} is "
+                    f"also called with {what}."
+                )
         known[id(layer.output)] = call(copy(layer), inputs if isinstance(layer.input, list) else inputs[0])
     ends = (compat.map_structure(copied, end) for end in (model.input, model.output))
     with deep_recursion(len(model.layers)):

@@ -175,7 +175,7 @@ class _Builder:
         self.first = next(layer for layer in model.layers if isinstance(layer, QuantizedConv2D))
 
     def build(self) -> keras.Model:
-        return rebuild(self.model, lambda layer: layer, self.call)
+        return rebuild(self.model, lambda layer: layer, self.call, inference=True)
 
     def chain(self, layer: keras.layers.Layer) -> tuple[Any, Quantize]:
         """Return the batch norm that follows a layer, or None, and what rounds the result; both become part of it."""

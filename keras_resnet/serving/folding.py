@@ -55,7 +55,7 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
     def call(layer: keras.layers.Layer, inputs: Any) -> Any:
         return inputs if layer.name in norms else layer(inputs)
 
-    folded = rebuild(model, copy, call)
+    folded = rebuild(model, copy, call, inference=True)
     copies = {layer.name: layer for layer in folded.layers}
     for layer in model.layers:
         if layer.name in pairs:
@@ -132,7 +132,7 @@ def fold_normalization(model: keras.Model, mean: Any, std: Any) -> keras.Model:
             inputs = ColorPadding(margin, np.rint(mean).tolist())(inputs)
         return layer(inputs)
 
-    folded = rebuild(model, copy, call)
+    folded = rebuild(model, copy, call, inference=True)
     for layer in model.layers:
         if layer.weights:
             folded.get_layer(layer.name).set_weights(layer.get_weights())

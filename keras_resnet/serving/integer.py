@@ -68,7 +68,7 @@ def fake_quantized(model: keras.Model, rounds_padding: bool = False) -> keras.Mo
         outputs = inputs if isinstance(layer, keras.layers.Rescaling) else layer(inputs)
         return _Pixels()(outputs) if rounds_padding and isinstance(layer, folding.ColorPadding) else outputs
 
-    return rebuild(model, copy, call)
+    return rebuild(model, copy, call, inference=True)
 
 
 def _fake_quantized(inputs: tf.Tensor, scale: np.float32, limits: tuple[int, int]) -> tf.Tensor:

@@ -4,8 +4,12 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 
+import keras_resnet
+from keras_resnet.errors import InputError
 from keras_resnet.models.submodels import FRAMES_PER_LAYER, deep_recursion, submodel
+from keras_resnet.serving import folding
 
 
 def test_part_of_a_model(random):
@@ -24,3 +28,29 @@ def test_the_recursion_limit_is_restored():
     with deep_recursion(50):
         assert sys.getrecursionlimit() == before + 50 * FRAMES_PER_LAYER
     assert sys.getrecursionlimit() == before
+
+
+def called_with(layer, **arguments):
+    """A model with one convolution and one layer that is called with these arguments."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(image)
+    return keras.Model(image, keras.layers.Flatten()(layer(x, **arguments)))
+
+
+@pytest.mark.parametrize("copy", [folding.fold, keras_resnet.to_keras])
+def test_a_call_with_other_arguments_is_refused(copy):
+    model = called_with(keras.layers.Dropout(0.5, name="drop"), training=True)
+    with pytest.raises(InputError, match=r"layer 'drop' is also called with training=True\."):
+        copy(model)
+
+
+def test_a_batch_norm_that_never_trains_is_folded_but_not_copied_for_training(random):
+    model = called_with(keras.layers.BatchNormalization(name="norm"), training=False)
+    weights = [random.uniform(0.5, 2, weight.shape) for weight in model.get_weights()]
+    model.set_weights(weights)
+    images = random.normal(size=(2, 8, 8, 3)).astype("float32")
+    folded = folding.fold(model)
+    assert "norm" not in {layer.name for layer in folded.layers}
+    np.testing.assert_allclose(folded(images), model(images), rtol=1e-5, atol=1e-5)
+    with pytest.raises(InputError, match=r"layer 'norm' is also called with training=False\."):
+        keras_resnet.to_keras(model)
