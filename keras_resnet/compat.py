@@ -225,7 +225,7 @@ def name_layers(file: Any, model: keras.Model) -> None:
 
 
 def call_arguments(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Return what a layer of a functional model is called with in addition to its inputs, such as {"training": True}."""
+    """Return what a layer of a functional model is called with except its inputs, such as {"training": True}."""
     node = layer._inbound_nodes[0]
     arguments = getattr(node, "arguments", None)
     args, kwargs = (arguments.args, arguments.kwargs) if arguments else (node.call_args, node.call_kwargs)
