@@ -32,7 +32,7 @@ others: $(VENV)/.installed $(BACKENDS_VENV)/.installed $(ADDONS_VENV)/.installed
 	$(MAKE) test-backends
 	$(MAKE) test-addons
 
-soak: $(VENV)/.installed ## benchmarks, random kills, mutated files and load, for minutes
+soak: $(VENV)/.installed ## benchmarks, random kills, mutated files, load and long variants, for minutes
 	$(VENV)/bin/python -m pytest --ignore=tests/backends -m soak
 
 test-backends: $(BACKENDS_VENV)/.installed ## the tests on Keras with JAX and PyTorch, in an environment without TensorFlow
