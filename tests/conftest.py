@@ -58,7 +58,6 @@ ON_KERAS_2 = {
     "field/test_loading.py::test_classes_are_registered_in_any_order_of_imports": "saved models",
     "field/test_loading.py::test_every_registered_class_has_a_placeholder": "saved models",
     "field/test_loading.py::test_fit_refuses_a_model_that_does_not_fit_the_data": "models of Keras",
-    "field/test_loading.py::test_load_weights_loads_what_keras_own_method_does_not": "files of weights",
     "field/test_loading.py::test_pure_policies_predict_and_train[{}-float16]": "policies",
     "field/test_weights.py": "reads and writes files of weights",
     "models/test_blocks.py": "layers",

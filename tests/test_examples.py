@@ -112,7 +112,7 @@ def test_detectors(tmp_path, script):
     assert (tmp_path / "a_boxes.png").stat().st_size > 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_degradation(tmp_path, script):
     arguments = ["--steps=2", "--depth=20", "--batch_size=16", f"--workdir={tmp_path}/runs"]
     output = script("examples/degradation.py", *arguments)

@@ -58,7 +58,7 @@ def test_two_devices_are_one(example, data, distribution):
 
 def run(devices, data, weights, *arguments):
     command = [sys.executable, "examples/train_jax.py", f"--data={data}", f"--weights={weights}", *arguments]
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

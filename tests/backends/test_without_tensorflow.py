@@ -34,8 +34,9 @@ def test_outputs_and_features_are_those_of_tensorflow(name):
             np.testing.assert_allclose(values, stored[key], atol=1e-4, rtol=0, err_msg=key)
 
 
-def test_resnet50_fits(random):
-    model = keras_resnet.ResNet50(input_shape=(32, 32, 3), classes=3)
+def test_bottleneck_blocks_fit(random):
+    stages = [(16, 1, 1), (32, 2, 2)]
+    model = keras_resnet.ResNet(stages, block="bottleneck", input_shape=(32, 32, 3), classes=3)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
     images, labels = random.normal(size=(10, 32, 32, 3)).astype("float32"), np.arange(10) % 3
     before = model.get_weights()

@@ -105,7 +105,7 @@ def test_a_pipeline_can_start_at_any_step(source):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param("digits", marks=pytest.mark.soak), "folder"])
+@pytest.mark.parametrize("name", ["digits", pytest.param("folder", marks=pytest.mark.soak)])
 def test_a_pipeline_can_start_at_any_step_with_all_augmentations_on(name, folder):
     dataset = folder if name == "folder" else sources.load("digits")
     starts_anywhere(dataset, TrainTransform((32, 32), MEAN, STD, **EVERYTHING), (6,))

@@ -41,7 +41,7 @@ def encoded(photos):
     return np.array([tf.io.encode_png(photo).numpy() for photo in photos], object)
 
 
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("stage", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_20_images_of_different_sizes(stage, trained_runs, photos, tmp_path):
     """With a classifier in stage 1; with all classes in stage 2."""
     run = LocalizerRun.open(trained_runs[stage])

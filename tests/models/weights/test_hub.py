@@ -62,6 +62,7 @@ def change_card(uploaded, **values):
     uploaded[CARD] = json.dumps(card).encode()
 
 
+@pytest.mark.soak
 def test_published_and_fetched_in_another_process(server, cache, folder, tmp_path):
     assert hub.upload(folder, ADDRESS).startswith(f"{server.address}/user/net/commit/")
     assert server.repos["user/net"] == {path.name: path.read_bytes() for path in folder.iterdir()}
