@@ -117,7 +117,6 @@ def test_config_round_trip(name):
     assert again.get_config().keys() == optimizer.get_config().keys()
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("name", ["sgdw"])
 def test_two_workers_end_equal(name, tmp_path):
     """MultiWorkerMirroredStrategy needs no correction on this stack."""
