@@ -69,7 +69,7 @@ def rebuild(
         model: a functional model whose layers are each called once; it is not changed.
         copy: returns the copy of a layer, without the weights.
         call: applies a copy to its inputs, and returns the outputs.
-        inference: whether the result is not for training, so that layers called with `training=False` are as others.
+        inference: whether the result is for inference only, where a call with `training=False` changes nothing.
 
     Returns:
         A functional model with the same structure of inputs and outputs, and fresh weights.

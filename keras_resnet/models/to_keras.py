@@ -39,8 +39,8 @@ def to_keras(model: keras.Model) -> keras.Model:
         A `keras.Model` with its own copy of the weights.
 
     Raises:
-        ValueError: the model is not functional, contains other models, or has other layers of this package, such as a
-            detector's.
+        ValueError: the model is not functional, contains other models, has other layers of this package, such as a
+            detector's, or calls a layer with more than its inputs, such as `training=False`.
     """
     check_functional(model)
     for layer in model.layers:

@@ -33,7 +33,8 @@ def fold(model: keras.Model, dtype: str = "float32") -> keras.Model:
         them folded already, itself.
 
     Raises:
-        ValueError: unknown dtype, or one that an integer network does not have.
+        ValueError: unknown dtype, or one that an integer network does not have; or a layer is called with more than
+            its inputs, such as `training=True`.
     """
     check_choice("dtype", dtype, DTYPES)
     if is_integer(model):

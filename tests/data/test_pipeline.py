@@ -127,17 +127,16 @@ def test_the_global_seed_changes_nothing(name, folder, stream):
 
 
 def test_two_processes_yield_the_same_batches():
-    drawn = {"pca_noise": 0.1, "mixup": 0.2, "classes": 10}
     code = (
         "import itertools; from keras_resnet.data import pipeline, sources;"
         "from keras_resnet.data.transforms import TrainTransform;"
-        f"transform = TrainTransform((32, 32), {MEAN}, {STD}, **{drawn});"
+        f"transform = TrainTransform((32, 32), {MEAN}, {STD}, **{EVERYTHING});"
         "batches = pipeline.train(sources.load('digits'), 16, transform, seed=9);"
         "parts = [part.numpy().tobytes() for batch in itertools.islice(batches, 3) for part in batch];"
         "import sys; sys.stdout.buffer.write(b''.join(parts))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    batches = pipeline.train(sources.load("digits"), 16, TrainTransform((32, 32), MEAN, STD, **drawn), seed=9)
+    batches = pipeline.train(sources.load("digits"), 16, TrainTransform((32, 32), MEAN, STD, **EVERYTHING), seed=9)
     assert output == b"".join(part.tobytes() for batch in take(batches, 3) for part in batch)
 
 

@@ -35,6 +35,9 @@ def test_two_workers(tmp_path, capfd):
     assert ours_said["val_top1_error"] == theirs_said["val_top1_error"]
     assert ours_said["val_loss"] == pytest.approx(theirs_said["val_loss"], abs=1e-4)
 
+    theirs = train.train(two_workers.ACCUMULATED, tmp_path / "one_accumulated")
+    assert_equal(variables_of(theirs), variables_of(ClassifierRun.open(tmp_path / "accumulated")), atol=1e-5)
+
     # Without it, both end with the very same variables, and they are what is saved.
     apart = [dict(np.load(tmp_path / f"apart{number}.npz")) for number in (0, 1)]
     assert_equal(*apart)

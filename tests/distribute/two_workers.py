@@ -136,6 +136,7 @@ def together(run_strategy, folder):
     """What needs both workers."""
     number = collectives.index(run_strategy)
     train.train(SAME, folder / "same", run_strategy)
+    train.train(ACCUMULATED, folder / "accumulated", run_strategy)
     variables_of_each_worker(run_strategy, folder)
     said = {
         "stopped": stopped_and_resumed(run_strategy, folder),

@@ -54,3 +54,12 @@ def test_a_batch_norm_that_never_trains_is_folded_but_not_copied_for_training(ra
     np.testing.assert_allclose(folded(images), model(images), rtol=1e-5, atol=1e-5)
     with pytest.raises(InputError, match=r"layer 'norm' is also called with training=False\."):
         keras_resnet.to_keras(model)
+
+
+def test_a_second_input_of_its_own_is_refused():
+    """As `MultiHeadAttention` has: it is not one structure of inputs."""
+    image = keras.Input((8, 4))
+    attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
+    model = keras.Model(image, keras.layers.Flatten()(attention(image, image)))
+    with pytest.raises(InputError, match=r"layer 'attention' is also called with argument 2\."):
+        folding.fold(model)
